@@ -1,0 +1,21 @@
+/* map.h - hash map from a string to a pointer. Keys are copied; values are borrowed. Keyed SipHash, so
+ * names chosen by a peer cannot make it slow. Not thread safe. */
+#ifndef POSTERN_MAP_H
+#define POSTERN_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct map_slot;
+struct map {
+    struct map_slot *slots;
+    size_t n, cap;
+};
+
+void *map_get(const struct map *m, const char *key);
+void map_set(struct map *m, const char *key, void *value); /* value not NULL */
+void *map_remove(struct map *m, const char *key);          /* the old value or NULL */
+void map_free(struct map *m);                              /* the values are the caller's */
+bool map_next(const struct map *m, size_t *pos, const char **key, void **value); /* *pos = 0 first */
+
+#endif
