@@ -1,0 +1,65 @@
+/* conn.h - a line and byte stream over a socket, in clear or TLS, with deadlines.
+ *
+ * A conn remembers its first error: after it writes do nothing and reads return false, so a dialog tests where it must
+ * decide. It belongs to one fiber. Reads flush pending output first (replies go out when input runs dry: one
+ * write per pipelined group). Buffers exist only while they hold something, so an idle session costs
+ * its stack and little else. */
+#ifndef POSTERN_CONN_H
+#define POSTERN_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "store/base/buf.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/net.h"
+
+struct conn;
+struct tls_context;
+struct tls_info;
+
+struct conn *conn_new(int fd);  /* owns fd (made non-blocking) */
+void conn_free(struct conn **c); /* closes; TLS close_notify is sent if nothing failed */
+
+/* YIELDS. family/port from to; from may be NULL. */
+struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t deadline, struct err *err);
+
+void conn_set_timeout(struct conn *c, msec_t per_wait);  /* longest wait without progress; default 5 minutes */
+void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the whole dialog; default NEVER */
+
+/* YIELDS. A line without its CRLF; *line is valid until the next read. max counts bytes without CRLF.
+ * false: error or end (conn_err). CONN_LINE_LONG: the line was longer; it is skipped to its end. CONN_LINE_BARE: it held
+ * a bare CR or LF or NUL (the line is what was read up to the CRLF). */
+enum conn_line { CONN_LINE_FAILED, CONN_LINE_OK, CONN_LINE_LONG, CONN_LINE_BARE };
+enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line);
+
+/* YIELDS. Whatever is there, at least one byte, at most max; borrowed until the next read. n == 0: error or end. */
+struct slice conn_read_some(struct conn *c, size_t max);
+struct slice conn_peek(struct conn *c);          /* what is buffered now, no waiting */
+void conn_consume(struct conn *c, size_t n);     /* of what conn_peek showed */
+bool conn_fill(struct conn *c);                  /* YIELDS: reads more behind what is buffered; false: error or end */
+bool conn_input_pending(struct conn *c);         /* buffered bytes (clear or decrypted) without a system call */
+
+void conn_write(struct conn *c, const void *p, size_t n); /* YIELDS when much is pending */
+void conn_printf(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool conn_flush(struct conn *c);                 /* YIELDS */
+
+/* YIELDS. Handshakes. Refused with E_TLS "bytes after STARTTLS" when clear input is still buffered (the caller
+ * closes). server: our listener's side. host: SNI and the name for logs (client). On failure the conn has failed. */
+bool conn_start_tls_server(struct conn *c, struct tls_context *ctx, struct err *err);
+bool conn_start_tls_client(struct conn *c, struct tls_context *ctx, const char *host, struct err *err);
+bool conn_is_tls(const struct conn *c);
+void conn_tls_info(const struct conn *c, struct tls_info *out);
+
+bool conn_failed(const struct conn *c);
+const struct err *conn_err(const struct conn *c); /* the first error; code E_CLOSED for an orderly end */
+void conn_fail(struct conn *c, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void conn_peer(const struct conn *c, struct addr *out);
+void conn_local(const struct conn *c, struct addr *out);
+int conn_fd(const struct conn *c);
+unsigned long long conn_bytes_in(const struct conn *c);
+unsigned long long conn_bytes_out(const struct conn *c);
+
+#endif

@@ -1,0 +1,61 @@
+/* fiber.h - stackful fibers: every session is one and stays on its loop for life.
+ *
+ * Calls marked YIELDS in any header may switch to other fibers of the same loop. About YIELDS: hold no mutex
+ * across it; read errno and the OpenSSL error queue before it; after it look again at what other sessions may
+ * have changed; give it a deadline; keep frames small (stacks are 64 KiB with a guard page).
+ * Outside a fiber (unit tests, fuzzers) the same calls poll and block, so a session runs without a daemon. */
+#ifndef POSTERN_FIBER_H
+#define POSTERN_FIBER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/clock.h"
+
+struct loop;
+struct fiber;
+
+/* Any thread. name is copied (shown in listings, at most 47 bytes). fn runs on loop l; the fiber ends when fn
+ * returns. Counts against fiber_limit(); returns false, and fn never runs, when that is reached. */
+bool fiber_spawn(struct loop *l, const char *name, void (*fn)(void *arg), void *arg);
+void fiber_rename(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* the current fiber */
+struct fiber *fiber_self(void); /* NULL outside a fiber */
+void fiber_limit(unsigned max); /* fibers of the whole process; default 20000 */
+
+/* A one-shot event. wait_done may come before, during or after wait_until, from any thread. The struct must
+ * outlive both sides: share it by reference count when either may leave first. */
+struct wait {
+    struct fiber *fiber; /* who waits, under lock */
+    int state;           /* private to fiber.c */
+};
+void wait_init(struct wait *w);
+void wait_done(struct wait *w);
+bool wait_until(struct wait *w, msec_t deadline, const char *what); /* YIELDS; false: deadline or interrupted */
+
+bool fiber_sleep(msec_t duration);                             /* YIELDS; false: interrupted */
+void fiber_yield(void);                                        /* YIELDS; lets others run */
+/* YIELDS; waits for EPOLLIN/EPOLLOUT on fd; returns the events, 0 at the deadline or when interrupted. */
+uint32_t fiber_wait_fd(int fd, uint32_t events, msec_t deadline, const char *what);
+
+/* Shutdown. fiber_stopping() is true once daemon shutdown has begun. fibers that wait "interruptibly"
+ * (between SMTP commands, idle pool connections, sleeps) are woken and see false/0 with fiber_interrupted()
+ * true; others finish what they do until the grace period ends. */
+bool fiber_stopping(void);
+void fibers_stop(void);                  /* any thread: begin shutdown on every loop */
+void fiber_interruptible(bool on);       /* default off; for the waits of the current fiber from here on */
+bool fiber_interrupted(void);            /* did the last wait end because of fibers_stop or fiber_interrupt? */
+
+/* Listing for the control message debug.fibers. */
+struct fiber_info {
+    char name[48];
+    char what[48];    /* what it waits for, "" when ready */
+    msec_t since;     /* since when */
+    unsigned loop;
+    unsigned stack_used; /* high-water mark in bytes, when fiber_measure_stacks(true) was called; else 0 */
+};
+void fiber_list(void (*fn)(const struct fiber_info *info, void *arg), void *arg); /* YIELDS: visits every loop */
+unsigned fiber_count(void);
+void fiber_measure_stacks(bool on);      /* paints new stacks; for the bench and for tests */
+void fiber_trim_stack(void);             /* gives the unused part of the stack back to the system (before long waits) */
+
+#endif

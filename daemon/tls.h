@@ -1,0 +1,45 @@
+/* tls.h - OpenSSL contexts for our listeners and our deliveries; the only file besides conn.c and the certificate
+ * code that touches SSL objects. A context is immutable and reference-counted: a new configuration makes a new
+ * one, sessions keep the one they began with. Any thread. */
+#ifndef POSTERN_TLS_H
+#define POSTERN_TLS_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+struct tls_context;
+
+enum tls_verify { /* what a delivery demands of the peer's certificate */
+    TLS_VERIFY_NONE,  /* encrypt, look at nothing (levels Preferred, Required) */
+    TLS_VERIFY_CHAIN, /* chain to a trusted authority; the name rule is applied by tls_policy */
+};
+
+struct tls_settings { /* PEM texts are borrowed for the call */
+    const char *cert_pem;  /* leaf first, then intermediates; NULL: no certificate (client only) */
+    const char *key_pem;   /* NULL with cert_pem NULL */
+    int min_version, max_version; /* TLS1_2_VERSION...; 0: TLS 1.2 and the newest */
+    const char *ciphers;   /* TLS 1.2 list; NULL: library default without anonymous, null, export, RC4, 3DES */
+    bool server;
+    enum tls_verify verify;
+};
+
+/* NULL and err when the key does not match, a PEM text is broken, ... The text names the field. */
+struct tls_context *tls_context_new(const struct tls_settings *s, struct err *err);
+struct tls_context *tls_context_ref(struct tls_context *c);
+void tls_context_free(struct tls_context **c); /* drops one reference */
+SSL_CTX *tls_context_ssl(struct tls_context *c);
+
+struct tls_info { /* of an established session */
+    char protocol[16], cipher[64]; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
+    bool resumed;
+    long verify_result;            /* X509_V_OK ... */
+    char peer_subject[128];        /* escaped; "" when there is no certificate */
+};
+
+/* The texts of the OpenSSL error queue of this thread in one line; empties the queue. */
+void tls_errors(char *out, size_t size);
+
+#endif
