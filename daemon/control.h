@@ -1,0 +1,34 @@
+/* control.h (daemon) - the control socket's server: one fiber per connection, identity by peer uid (SO_PEERCRED).
+ * Handlers are tables of struct control_op, one table per control_*.c, listed in control.c. */
+#ifndef POSTERN_DAEMON_CONTROL_H
+#define POSTERN_DAEMON_CONTROL_H
+
+#include <stdbool.h>
+
+#include "store/base/json.h"
+#include "store/control.h"
+
+struct control; /* one connection */
+
+struct control_op {
+    const char *name;   /* "config.get" */
+    enum role role;     /* least role that may call it */
+    /* YIELDS. Fills data (an empty object) or sets err. */
+    bool (*run)(struct control *c, const json_t *args, json_t *data, struct err *err);
+};
+
+bool control_start(const char *path, struct err *err);
+void control_stop(void);
+
+bool control_more(struct control *c, json_t *data); /* YIELDS; steals data; false: peer gone or cancelled */
+bool control_cancelled(struct control *c);          /* looks at the socket without waiting */
+void control_envelope(struct control *c, const char *key, json_t *value); /* extra member of the final answer: conflicts... */
+const char *control_user(struct control *c);
+const char *control_peer(struct control *c);        /* "192.0.2.10" or "local" */
+enum role control_role(struct control *c);
+void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* any thread */
+
+extern const struct control_op control_config_ops[], control_queue_ops[], control_status_ops[],
+    control_log_ops[], control_cert_ops[], control_debug_ops[]; /* each ends with {NULL} */
+
+#endif

@@ -1,0 +1,31 @@
+/* reload.h - turning a new snapshot into a running daemon: prepare (may fail), publish (cannot fail).
+ * A session takes the running state once (running_get) and keeps it to its end. */
+#ifndef POSTERN_RELOAD_H
+#define POSTERN_RELOAD_H
+
+#include "store/config.h"
+
+struct tls_context;
+
+struct reload_part { /* a subsystem that builds something from the configuration */
+    const char *name; /* in messages: "listeners" */
+    /* Builds the new state; must not disturb what runs. old is NULL at start. May YIELD. *state is passed on. */
+    bool (*prepare)(const struct config *old, const struct config *cfg, void **state, struct err *err);
+    void (*publish)(void *state, const struct config *cfg); /* takes effect now; cannot fail */
+    void (*discard)(void *state);                           /* prepared but not used */
+};
+extern const struct reload_part reload_tls, reload_listeners, reload_access, reload_queue, reload_logs; /* where they live */
+
+bool reload_prepare(const struct config *cfg, struct err *err); /* all parts or none; one at a time (commit mutex) */
+void reload_publish(const struct config *cfg);                  /* after the write: swaps everything in */
+void reload_discard(void);
+
+/* The published snapshot with one reference for the caller. Any thread, cheap. */
+struct config *running_config(void); /* release with config_free */
+
+/* Contexts by certificate name, built by reload_tls for every certificate in use; a reference for the caller or NULL.
+ * server: for listeners; client: for deliveries with the certificate of destconfig > setup. Any thread. */
+struct tls_context *running_tls_server(const char *certificate);
+struct tls_context *running_tls_client(bool verify);
+
+#endif

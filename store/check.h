@@ -1,0 +1,27 @@
+/* check.h - rules that span fields, objects or sections, run at the prompt by the console and at the commit by the
+ * daemon: one code, run twice. */
+#ifndef POSTERN_CHECK_H
+#define POSTERN_CHECK_H
+
+#include "store/config.h"
+
+struct check_item {
+    bool warning;
+    char *object; /* "listenerconfig InboundMail" */
+    char *field;  /* or NULL */
+    char *text;   /* sentence that says what is wrong and what to do */
+};
+struct check {
+    struct check_item *items;
+    size_t n, cap, errors;
+    const struct row *row; /* the object under examination */
+};
+void check_error(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void check_warning(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void check_free(struct check *c);
+
+/* The whole of cfg. With old given, only what can differ from it: changed objects and whatever refers to them
+ * (old itself had passed), which is the same verdict at the cost of the change. */
+void check_config(const struct config *cfg, const struct config *old, struct check *out);
+
+#endif

@@ -1,0 +1,35 @@
+/* row.h - one object of a section, read and written through its fields. Reference-counted; a row that is part of a
+ * snapshot is never changed (row_copy first). The struct of config.h is at row->data. */
+#ifndef POSTERN_ROW_H
+#define POSTERN_ROW_H
+
+#include "store/base/json.h"
+#include "store/value.h"
+
+struct row {
+    const struct section *section;
+    char *name;   /* key: "InboundMail", "InboundMail/RELAYLIST", "-" for single sections */
+    void *data;   /* struct listener *, ... */
+    int refs;     /* atomic */
+    unsigned char hash[32]; /* SHA-256 of the canonical JSON body, valid once frozen */
+};
+
+struct row *row_new(const struct section *s, const char *name); /* with defaults; name may be NULL until set */
+struct row *row_copy(const struct row *r);  /* a changeable copy */
+struct row *row_ref(struct row *r);
+void row_free(struct row **r);              /* drops one reference */
+
+bool row_set(struct row *r, const char *field, const char *text, struct err *err); /* unknown field: E_USAGE with the names */
+const char *row_text(const struct row *r, const char *field); /* text form; small ring of per-thread buffers */
+bool row_is(const struct row *r, const char *field, const char *text);
+void *row_slot(const struct row *r, const struct field *f);
+const char *row_leaf(const struct row *r);  /* the name without "OWNER/" */
+void row_rename(struct row *r, const char *name);
+
+json_t *row_to_json(const struct row *r);   /* new; canonical: all fields in schema order */
+/* Unknown members are refused (E_INVALID), missing ones take the default. */
+struct row *row_from_json(const struct section *s, const char *name, const json_t *body, struct err *err);
+void row_freeze(struct row *r);             /* computes hash */
+bool row_equal(const struct row *a, const struct row *b);
+
+#endif
