@@ -47,7 +47,7 @@ struct strlist {
 void strlist_add(struct strlist *l, const char *s);
 void strlist_addn(struct strlist *l, const char *s, size_t n);
 bool strlist_has(const struct strlist *l, const char *s);
-void strlist_copy(struct strlist *dst, const struct strlist *src);
+void strlist_copy(struct strlist *dst, const struct strlist *src); /* dst is overwritten, not freed */
 void strlist_sort(struct strlist *l);
 void strlist_free(struct strlist *l);
 void strlist_split(struct strlist *out, const char *s, char sep); /* trimmed, empty parts dropped */
