@@ -1,0 +1,45 @@
+/* structs.h - the C structs of the sections, expanded from the .def files. Included by store/config.h only. */
+#define FIELD(type, name, ...) ctype_##type name;
+struct system {
+#include "schema/system.def"
+};
+struct user {
+#include "schema/user.def"
+};
+struct log {
+#include "schema/log.def"
+};
+struct certificate {
+#include "schema/certificate.def"
+};
+struct bounce_profile {
+#include "schema/bounce_profile.def"
+};
+struct listener_setup {
+#include "schema/listener_setup.def"
+};
+struct listener {
+#include "schema/listener.def"
+};
+struct mail_policy {
+#include "schema/mail_policy.def"
+};
+struct sender_group {
+#include "schema/sender_group.def"
+};
+struct rcpt_access {
+#include "schema/rcpt_access.def"
+};
+struct destination_setup {
+#include "schema/destination_setup.def"
+};
+struct destination {
+#include "schema/destination.def"
+};
+struct smtp_route {
+#include "schema/smtp_route.def"
+};
+struct delivery {
+#include "schema/delivery.def"
+};
+#undef FIELD
