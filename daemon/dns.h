@@ -1,0 +1,42 @@
+/* dns.h - libunbound behind calls that look blocking. NXDOMAIN, NODATA, SERVFAIL, time-out and bogus stay distinct, and the
+ * DNSSEC state travels with every answer. */
+#ifndef POSTERN_DNS_H
+#define POSTERN_DNS_H
+
+#include <stdbool.h>
+
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/net.h"
+
+enum dns_status { DNS_OK, DNS_NODATA, DNS_NXDOMAIN, DNS_SERVFAIL, DNS_TIMEOUT, DNS_BOGUS };
+enum dns_security { DNS_INSECURE, DNS_SECURE };
+
+struct mx {
+    unsigned preference;
+    char host[256];
+};
+struct dns_mx {
+    enum dns_status status;
+    enum dns_security security;
+    bool null_mx;        /* RFC 7505 */
+    unsigned n;
+    struct mx *hosts;    /* sorted by preference, equal ones shuffled */
+};
+struct dns_addrs {
+    enum dns_status status;
+    enum dns_security security;
+    unsigned n;
+    struct addr *addrs;
+};
+
+bool dns_start(const char *home, struct err *err);
+void dns_stop(void);
+/* YIELDS. false: nothing usable and worth a retry (err has the sentence); the status says more. Free with the _free calls. */
+bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err *err);
+bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out, struct err *err);
+bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size, bool *verified); /* PTR and back */
+void dns_mx_free(struct dns_mx *m);
+void dns_addrs_free(struct dns_addrs *a);
+
+#endif
