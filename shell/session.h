@@ -1,0 +1,37 @@
+/* session.h - the console's view of the configuration: the candidate kept by the daemon, plus what the operation in
+ * progress has changed but not yet sent. Calls fail through the ui (sentence printed, batch ends). */
+#ifndef POSTERN_SESSION_H
+#define POSTERN_SESSION_H
+
+#include "shell/ui.h"
+#include "store/base/json.h"
+#include "store/row.h"
+
+struct session;
+
+struct rpc *session_rpc(struct session *s);
+const char *session_hostname(const struct session *s);
+
+/* One daemon call; NULL after an error that was shown. The result is the answer's "data", new. args is stolen. */
+json_t *session_call(struct session *s, struct ui *ui, const char *op, json_t *args);
+/* The same with a line at a time; fn returns false to stop. Ctrl-C cancels it in the daemon. */
+bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
+                    bool (*fn)(void *arg, const json_t *data), void *arg);
+
+struct row *session_get(struct session *s, const struct section *sec, const char *name); /* new reference or NULL */
+/* Names in order (child sections: of that owner, without "OWNER/"). Caller frees with strlist_free. */
+void session_names(struct session *s, const struct section *sec, const char *owner, struct strlist *out);
+size_t session_count(struct session *s, const struct section *sec, const char *owner);
+/* Rows one after another, fetched in pages; fn returns false to stop. */
+void session_each(struct session *s, const struct section *sec, const char *owner,
+                  bool (*fn)(void *arg, const struct row *row), void *arg);
+
+/* Staging: put the changed copy; flushed to the daemon when the operation ends well, dropped when it is aborted. */
+struct row *session_edit(struct session *s, const struct section *sec, const char *name); /* a changeable copy, owned by the session; NULL: none */
+struct row *session_new(struct session *s, const struct section *sec, const char *owner); /* with defaults; name from its key field(s) when put */
+void session_delete(struct session *s, const struct section *sec, const char *name);
+unsigned session_mark(struct session *s);            /* savepoint */
+void session_undo(struct session *s, unsigned mark); /* drops what came after it */
+bool session_flush(struct session *s, struct ui *ui); /* sends everything; false: refused by the daemon, shown, dropped */
+
+#endif
