@@ -28,9 +28,13 @@ struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t
 void conn_set_timeout(struct conn *c, msec_t per_wait);  /* longest wait without progress; default 5 minutes */
 void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the whole dialog; default NEVER */
 
+/* YIELDS. Sends pending output, then waits until there is input, or its end, to read. false: the deadline has come or the fiber was
+ * interrupted (fiber_interrupted()); nothing has failed by that, so a last reply can still be written. */
+bool conn_await(struct conn *c, msec_t deadline);
+
 /* YIELDS. A line without its CRLF; *line is valid until the next read. max counts bytes without CRLF.
  * false: error or end (conn_err). CONN_LINE_LONG: the line was longer; it is skipped to its end. CONN_LINE_BARE: it held
- * a bare CR or LF or NUL (the line is what was read up to the CRLF). */
+ * a bare CR or LF or NUL. A bare LF ends the line, so that a peer which knows no other line end gets its answer. */
 enum conn_line { CONN_LINE_FAILED, CONN_LINE_OK, CONN_LINE_LONG, CONN_LINE_BARE };
 enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line);
 

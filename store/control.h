@@ -36,7 +36,15 @@
  * cert.new           name, common_name, organization, unit, locality, state, country, days, algorithm, [names], [replace]
  *                    -> {certificate, csr, subject}   stages a certificate object whose key never leaves the daemon
  * cert.list          -> {certificates:[{name,common_name,issuer,status,remaining_days,not_after,uses:[..],warnings:[..]}]}
- * status             -> counters, rates, gauges (see status.c)
+ * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
+ *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
+ *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},
+ *                    listeners:[{name,suspended,connections}]}; times in UNIX seconds; counter names are those of
+ *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
+ *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
+ *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
+ *                    dests_in_memory, kbytes_used, kbytes_free
+ * status.reset       the "reset" counters start again at 0                                     operator
  * queue.list         by:"host"|"sender"|"all", value, [after],[limit] -> {recipients:[...], more}
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
