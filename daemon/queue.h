@@ -1,7 +1,9 @@
-/* queue.h - the schedule of messages and destinations; states of recipients survive a restart in queue.db.
+/* queue.h - messages on their way out: what is queued, who delivers it next, what became of it.
  *
- * A struct message is built by the server session, made durable by queue_submit, and immutable after that but for
- * its recipients' states, which belong to the queue's loop. */
+ * A struct message is built by the server session (or by bounce.c), made durable by queue_submit, and immutable after
+ * that but for the states of its recipients, which belong to whoever delivers them at the moment. Only what is being
+ * delivered, or has just arrived, is in memory as a struct message; the rest is a compact entry of schedule.h and a row
+ * of queue.db. Any thread. */
 #ifndef POSTERN_QUEUE_H
 #define POSTERN_QUEUE_H
 
@@ -9,20 +11,21 @@
 #include <stdint.h>
 
 #include "daemon/spool.h"
+#include "store/base/arena.h"
 #include "store/base/clock.h"
-#include "store/base/json.h"
-#include "store/base/net.h"
+#include "store/base/err.h"
 
 enum rcpt_state { RCPT_QUEUED, RCPT_DELIVERED, RCPT_BOUNCED, RCPT_DELETED };
 
 struct rcpt {
     char *address;        /* "user@example.com", domain in A-labels lower case */
-    enum rcpt_state state;
-    uint32_t attempts;
-    usec_t next_try, last_warning;
     char *orcpt;          /* RFC 3461, NULL: none */
-    unsigned notify;      /* NOTIFY_* bits, 0: not given */
-    char *last_error;     /* what the last attempt met, for showrecipients and the bounce; NULL: none */
+    char *last_error;     /* what the last attempt met, for showrecipients and the bounce; NULL: none; malloc'd */
+    usec_t next_try, last_warning;
+    uint32_t attempts;
+    unsigned char state;  /* enum rcpt_state */
+    unsigned char notify; /* NOTIFY_* bits, 0: not given */
+    unsigned char warnings;
 };
 
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
@@ -30,33 +33,36 @@ enum { MSG_8BIT = 1, MSG_SMTPUTF8 = 2, MSG_BOUNCE = 4, MSG_RET_HDRS = 8, MSG_RET
 
 struct message {
     int refs;
+    unsigned flags;
     uint64_t mid, icid;
     usec_t received;
     char *sender;         /* "" for the null path */
     char *subject;        /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
     char *envid;          /* RFC 3461, NULL: none */
     char *bounce_profile; /* of the listener */
-    unsigned flags;
-    struct body *body;    /* header and text as they will be sent, our Received: first */
+    struct body *body;    /* header and text as they will be sent, our Received: first; not dot-stuffed */
     struct rcpt *rcpts;
     unsigned nrcpts;
+    struct arena arena;   /* every string above but last_error lives here: message_text() */
 };
 
 uint64_t queue_next_mid(void);  /* also ICIDs and DCIDs: they grow over restarts */
 uint64_t queue_next_icid(void);
 uint64_t queue_next_dcid(void);
 
-struct message *message_new(void);
+struct message *message_new(void);                         /* sender, subject, bounce_profile are "" */
+char *message_text(struct message *m, const char *s);      /* a copy of s that lives as long as m: m->sender = ... */
 void message_add_rcpt(struct message *m, const char *address, const char *orcpt, unsigned notify);
 struct message *message_ref(struct message *m);
-void message_free(struct message **m);
+void message_free(struct message **m); /* drops a reference, and with the last one the body's */
 
-/* YIELDS. Envelope and body are on disk when it returns true: only then may 250 be said. E_LIMIT "Queue full". */
+/* YIELDS. Envelope and body are on disk when it returns true: only then may 250 be said; the queue has taken its own
+ * reference then. E_LIMIT "Queue full". On failure the caller still owns the body's bytes (body_remove). */
 bool queue_submit(struct message *m, struct err *err);
 bool queue_accepts(struct err *err); /* cheap: false when the disk or the queue is over its limit (452) */
 
 bool queue_start(const char *home, struct err *err); /* opens queue.db and the spool, loads, starts delivering */
-void queue_stop(void);
+void queue_stop(void); /* after the fibers are gone: writes what is pending and closes */
 
 struct queue_totals {
     uint64_t messages, recipients, unattempted, attempted, destinations, deliveries; /* now */
