@@ -1,42 +1,177 @@
 # Postern. "make run" starts it, "make check" tests it; see README.md.
+
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+V ?=
+Q := $(if $(V),,@)
+say = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-5s %s\n' $(1) $@)
 B ?= build
-CC ?= gcc
-PKGS = libssl libcrypto sqlite3 libedit libcurl libunbound jansson zlib libidn2 libseccomp
-WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
-       -Wframe-larger-than=4096
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+PYTHON ?= /usr/bin/python3
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(WARN) -I. \
-             -fno-omit-frame-pointer -MMD -MP $(CFLAGS)
-LIBS := -lssl -lcrypto -lsqlite3 -ledit -lcurl -lunbound -ljansson -lz -lidn2 -lseccomp -lldap -llber -lpthread
+# A sanitizer makes frames larger and replaces what fortification calls.
+ifeq ($(SANITIZE),)
+HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -Wframe-larger-than=4096
+LINK := -Wl,-z,relro,-z,now $(LDFLAGS)
+else
+HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -DPOSTERN_SANITIZED=1
+LINK := -fsanitize=$(SANITIZE) $(LDFLAGS)
+endif
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -I. -fno-omit-frame-pointer -pthread $(WARN) $(HARDEN) \
+              $(if $(WERROR),-Werror) $(CFLAGS)
+LIBS := -lssl -lcrypto -lsqlite3 -ledit -lcurl -lunbound -ljansson -lz -lidn2 -lseccomp -lldap \
+        -llber -lpthread
 
 STORE := $(wildcard store/base/*.c store/*.c)
 SHELL_C := $(wildcard shell/*.c cmds/*.c)
 DAEMON := $(wildcard daemon/*.c daemon/*.S)
 UNITS := $(wildcard tests/unit/test_*.c)
+BENCH := $(wildcard tests/bench/*.c)
+FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
+SOURCES := $(filter %.c,$(STORE) $(SHELL_C) $(DAEMON) $(UNITS) $(BENCH) $(FUZZ))
 obj = $(addprefix $(B)/,$(addsuffix .o,$(basename $(1))))
+PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/main.c),$(B)/postern)
 
-all: $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/main.c),$(B)/postern) units
+# --- building ------------------------------------------------------------------------------------
+
+all: $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
+tests: all units $(patsubst %.c,$(B)/%,$(BENCH))
+
+# Rewritten only when it changes: what depends on it is rebuilt when flags or the list of files change.
+stamp = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
+$(B)/.flags: FORCE
+	$(call stamp,$(CC) $(ALL_CFLAGS) $(LINK) $(LIBS))
+$(B)/.files: FORCE
+	$(call stamp,$(STORE) $(SHELL_C) $(DAEMON))
+
+# Says which packages are missing before the compiler does.
+$(B)/.packages: tools/packages tools/need
+	@mkdir -p $(@D)
+	@tools/need --check build
+	@touch $@
 
 $(B)/store.a: $(call obj,$(STORE))
 $(B)/shell.a: $(call obj,$(filter-out shell/main.c,$(SHELL_C)))
 $(B)/daemon.a: $(call obj,$(filter-out daemon/main.c,$(DAEMON)))
-$(B)/%.a:
-	@rm -f $@; ar rcs $@ $^
+$(B)/%.a: $(B)/.files
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+LINKING = $(Q)$(CC) $(CFLAGS) $(LINK) -o $@ $(filter %.o %.a,$^)
 $(B)/posternd: $(B)/daemon/main.o $(B)/daemon.a $(B)/store.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(LINKING) $(LIBS)
 $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(LINKING) $(LIBS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
+	$(call say,LINK)
+	$(LINKING) -lcmocka $(LIBS)
+$(B)/tests/bench/bench_store% $(B)/tests/bench/bench_fiber%: $(B)/daemon.a $(B)/store.a
+$(B)/tests/bench/%: $(B)/tests/bench/%.o
+	$(call say,LINK)
+	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
+	$(call say,LINK)
+	$(LINKING) -fsanitize=fuzzer $(LIBS)
+$(B)/%.o: %.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
-$(B)/%.o: %.c
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/%.o: %.S $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
-$(B)/%.o: %.S
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
-
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all units
+
+# --- trying --------------------------------------------------------------------------------------
+
+run:
+	@tools/need build
+	@$(MAKE) --no-print-directory all
+	@tools/home start $(B) var
+stop:
+	@tools/home stop $(B) var
+
+# --- testing -------------------------------------------------------------------------------------
+
+check:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(B) $(PYTHON) tests/run
+
+asan:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests B=build-asan SANITIZE=address,undefined CFLAGS='-O1 -g'
+	@BUILD=build-asan $(PYTHON) tests/run
+tsan:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests B=build-tsan SANITIZE=thread CFLAGS='-O1 -g'
+	@BUILD=build-tsan $(PYTHON) tests/run
+
+SECONDS ?= 20
+fuzz:
+	@tools/need build lint
+	@$(MAKE) --no-print-directory fuzzers B=build-fuzz CC=clang \
+	    SANITIZE=fuzzer-no-link,address,undefined CFLAGS='-O1 -g'
+	@tools/fuzz build-fuzz $(SECONDS)
+fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
+
+bench:
+	@tools/need build test bench
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
+
+# --- habits --------------------------------------------------------------------------------------
+
+lint:
+	@tools/need build test lint
+	@tools/lint
+	@$(MAKE) --no-print-directory tidy
+
+# clang-tidy file by file; a file is looked at again when it or one of its headers changed.
+TIDY := $(patsubst %.c,$(B)/tidy/%,$(filter %.c,$(STORE) $(SHELL_C) $(DAEMON)))
+tidy: $(TIDY)
+$(B)/tidy/%: %.c $(B)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY)
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(ALL_CFLAGS) 2>$@.log || \
+	    { cat $@.log; exit 1; }
+	@touch $@
+
+format:
+	clang-format -i $(filter %.c,$(SOURCES)) $(wildcard store/base/*.h store/*.h shell/*.h cmds/*.h daemon/*.h)
+
+compile_commands.json: FORCE
+	@for f in $(SOURCES); do printf '{"directory":"%s","file":"%s","command":"%s -c %s"}\n' \
+	    '$(CURDIR)' "$$f" '$(CC) $(ALL_CFLAGS)' "$$f"; done | \
+	    sed '1s/^/[/; $$!s/$$/,/; $$s/$$/]/' >$@
+
+# --- installing ----------------------------------------------------------------------------------
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/sbin' \
+	    '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/man/man8' \
+	    '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/lib/sysusers.d'
+	install -m 755 $(B)/postern '$(DESTDIR)$(PREFIX)/bin/postern'
+	install -m 755 $(B)/posternd '$(DESTDIR)$(PREFIX)/sbin/posternd'
+	install -m 644 doc/postern.1 '$(DESTDIR)$(PREFIX)/share/man/man1/postern.1'
+	install -m 644 doc/posternd.8 '$(DESTDIR)$(PREFIX)/share/man/man8/posternd.8'
+	sed 's|@PREFIX@|$(PREFIX)|g' packaging/postern.service \
+	    >'$(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service'
+	install -m 644 packaging/postern.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/postern.conf'
+
+clean:
+	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
+
+FORCE:
+.PHONY: all units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
 .SECONDARY:

@@ -32,7 +32,7 @@ bool logfile_start(const char *dir, const char *serial, struct err *err);
 void logfile_stop(void); /* writes what is pending; log_* lines go to stderr again */
 
 /* Replaces the subscriptions (at most 32). Files of subscriptions that went stay where they are. */
-void logfile_configure(const struct logfile_subscription *subs, size_t n);
+void logfile_configure(const struct logfile_subscription *list, size_t n);
 void logfile_set_level(const char *name, enum log_level level);
 
 /* One line, without date and line end; control characters in it become '?'. The date is that of the call. */

@@ -88,7 +88,7 @@ void json_put_str(json_t *obj, const char *key, const char *s)
     struct buf fixed = BUF_INIT((size_t)64 << 20);
     size_t n, start = 0;
 
-    if (!v) { /* not UTF-8: every offending byte becomes U+FFFD */
+    if (s && !v) { /* not UTF-8: every offending byte becomes U+FFFD */
         n = strlen(s);
         for (size_t i = 0, len; i < n; i += len) {
             for (len = 1; len <= 4 && i + len <= n && !str_is_utf8(s + i, len); len++)
