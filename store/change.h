@@ -19,7 +19,10 @@ struct changes {           /* a change list; at most one entry per object */
     uint64_t base_revision;
 };
 
+/* Takes references to the rows. The base of an object that is in the list already stays; an edit that leads back to the
+ * base takes the object out of the list. Pointers to items are valid until the next put or drop. */
 void changes_put(struct changes *c, const struct section *s, const char *name, const struct row *base, struct row *now);
+void changes_drop(struct changes *c, const struct section *s, const char *name);
 const struct change *changes_find(const struct changes *c, const struct section *s, const char *name);
 void changes_free(struct changes *c);
 
@@ -41,9 +44,8 @@ struct conflicts {
 };
 void conflicts_free(struct conflicts *c);
 
-/* Field-by-field three-way merge onto head. mine = changes over base. What is already so is dropped; disjoint edits
+/* Field-by-field three-way merge onto head. mine carries its own base rows. What is already so is dropped; disjoint edits
  * combine; the rest is listed. true: no conflict, out is ready to apply to head. */
-bool changes_merge(const struct config *base, const struct config *head, const struct changes *mine,
-                   struct changes *out, struct conflicts *conflicts);
+bool changes_merge(const struct config *head, const struct changes *mine, struct changes *out, struct conflicts *conflicts);
 
 #endif

@@ -22,6 +22,7 @@ void check_free(struct check *c);
 
 /* The whole of cfg. With old given, only what can differ from it: changed objects and whatever refers to them
  * (old itself had passed), which is the same verdict at the cost of the change. */
+void check_row_fields(const struct row *r, struct check *out); /* the rules of each field alone */
 void check_config(const struct config *cfg, const struct config *old, struct check *out);
 
 #endif

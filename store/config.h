@@ -23,6 +23,25 @@ size_t config_count(const struct config *c, const struct section *s);
 const struct row *config_at(const struct config *c, const struct section *s, size_t i); /* sorted by name */
 size_t config_lower_bound(const struct config *c, const struct section *s, const char *name);
 size_t config_children(const struct config *c, const struct section *s, const char *owner, size_t *first);
+/* The owner's children (owner NULL: all objects) in the order they are shown and matched: by position in ordered
+ * sections, else by name. A new array of borrowed rows; the caller frees it. */
+const struct row **config_ordered(const struct config *c, const struct section *s, const char *owner, size_t *n);
+
+/* A new snapshot: base (NULL: empty) with these objects put in place or, with a NULL row, removed. At most one edit per
+ * object; their order does not matter (the array is sorted). References to the rows are taken. */
+struct config_edit {
+    const struct section *section;
+    const char *name;
+    struct row *row;
+};
+struct config *config_edit(const struct config *base, struct config_edit *edits, size_t n, uint64_t revision);
+
+/* SHA-256 sums of all objects, added modulo 2^256: the same content gives the same hash in whatever order it came,
+ * and a change costs what changed. */
+const unsigned char *config_hash(const struct config *c);
+
+/* true: section s of both is the same object, so nothing in it differs. */
+bool config_shares(const struct config *a, const struct config *b, const struct section *s);
 
 #define CONFIG_GET(c, sect, name) ((const struct sect *)config_data((c), &section_##sect, (name)))
 #define CONFIG_SINGLE(c, sect) CONFIG_GET(c, sect, "-") /* never NULL in a checked configuration */

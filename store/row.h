@@ -8,7 +8,8 @@
 
 struct row {
     const struct section *section;
-    char *name;   /* key: "InboundMail", "InboundMail/RELAYLIST", "-" for single sections */
+    char *name;   /* key: "InboundMail", "InboundMail/RELAYLIST", "-" for single sections; a new object of an owner
+                   * starts as "InboundMail/" and gets the rest when its key field is set */
     void *data;   /* struct listener *, ... */
     int refs;     /* atomic */
     unsigned char hash[32]; /* SHA-256 of the canonical JSON body, valid once frozen */
@@ -25,9 +26,15 @@ bool row_is(const struct row *r, const char *field, const char *text);
 void *row_slot(const struct row *r, const struct field *f);
 const char *row_leaf(const struct row *r);  /* the name without "OWNER/" */
 void row_rename(struct row *r, const char *name);
+/* The name as the store spells it ("Example.COM" is "example.com"); the caller frees it. */
+char *row_canonical(const struct section *s, const char *name);
+
+/* How messages name an object: "listenerconfig InboundMail hostaccess policy ACCEPTED"; the caller frees it. */
+char *row_title(const struct section *s, const char *name);
 
 json_t *row_to_json(const struct row *r);   /* new; canonical: all fields in schema order */
-/* Unknown members are refused (E_INVALID), missing ones take the default. */
+/* Unknown members are refused (E_USAGE), missing ones take the default; the name becomes canonical. The rules of the
+ * fields are check_row_fields' (check.h): a stored object must load even when a later release is stricter. */
 struct row *row_from_json(const struct section *s, const char *name, const json_t *body, struct err *err);
 void row_freeze(struct row *r);             /* computes hash */
 bool row_equal(const struct row *a, const struct row *b);

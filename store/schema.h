@@ -23,6 +23,8 @@ struct choice {
     const char *text; /* in menus: "Required" */
 };
 
+#include "schema/choices.h" /* an enum and a table for each kind of choice */
+
 enum { /* what must be rebuilt when a field changes; passed to the parts of reload.c */
     RELOAD_NOTHING = 0,
     RELOAD_SOCKETS = 1 << 0,
@@ -61,6 +63,7 @@ struct section {
     const char *parent;       /* section of the owner; the object's name is then "OWNER/NAME" */
     bool single;              /* exactly one object; its name is "-" */
     bool ordered;             /* has a hidden uint field "position"; lists are shown in that order */
+    const char *lead;         /* single sections: the field whose value stands bare behind the command, or NULL */
     const struct field *fields;
     size_t nfields;
     size_t size;              /* sizeof(struct <section>) */
@@ -73,12 +76,21 @@ struct section {
 #include "schema/sections.def"
 #undef SECTION
 
+#define SECTION(name, ...) SECTION_OF_##name,
+enum {
+#include "schema/sections.def"
+    SECTIONS /* how many there are */
+};
+#undef SECTION
+
 const struct section *section_find(const char *name);        /* by class name; NULL: none */
 size_t section_count(void);
 const struct section *section_at(size_t i);                  /* in the order of export: referenced before referring */
 unsigned section_index(const struct section *s);
 const struct field *field_find(const struct section *s, const char *name);
 
-#define SCHEMA_VERSION 1
+const struct field *section_key(const struct section *s);    /* the key field; NULL for single sections */
+
+#define SCHEMA_VERSION 1 /* of the bodies in the store; a change comes with a migration in store/db.c */
 
 #endif

@@ -27,6 +27,7 @@ struct type {
     bool (*parse)(const struct field *f, const char *text, void *slot, struct err *err);
     void (*format)(const struct field *f, const void *slot, struct buf *out);
     json_t *(*to_json)(const struct field *f, const void *slot); /* new */
+    /* The type's own form, or a string with the text form. */
     bool (*from_json)(const struct field *f, const json_t *j, void *slot, struct err *err);
     bool (*equal)(const void *a, const void *b);
     void (*copy)(void *dst, const void *src);
@@ -46,7 +47,15 @@ typedef struct strlist ctype_list;
  * is for the administrator: "The value must be an integer from 1 to 5." */
 bool value_set(const struct field *f, void *slot, const char *text, struct err *err);
 
+/* The field's own rules alone, on a value that is there already. */
+bool value_check(const struct field *f, const void *slot, struct err *err);
+
+/* Text form as a new string; the caller frees it. */
+char *value_text(const struct field *f, const void *slot);
+
 /* Batch form of a value: quoted when needed, re-enterable. */
 void value_batch(const struct field *f, const void *slot, struct buf *out);
+/* The same of any text: bare when it is one plain word, else in double quotes with \n \t \" \\. */
+void value_quote(const char *text, struct buf *out);
 
 #endif

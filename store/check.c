@@ -1,0 +1,436 @@
+/* check.c - see check.h. Objects are checked one by one with their own rules; what one change can
+ * break elsewhere is in two places: references to what was deleted (users_of) and the table of
+ * dependent sections below. */
+#include "store/check.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/net.h"
+#include "store/rules.h"
+
+#define MAX_ITEMS 200 /* nobody reads more, and a broken import has thousands */
+
+/* When anything in `on` changes, all of `section` is checked again. */
+static const struct {
+    const struct section *section, *on;
+} dependents[] = {
+    {&section_listener,          &section_listener      },
+    {&section_listener,          &section_certificate   },
+    {&section_mail_policy,       &section_listener      },
+    {&section_sender_group,      &section_listener      },
+    {&section_rcpt_access,       &section_listener      },
+    {&section_sender_group,      &section_mail_policy   },
+    {&section_destination,       &section_bounce_profile},
+    {&section_destination_setup, &section_certificate   },
+};
+
+static void add(struct check *c, bool warning, const char *object, const char *field,
+                const char *fmt, va_list ap)
+{
+    struct check_item *item;
+    struct buf text = BUF_INIT(2000);
+
+    if (!warning)
+        c->errors++;
+    if (c->n >= MAX_ITEMS)
+        return;
+    if (c->n == c->cap) {
+        c->cap = c->cap ? c->cap * 2 : 8;
+        c->items = xrealloc(c->items, c->cap * sizeof(*c->items));
+    }
+    item = &c->items[c->n++];
+    item->warning = warning;
+    item->object = object ? xstrdup(object) : row_title(c->row->section, c->row->name);
+    item->field = field ? xstrdup(field) : NULL;
+    buf_vprintf(&text, fmt, ap);
+    item->text = buf_take(&text);
+}
+
+void check_error(struct check *c, const char *field, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    add(c, false, NULL, field, fmt, ap);
+    va_end(ap);
+}
+
+void check_warning(struct check *c, const char *field, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    add(c, true, NULL, field, fmt, ap);
+    va_end(ap);
+}
+
+/* About an object that is not there to be c->row. */
+static void __attribute__((format(printf, 4, 5)))
+error_about(struct check *c, const struct section *s, const char *name, const char *fmt, ...)
+{
+    char *title = row_title(s, name);
+    va_list ap;
+
+    va_start(ap, fmt);
+    add(c, false, title, NULL, fmt, ap);
+    va_end(ap);
+    free(title);
+}
+
+void check_free(struct check *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        free(c->items[i].object);
+        free(c->items[i].field);
+        free(c->items[i].text);
+    }
+    free(c->items);
+    *c = (struct check){0};
+}
+
+/* --- rules over several fields or objects, named in sections.def --- */
+
+void check_certificate(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct certificate *c = row->data;
+    const char *texts[] = {c->certificate, c->intermediates},
+               *fields[] = {"certificate", "intermediates"};
+
+    (void)cfg;
+    if (*c->certificate && !*c->private_key)
+        check_error(out, "private_key",
+                    "There is a certificate without its private key; import both.");
+    if (!*c->certificate && !*c->request)
+        check_error(out, "certificate",
+                    "The profile holds neither a certificate nor a signing request; import or "
+                    "create one, or delete the profile.");
+    for (size_t i = 0; i < countof(texts); i++) {
+        BIO *bio;
+        X509 *x;
+
+        if (!*texts[i])
+            continue;
+        bio = BIO_new_mem_buf(texts[i], -1);
+        x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (!x)
+            check_error(out, fields[i],
+                        "This is not a certificate in PEM format (-----BEGIN CERTIFICATE-----).");
+        X509_free(x);
+        BIO_free(bio);
+        ERR_clear_error();
+    }
+}
+
+void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct bounce_profile *p = row->data;
+
+    (void)cfg;
+    if (p->initial_retry > p->max_retry)
+        check_error(
+            out, "initial_retry",
+            "The initial retry interval (%llu) must not be longer than the maximum one (%llu).",
+            (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
+}
+
+static const char *const open_relay_advice =
+    "set it to reject and name the senders that may relay in a sender group";
+
+void check_listener(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct listener *l = row->data, *other;
+    const struct certificate *c = CONFIG_GET(cfg, certificate, l->certificate);
+    struct addr mine, theirs;
+
+    if (c && (!*c->certificate || !*c->private_key))
+        check_error(out, "certificate",
+                    "Certificate profile %s has no certificate yet; import the signed one or "
+                    "choose another profile.",
+                    l->certificate);
+    if (l->default_behavior == BEHAVIOR_CONTINUE)
+        check_error(out, "default_behavior",
+                    "Nothing is left to continue with; choose accept, reject or tcprefuse.");
+    else if (l->default_behavior == BEHAVIOR_RELAY)
+        check_error(out, "default_behavior", "Relaying for all senders makes an open relay; %s.",
+                    open_relay_advice);
+    else if (l->default_behavior == BEHAVIOR_ACCEPT && l->kind == LISTENER_PRIVATE)
+        check_error(out, "default_behavior",
+                    "A private listener has no recipient access table, so accepting all senders "
+                    "makes an open relay; %s.",
+                    open_relay_advice);
+    if (!addr_parse(l->address, &mine))
+        return; /* told by the field's own rule */
+    for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
+        static const unsigned char any[16];
+        const struct row *r = config_at(cfg, &section_listener, i);
+        size_t n = mine.family == AF_INET ? 4 : 16;
+
+        other = r->data;
+        if (r == row || other->port != l->port || !addr_parse(other->address, &theirs) ||
+            theirs.family != mine.family)
+            continue;
+        if (addr_eq(&mine, &theirs) || !memcmp(mine.ip, any, n) || !memcmp(theirs.ip, any, n))
+            check_error(
+                out, "port",
+                "Listener %s already uses port %llu of address %s; choose another port or address.",
+                r->name, (unsigned long long)l->port, other->address);
+    }
+}
+
+static const struct listener *owner_of(const struct config *cfg, const struct row *row,
+                                       struct buf *name)
+{
+    buf_add(name, row->name, strcspn(row->name, "/"));
+    return CONFIG_GET(cfg, listener, buf_str(name));
+}
+
+void check_sender_group(const struct config *cfg, const struct row *row, struct check *out)
+{
+    AUTO(buf) struct buf owner = BUF_INIT(300);
+    const struct sender_group *g = row->data;
+    const struct listener *l = owner_of(cfg, row, &owner);
+    char *name = xasprintf("%s/%s", buf_str(&owner), g->policy);
+    const struct mail_policy *p = CONFIG_GET(cfg, mail_policy, name);
+
+    free(name);
+    if (!l)
+        return; /* told by the rule on owners */
+    if (!p) {
+        check_error(out, "policy",
+                    "Listener %s has no mail flow policy %s; create it or choose another one.",
+                    l->name, g->policy);
+        return;
+    }
+    if (p->behavior != BEHAVIOR_RELAY &&
+        (p->behavior != BEHAVIOR_ACCEPT || l->kind == LISTENER_PUBLIC))
+        return;
+    for (size_t i = 0; i < g->hosts.n; i++) {
+        struct net n;
+        const char *host = g->hosts.items[i], *slash = strchr(host, '/');
+
+        if (str_eq(host, "ALL") || (slash && str_eq(slash, "/0") && net_parse(host, &n, NULL)))
+            check_error(
+                out, "hosts",
+                "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay.",
+                g->policy, host);
+    }
+}
+
+void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out)
+{
+    AUTO(buf) struct buf owner = BUF_INIT(300);
+    const struct listener *l = owner_of(cfg, row, &owner);
+
+    if (l && l->kind == LISTENER_PRIVATE)
+        check_error(out, NULL,
+                    "Listener %s is private and has no recipient access table; delete the entry or "
+                    "make the listener public.",
+                    l->name);
+}
+
+void check_destination(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct destination *d = row->data;
+
+    if (!str_eq(d->bounce_profile, "default") &&
+        !CONFIG_GET(cfg, bounce_profile, d->bounce_profile))
+        check_error(
+            out, "bounce_profile",
+            "Bounce profile %s does not exist; create it or choose another one, or \"default\".",
+            d->bounce_profile);
+    if (!d->recipient_limit != !d->recipient_minutes)
+        check_error(out, d->recipient_limit ? "recipient_minutes" : "recipient_limit",
+                    "A recipient limit needs both the number of recipients and the minutes they "
+                    "are counted in.");
+    if (!str_eq(d->domain, "default"))
+        return;
+    if (d->use_tls == DEST_TLS_DEFAULT)
+        check_error(out, "use_tls",
+                    "The default entry has nothing to inherit from; choose off, on or require.");
+    if (!d->concurrency_limit || !d->max_messages_per_connection)
+        check_error(out, d->concurrency_limit ? "max_messages_per_connection" : "concurrency_limit",
+                    "The default entry has nothing to inherit from; enter a number.");
+}
+
+void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct smtp_route *r = row->data;
+
+    (void)cfg;
+    for (size_t i = 0; r->hosts.n > 1 && i < r->hosts.n; i++)
+        if (str_eq(r->hosts.items[i], "USEDNS") || str_eq(r->hosts.items[i], "/dev/null"))
+            check_error(out, "hosts", "%s must stand by itself, without other hosts.",
+                        r->hosts.items[i]);
+}
+
+/* --- rules of every object --- */
+
+void check_row_fields(const struct row *r, struct check *out)
+{
+    const struct row *outer = out->row;
+    struct err err;
+
+    out->row = r;
+    for (size_t i = 0; i < r->section->nfields; i++) {
+        const struct field *f = &r->section->fields[i];
+
+        if (!value_check(f, row_slot(r, f), &err))
+            check_error(out, f->name, "%s", err.text);
+    }
+    out->row = outer;
+}
+
+/* "Demo, mail-2026, ..." */
+static void names_of(const struct config *cfg, const struct section *s, struct buf *out)
+{
+    size_t n = config_count(cfg, s);
+
+    for (size_t i = 0; i < n && i < 6; i++)
+        buf_printf(out, "%s%s", i ? ", " : "", i == 5 ? "..." : config_at(cfg, s, i)->name);
+}
+
+static void check_references(const struct config *cfg, const struct config *old,
+                             const struct row *r, struct check *out)
+{
+    for (size_t i = 0; i < r->section->nfields; i++) {
+        const struct field *f = &r->section->fields[i];
+        const struct section *to = f->ref ? section_find(f->ref) : NULL;
+        const char *name = to ? *(char **)row_slot(r, f) : "";
+        AUTO(buf) struct buf names = BUF_INIT(400);
+
+        if (!*name || config_row(cfg, to, name) || (old && config_row(old, to, name)))
+            continue; /* what has just been deleted is told once, with all its users */
+        names_of(cfg, to, &names);
+        check_error(out, f->name, "There is no %s %s; create it or choose one of: %s.", to->noun,
+                    str_printable(name), buf_str(&names));
+    }
+}
+
+static void check_row(const struct config *cfg, const struct config *old, const struct row *r,
+                      struct check *out)
+{
+    AUTO(buf) struct buf owner = BUF_INIT(400);
+
+    out->row = r;
+    check_row_fields(r, out);
+    if (r->section->parent) {
+        buf_add(&owner, r->name, strcspn(r->name, "/"));
+        if (!config_row(cfg, section_find(r->section->parent), buf_str(&owner)))
+            check_error(out, NULL, "There is no %s %s it could belong to; create that first.",
+                        r->section->parent, str_printable(buf_str(&owner)));
+    }
+    check_references(cfg, old, r, out);
+    if (r->section->check)
+        r->section->check(cfg, r, out);
+    out->row = NULL;
+}
+
+/* Every object of cfg that names the deleted one. */
+static void check_deleted(const struct config *cfg, const struct row *gone, struct check *out)
+{
+    AUTO(buf) struct buf users = BUF_INIT(600);
+    size_t n = 0;
+
+    for (size_t k = 0; k < SECTIONS; k++) {
+        const struct section *s = section_at(k);
+
+        for (size_t i = 0; i < s->nfields; i++) {
+            const struct field *f = &s->fields[i];
+
+            if (!f->ref || !str_eq(f->ref, gone->section->name))
+                continue;
+            for (size_t j = 0; j < config_count(cfg, s); j++) {
+                const struct row *r = config_at(cfg, s, j);
+                char *title;
+
+                if (!str_eq(*(char **)row_slot(r, f), gone->name) || ++n > 5)
+                    continue;
+                title = row_title(s, r->name);
+                buf_printf(&users, "%s%s (%s)", n > 1 ? ", " : "", title, f->name);
+                free(title);
+            }
+        }
+    }
+    if (n > 5)
+        buf_printf(&users, " and %zu more", n - 5);
+    if (n)
+        error_about(out, gone->section, gone->name,
+                    "The %s %s is to be deleted but is used by %s; choose another one there first, "
+                    "or keep it.",
+                    gone->section->noun, gone->name, buf_str(&users));
+}
+
+/* Objects that mail cannot do without. */
+static void check_presence(const struct config *cfg, struct check *out)
+{
+    for (size_t i = 0; i < SECTIONS; i++) {
+        const struct section *s = section_at(i);
+
+        if (s->single && !config_row(cfg, s, "-"))
+            error_about(out, s, "-", "The %ss are missing.", s->noun);
+    }
+    if (!config_row(cfg, &section_destination, "default"))
+        error_about(
+            out, &section_destination, "default",
+            "The default entry cannot be deleted; it holds the values of all other domains.");
+    if (!config_row(cfg, &section_bounce_profile, "Default"))
+        error_about(
+            out, &section_bounce_profile, "Default",
+            "The bounce profile Default cannot be deleted; it is used where no other is chosen.");
+}
+
+/* Calls check_row for what is new or different and check_deleted for what is gone; true if there
+ * was any of it. */
+static bool check_changed(const struct config *cfg, const struct config *old,
+                          const struct section *s, bool rows, struct check *out)
+{
+    size_t n = config_count(cfg, s), m = config_count(old, s), i = 0, j = 0;
+    bool changed = false;
+
+    if (config_shares(cfg, old, s))
+        return false;
+    while (i < n || j < m) {
+        const struct row *a = i < n ? config_at(cfg, s, i) : NULL,
+                         *b = j < m ? config_at(old, s, j) : NULL;
+        int order = a == b ? 0 : !a ? 1 : !b ? -1 : strcmp(a->name, b->name);
+
+        i += order <= 0;
+        j += order >= 0;
+        if (a == b)
+            continue;
+        changed = true;
+        if (order > 0)
+            check_deleted(cfg, b, out);
+        else if (rows)
+            check_row(cfg, old, a, out);
+    }
+    return changed;
+}
+
+void check_config(const struct config *cfg, const struct config *old, struct check *out)
+{
+    bool all[SECTIONS] = {false};
+
+    for (size_t i = 0; old && i < SECTIONS; i++) {
+        const struct section *s = section_at(i);
+
+        for (size_t k = 0; k < countof(dependents); k++)
+            if (dependents[k].on == s && !config_shares(cfg, old, s))
+                all[section_index(dependents[k].section)] = true;
+    }
+    for (size_t i = 0; i < SECTIONS; i++) {
+        const struct section *s = section_at(i);
+
+        if (old)
+            check_changed(cfg, old, s, !all[i], out);
+        for (size_t j = 0; (!old || all[i]) && j < config_count(cfg, s); j++)
+            check_row(cfg, old, config_at(cfg, s, j), out);
+    }
+    check_presence(cfg, out);
+}

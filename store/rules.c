@@ -1,0 +1,250 @@
+/* rules.c - rules of one value, named by .check in schema/. See rules.h. */
+#include "store/rules.h"
+
+#include <string.h>
+
+#include "store/base/net.h"
+#include "store/base/str.h"
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
+
+static bool consists_of(const char *text, const char *allowed)
+{
+    return text[strspn(text, allowed)] == '\0';
+}
+
+bool check_identifier(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (!*text || !strchr(LETTERS DIGITS "_", *text) || !consists_of(text, LETTERS DIGITS "_-."))
+        return err_set(err, E_INVALID,
+                       "The name must begin with a letter, a digit or \"_\" and contain only "
+                       "letters, digits, \"_\", \"-\" and \".\".");
+    return true;
+}
+
+bool check_profile_name(const struct field *f, const char *text, struct err *err)
+{
+    return check_identifier(f, text, err);
+}
+
+bool check_policy_name(const struct field *f, const char *text, struct err *err)
+{
+    if (*text == '$')
+        return err_set(err, E_INVALID, "The name of a policy is written without \"$\".");
+    return check_identifier(f, text, err);
+}
+
+bool check_fqdn(const struct field *f, const char *text, struct err *err)
+{
+    struct addr a;
+
+    (void)f;
+    if (addr_parse(text, &a) || !host_is_fqdn(text))
+        return err_set(err, E_INVALID,
+                       "The hostname must be fully qualified, such as mail3.example.com.");
+    return true;
+}
+
+bool check_ip(const struct field *f, const char *text, struct err *err)
+{
+    struct addr a;
+
+    (void)f;
+    if (!addr_parse(text, &a) || *text == '[')
+        return err_set(err, E_INVALID,
+                       "The value must be an IP address such as 192.0.2.1 or 2001:db8::1.");
+    return true;
+}
+
+bool check_ip_or_empty(const struct field *f, const char *text, struct err *err)
+{
+    return !*text || check_ip(f, text, err);
+}
+
+static bool is_port(const char *text)
+{
+    unsigned n = 0;
+
+    if (!*text || !consists_of(text, DIGITS) || strlen(text) > 5)
+        return false;
+    for (; *text; text++)
+        n = n * 10 + (unsigned)(*text - '0');
+    return n >= 1 && n <= 65535;
+}
+
+bool check_resolver(const struct field *f, const char *text, struct err *err)
+{
+    const char *at = strchr(text, '@');
+    char ip[ADDR_TEXT];
+    struct addr a;
+
+    (void)f;
+    str_copy(ip, at && (size_t)(at - text) < sizeof(ip) ? (size_t)(at - text) + 1 : sizeof(ip),
+             text);
+    if (!addr_parse(ip, &a) || (at && !is_port(at + 1)))
+        return err_set(err, E_INVALID,
+                       "%s is not a DNS server; write its address, or ADDRESS@PORT.",
+                       str_printable(text));
+    return true;
+}
+
+/* An address without angle brackets; quoted local parts are left to the mail path. */
+static bool is_mailbox(const char *text)
+{
+    const char *at = strrchr(text, '@');
+    struct addr a;
+    char ip[ADDR_TEXT];
+    size_t n;
+
+    if (!at || at == text || at - text > 64)
+        return false;
+    for (const char *p = text; p < at; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f || strchr("()<>[]:;@\\,\"", *p))
+            return false;
+    n = strlen(at + 1);
+    if (at[1] == '[' && at[n] == ']' && n - 1 < sizeof(ip)) {
+        str_copy(ip, n - 1, at + 2);
+        return addr_parse(ip, &a);
+    }
+    return host_check(at + 1, NULL);
+}
+
+bool check_address_or_empty(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (*text && !is_mailbox(text))
+        return err_set(err, E_INVALID,
+                       "The value must be an email address such as postmaster@example.com.");
+    return true;
+}
+
+bool check_domain_or_empty(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (*text && (!host_is_fqdn(text) || *text == '.'))
+        return err_set(err, E_INVALID, "The value must be a domain name such as example.com.");
+    return true;
+}
+
+/* "example.com", ".example.com" or "[192.0.2.1]". */
+static bool is_domain_pattern(const char *text)
+{
+    char ip[ADDR_TEXT];
+    struct addr a;
+    size_t n = strlen(text);
+
+    if (*text == '[') {
+        if (n < 3 || n - 1 > sizeof(ip) || text[n - 1] != ']')
+            return false;
+        str_copy(ip, n - 1, text + 1);
+        return addr_parse(ip, &a);
+    }
+    return host_check(text + (*text == '.'), NULL);
+}
+
+bool check_destination_name(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (str_eq(text, "ALL"))
+        return err_set(err, E_INVALID, "Use the entry \"default\" for all other domains.");
+    if (!str_eq(text, "default") && !is_domain_pattern(text))
+        return err_set(err, E_INVALID,
+                       "The value must be a domain such as example.com or .example.com.");
+    return true;
+}
+
+bool check_route_domain(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (str_eq(text, "default"))
+        return err_set(err, E_INVALID, "Use \"ALL\" for the default route.");
+    if (!str_eq(text, "ALL") && !is_domain_pattern(text))
+        return err_set(err, E_INVALID,
+                       "The value must be a domain such as example.com or .example.com, or ALL.");
+    return true;
+}
+
+bool check_route_host(const struct field *f, const char *text, struct err *err)
+{
+    size_t n = strlen(text), name_len;
+    const char *colon;
+    char name[256];
+    struct addr a;
+
+    (void)f;
+    if (str_eq(text, "USEDNS") || str_eq(text, "/dev/null") || addr_parse(text, &a))
+        return true;
+    if (*text == '[') {
+        const char *end = strchr(text, ']');
+
+        colon = end && end[1] == ':' ? end + 1 : NULL;
+        if (!end || (!colon && end[1]) || (colon && !is_port(colon + 1)))
+            goto refuse;
+        text++;
+        name_len = (size_t)(end - text);
+    } else {
+        colon = strrchr(text, ':');
+        if (colon && !is_port(colon + 1))
+            goto refuse;
+        name_len = colon ? (size_t)(colon - text) : n;
+    }
+    if (name_len == 0 || name_len >= sizeof(name))
+        goto refuse;
+    str_copy(name, name_len + 1, text);
+    if (addr_parse(name, &a) || host_check(name, NULL))
+        return true;
+refuse:
+    return err_set(err, E_INVALID,
+                   "The value must be a host name, an IP address, either with \":PORT\" behind it, "
+                   "USEDNS or /dev/null.");
+}
+
+bool check_sender(const struct field *f, const char *text, struct err *err)
+{
+    struct net n;
+
+    (void)f;
+    if (str_eq(text, "ALL") || net_parse(text, &n, NULL))
+        return true;
+    /* digits, dots, dashes and slashes only: it was meant as an address; net_parse says what is
+     * wrong with it */
+    if (consists_of(text, DIGITS "./-:") || strchr(text, '/')) {
+        if (!net_parse(text, &n, err) && err && strlen(err->text) + 1 < sizeof(err->text))
+            str_copy(err->text + strlen(err->text), 2, ".");
+        return false;
+    }
+    if (host_check(text + (*text == '.'), NULL))
+        return true;
+    return err_set(err, E_INVALID,
+                   "%s is not a host: use a host name, a partial host name such as .example.com, "
+                   "an IP address, a CIDR block, a range or a partial address.",
+                   str_printable(text));
+}
+
+bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err)
+{
+    size_t n = strlen(text);
+
+    (void)f;
+    if (str_ieq(text, "ALL"))
+        return err_set(
+            err, E_INVALID,
+            "A table that accepts all recipients would be an open relay; name the domains.");
+    if (n > 1 && text[n - 1] == '@') {
+        char probe[300];
+
+        if (n + 2 < sizeof(probe)) {
+            memcpy(probe, text, n);
+            memcpy(probe + n, "x", 2);
+            if (is_mailbox(probe))
+                return true;
+        }
+    } else if (strchr(text, '@') ? is_mailbox(text) : is_domain_pattern(text)) {
+        return true;
+    }
+    return err_set(err, E_INVALID,
+                   "The value must be a domain, a partial domain (.example.com), a user "
+                   "(postmaster@) or a full address.");
+}

@@ -1,0 +1,31 @@
+/* rules.h - the .check functions named in schema/, of one value (rules.c) and of one object among the others (check.c).
+ * The sentences are for the administrator. Pure; any thread. */
+#ifndef POSTERN_RULES_H
+#define POSTERN_RULES_H
+
+#include "store/schema.h"
+
+bool check_identifier(const struct field *f, const char *text, struct err *err);
+bool check_profile_name(const struct field *f, const char *text, struct err *err);
+bool check_policy_name(const struct field *f, const char *text, struct err *err);
+bool check_fqdn(const struct field *f, const char *text, struct err *err);
+bool check_ip(const struct field *f, const char *text, struct err *err);
+bool check_ip_or_empty(const struct field *f, const char *text, struct err *err);
+bool check_resolver(const struct field *f, const char *text, struct err *err);
+bool check_address_or_empty(const struct field *f, const char *text, struct err *err);
+bool check_domain_or_empty(const struct field *f, const char *text, struct err *err);
+bool check_destination_name(const struct field *f, const char *text, struct err *err);
+bool check_route_domain(const struct field *f, const char *text, struct err *err);
+bool check_route_host(const struct field *f, const char *text, struct err *err);
+bool check_sender(const struct field *f, const char *text, struct err *err);
+bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
+
+void check_certificate(const struct config *cfg, const struct row *row, struct check *out);
+void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);
+void check_listener(const struct config *cfg, const struct row *row, struct check *out);
+void check_sender_group(const struct config *cfg, const struct row *row, struct check *out);
+void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out);
+void check_destination(const struct config *cfg, const struct row *row, struct check *out);
+void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out);
+
+#endif

@@ -1,0 +1,152 @@
+/* schema.c - expands schema/SECTION.def into the tables of schema.h. Nothing here changes when a
+ * setting is added; a new section needs its three lines below and one in structs.h and
+ * sections.def. */
+#include "store/schema.h"
+
+#include <string.h>
+
+#include "store/base/str.h"
+#include "store/config.h"
+#include "store/rules.h"
+
+/* clang-format off */
+#define CHOICE(number, word, text) {word, text},
+#define CHOICES(table, ...) const struct choice choices_##table[] = {__VA_ARGS__ {NULL, NULL}};
+/* clang-format on */
+#include "schema/choices.def"
+#undef CHOICES
+#undef CHOICE
+
+#define FIELD(t, n, ...)                                                                           \
+    {.name = #n, .type = &type_##t, .offset = offsetof(struct SECT, n), __VA_ARGS__},
+
+#define SECT system
+static const struct field system_fields[] = {
+#include "schema/system.def"
+};
+#undef SECT
+#define SECT user
+static const struct field user_fields[] = {
+#include "schema/user.def"
+};
+#undef SECT
+#define SECT log
+static const struct field log_fields[] = {
+#include "schema/log.def"
+};
+#undef SECT
+#define SECT certificate
+static const struct field certificate_fields[] = {
+#include "schema/certificate.def"
+};
+#undef SECT
+#define SECT bounce_profile
+static const struct field bounce_profile_fields[] = {
+#include "schema/bounce_profile.def"
+};
+#undef SECT
+#define SECT listener_setup
+static const struct field listener_setup_fields[] = {
+#include "schema/listener_setup.def"
+};
+#undef SECT
+#define SECT listener
+static const struct field listener_fields[] = {
+#include "schema/listener.def"
+};
+#undef SECT
+#define SECT mail_policy
+static const struct field mail_policy_fields[] = {
+#include "schema/mail_policy.def"
+};
+#undef SECT
+#define SECT sender_group
+static const struct field sender_group_fields[] = {
+#include "schema/sender_group.def"
+};
+#undef SECT
+#define SECT rcpt_access
+static const struct field rcpt_access_fields[] = {
+#include "schema/rcpt_access.def"
+};
+#undef SECT
+#define SECT destination_setup
+static const struct field destination_setup_fields[] = {
+#include "schema/destination_setup.def"
+};
+#undef SECT
+#define SECT destination
+static const struct field destination_fields[] = {
+#include "schema/destination.def"
+};
+#undef SECT
+#define SECT smtp_route
+static const struct field smtp_route_fields[] = {
+#include "schema/smtp_route.def"
+};
+#undef SECT
+#define SECT delivery
+static const struct field delivery_fields[] = {
+#include "schema/delivery.def"
+};
+#undef SECT
+
+#define SECTION(n, ...)                                                                            \
+    const struct section section_##n = {.name = #n,                                                \
+                                        .fields = n##_fields,                                      \
+                                        .nfields = countof(n##_fields),                            \
+                                        .size = sizeof(struct n),                                  \
+                                        __VA_ARGS__};
+#include "schema/sections.def"
+#undef SECTION
+
+#define SECTION(n, ...) &section_##n,
+static const struct section *const sections[] = {
+#include "schema/sections.def"
+};
+#undef SECTION
+
+_Static_assert(countof(sections) == SECTIONS, "the enum of schema.h has one number per section");
+
+const struct section *section_find(const char *name)
+{
+    for (size_t i = 0; i < countof(sections); i++)
+        if (str_eq(sections[i]->name, name))
+            return sections[i];
+    return NULL;
+}
+
+size_t section_count(void)
+{
+    return countof(sections);
+}
+
+const struct section *section_at(size_t i)
+{
+    return sections[i];
+}
+
+unsigned section_index(const struct section *s)
+{
+    unsigned i = 0;
+
+    while (sections[i] != s)
+        i++;
+    return i;
+}
+
+const struct field *field_find(const struct section *s, const char *name)
+{
+    for (size_t i = 0; i < s->nfields; i++)
+        if (str_eq(s->fields[i].name, name))
+            return &s->fields[i];
+    return NULL;
+}
+
+const struct field *section_key(const struct section *s)
+{
+    for (size_t i = 0; i < s->nfields; i++)
+        if (s->fields[i].key)
+            return &s->fields[i];
+    return NULL;
+}
