@@ -1,13 +1,14 @@
 /* fiber.c - stacks, the ready queue, waiting: the only file that knows how fibers work.
  *
- * A fiber's struct lies at the top of its own stack, so an idle session costs one mapping. Everything about
- * a fiber is touched on its loop's thread alone, with two exceptions that any thread uses: the state of a
- * struct wait (moved by compare-and-swap) and the post inside the fiber, with which another thread's
- * wait_done sends it home. Fibers run from the loop's own stack (sched_run) and switch back to it when
- * they wait.
+ * A fiber's struct lies at the top of its own stack, so an idle session costs one mapping.
+ * Everything about a fiber is touched on its loop's thread alone, with two exceptions that any
+ * thread uses: the state of a struct wait (moved by compare-and-swap) and the post inside the
+ * fiber, with which another thread's wait_done sends it home. Fibers run from the loop's own stack
+ * (sched_run) and switch back to it when they wait.
  *
- * What would surprise: a fiber's timer is left in the heap when a wait ends early and is only moved when a
- * wait ends before it; most waits of a session (five minutes, again and again) never touch the heap. */
+ * What would surprise: a fiber's timer is left in the heap when a wait ends early and is only moved
+ * when a wait ends before it; most waits of a session (five minutes, again and again) never touch
+ * the heap. */
 #include "daemon/fiber.h"
 
 #include <assert.h>
@@ -53,10 +54,10 @@
 #else
 #define STACK_SIZE (64 * 1024)
 #endif
-#define PAGE 4096U               /* of the guard; rounded up where pages are larger */
-#define CACHED_STACKS 128        /* per loop */
-#define TRIM_AFTER SECONDS(4)    /* a fiber that has waited so long gives its unused stack back */
-#define TRIM_MARGIN 2048         /* below the frame that waits: what the switch itself pushes */
+#define PAGE 4096U /* of the guard; rounded up where pages are larger */
+#define CACHED_STACKS 128 /* per loop */
+#define TRIM_AFTER SECONDS(4) /* a fiber that has waited so long gives its unused stack back */
+#define TRIM_MARGIN 2048 /* below the frame that waits: what the switch itself pushes */
 #define PAINT 0xA5
 
 enum fiber_state { READY, RUNNING, WAITING, ENDED };
@@ -66,14 +67,14 @@ enum wait_state { WAIT_IDLE, WAIT_FIBER, WAIT_THREAD, WAIT_DONE }; /* of struct 
 struct fiber {
     struct context context;
     struct sched *sched;
-    struct list all;     /* in sched->all */
-    struct fiber *next;  /* in the ready queue */
+    struct list all; /* in sched->all */
+    struct fiber *next; /* in the ready queue */
     void (*fn)(void *arg);
     void *arg;
-    struct wait *wait;   /* what it waits for when that is a struct wait */
-    struct post post;    /* carries it home from another thread's wait_done */
+    struct wait *wait; /* what it waits for when that is a struct wait */
+    struct post post; /* carries it home from another thread's wait_done */
     struct timer timer;
-    msec_t deadline;     /* of this wait */
+    msec_t deadline; /* of this wait */
     msec_t since;
     const char *what;
     uintptr_t parked_at; /* its stack is unused below here while it waits */
@@ -82,9 +83,9 @@ struct fiber {
     enum wake_reason reason;
     bool interruptible, sleeping, trimmed, painted;
     unsigned valgrind_id;
-    char *stack;         /* lowest usable byte */
-    void *fake_stack;    /* AddressSanitizer's */
-    void *tsan;          /* ThreadSanitizer's */
+    char *stack; /* lowest usable byte */
+    void *fake_stack; /* AddressSanitizer's */
+    void *tsan; /* ThreadSanitizer's */
     char name[48];
 };
 
@@ -159,7 +160,8 @@ static __attribute__((no_sanitize("address", "thread"))) void paint(struct fiber
         *p = (char)PAINT;
 }
 
-static __attribute__((no_sanitize("address", "thread"))) unsigned painted_used(const struct fiber *f)
+static __attribute__((no_sanitize("address", "thread"))) unsigned
+painted_used(const struct fiber *f)
 {
     const volatile unsigned char *p = (const unsigned char *)f->stack;
 
@@ -218,7 +220,8 @@ static void leave(struct fiber *f)
     struct sched *s = f->sched;
 
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(f->state == ENDED ? NULL : &f->fake_stack, s->own_stack, s->own_size);
+    __sanitizer_start_switch_fiber(f->state == ENDED ? NULL : &f->fake_stack, s->own_stack,
+                                   s->own_size);
 #endif
 #if defined(__SANITIZE_THREAD__)
     __tsan_switch_to_fiber(s->tsan, 0);
@@ -341,8 +344,7 @@ static void trim_idle(struct timer *t)
     struct sched *s = list_item(t, struct sched, trim);
     msec_t now = loop_now(s->loop);
 
-    list_each(pos, &s->all)
-    {
+    list_each (pos, &s->all) {
         struct fiber *f = list_item(pos, struct fiber, all);
 
         if (f->state == WAITING && !f->trimmed && now - f->since >= TRIM_AFTER)
@@ -463,8 +465,8 @@ static bool wait_move(struct wait *w, int from, int to)
                                        __ATOMIC_ACQUIRE);
 }
 
-/* Ends the wait of a fiber from its own loop, unless its wait_done is already on the way: that post then
- * ends the wait, and until it came the struct wait may not go. */
+/* Ends the wait of a fiber from its own loop, unless its wait_done is already on the way: that post
+ * then ends the wait, and until it came the struct wait may not go. */
 static void end_wait(struct fiber *f, enum wake_reason reason)
 {
     if (f->wait && !wait_move(f->wait, WAIT_FIBER, WAIT_IDLE))
@@ -499,7 +501,8 @@ static __attribute__((noinline)) void park(struct fiber *f, msec_t deadline, con
     f->since = loop_now(f->sched->loop);
 }
 
-/* A wait that begins when shutdown has begun already, or after its deadline, ends before it begins. */
+/* A wait that begins when shutdown has begun already, or after its deadline, ends before it begins.
+ */
 static bool may_wait(struct fiber *f, msec_t deadline)
 {
     if ((f->interruptible || f->sleeping) &&
@@ -514,8 +517,8 @@ static bool may_wait(struct fiber *f, msec_t deadline)
     return true;
 }
 
-/* Outside a fiber: the thread sleeps on the state itself. Under a virtual clock nothing else would move it,
- * so a wait with a deadline that is not over at once moves it there. */
+/* Outside a fiber: the thread sleeps on the state itself. Under a virtual clock nothing else would
+ * move it, so a wait with a deadline that is not over at once moves it there. */
 static bool wait_thread(struct wait *w, msec_t deadline)
 {
     if (!wait_move(w, WAIT_IDLE, WAIT_THREAD))
@@ -634,7 +637,10 @@ static uint32_t poll_fd(int fd, uint32_t events, msec_t deadline)
 
         if (left < 0)
             left = 0;
-        n = poll(&p, 1, clock_is_virtual() ? (left == NEVER ? -1 : 0) : left > INT_MAX ? -1 : (int)left);
+        n = poll(&p, 1,
+                 clock_is_virtual() ? (left == NEVER ? -1 : 0)
+                 : left > INT_MAX   ? -1
+                                    : (int)left);
         if (n > 0)
             return (uint32_t)p.revents; /* the poll and epoll bits are the same */
         if (n == 0 && clock_is_virtual() && left > 0)
@@ -662,7 +668,9 @@ static void on_fd(struct watch *w, uint32_t events)
 uint32_t fiber_wait_fd(int fd, uint32_t events, msec_t deadline, const char *what)
 {
     struct fiber *f = fiber_self();
-    struct fd_wait d = {.watch = {.fd = fd, .events = events | EPOLLONESHOT, .fn = on_fd}};
+    struct fd_wait d = {
+        .watch = {.fd = fd, .events = events | EPOLLONESHOT, .fn = on_fd}
+    };
 
     if (!f)
         return poll_fd(fd, events, deadline);
@@ -724,8 +732,8 @@ uint32_t fiber_fd_wait(struct fiber_fd *d, uint32_t events, msec_t deadline, con
     return f->reason == WOKEN ? f->events : 0;
 }
 
-/* Only an event that comes after the read can mean more, and such an event is reported: the descriptor is
- * watched, and events are only taken while no fiber runs. */
+/* Only an event that comes after the read can mean more, and such an event is reported: the
+ * descriptor is watched, and events are only taken while no fiber runs. */
 void fiber_fd_short_read(struct fiber_fd *d)
 {
     d->dry = d->loop && !d->ending;
@@ -738,10 +746,9 @@ bool fiber_fd_is_dry(const struct fiber_fd *d)
 
 void fiber_fd_forget(struct fiber_fd *d)
 {
-    if (!d->loop)
-        return;
-    assert(d->loop == loop_self() && !d->waiting);
-    watch_remove(&d->watch);
+    assert(!d->waiting);
+    if (d->loop && d->loop == loop_self()) /* not: its loop is gone, and the registration with it */
+        watch_remove(&d->watch);
     d->loop = NULL;
     d->dry = false;
 }
@@ -756,8 +763,7 @@ bool fiber_stopping(void)
 static void interrupt_all(void *unused)
 {
     (void)unused;
-    list_each(pos, &here->all)
-    {
+    list_each (pos, &here->all) {
         struct fiber *f = list_item(pos, struct fiber, all);
 
         if (f->state == WAITING && (f->interruptible || f->sleeping))
@@ -819,11 +825,10 @@ static void list_here(void *arg)
     struct listing *l = arg;
     size_t n = 0;
 
-    list_each(pos, &here->all)
+    list_each (pos, &here->all)
         n++;
     l->infos = xcalloc(n + 1, sizeof(*l->infos));
-    list_each(pos, &here->all)
-    {
+    list_each (pos, &here->all) {
         struct fiber *f = list_item(pos, struct fiber, all);
         struct fiber_info *info = &l->infos[l->n++];
 

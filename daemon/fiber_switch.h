@@ -1,7 +1,7 @@
 /* fiber_switch.h - the one thing that differs between machines: leaving one stack for another.
  *
- * x86-64 and arm64 have a few lines of assembler (fiber_x86_64.S, fiber_aarch64.S); elsewhere, and with
- * -DPOSTERN_UCONTEXT, fiber_ucontext.c does it with two system calls a switch. */
+ * x86-64 and arm64 have a few lines of assembler (fiber_x86_64.S, fiber_aarch64.S); elsewhere, and
+ * with -DPOSTERN_UCONTEXT, fiber_ucontext.c does it with two system calls a switch. */
 #ifndef POSTERN_FIBER_SWITCH_H
 #define POSTERN_FIBER_SWITCH_H
 

@@ -1,4 +1,5 @@
-/* fiber_ucontext.c - switching stacks with the C library, where there is no assembler for the machine. */
+/* fiber_ucontext.c - switching stacks with the C library, where there is no assembler for the
+ * machine. */
 #include "daemon/fiber_switch.h"
 
 #ifdef POSTERN_UCONTEXT

@@ -1,9 +1,11 @@
-/* loop.c - the event loop: epoll, a heap of timers, posts from other threads, and between them the fibers.
+/* loop.c - the event loop: epoll, a heap of timers, posts from other threads, and between them the
+ * fibers.
  *
- * A turn is: sleep until something is due, report descriptors, run posts, run timers, run every fiber that
- * is ready once. The clock is read once per turn. Posts are a lock-free stack that the loop takes whole and
- * turns round; its eventfd is written only when the loop sleeps, and never read: it is watched edge
- * triggered. All but loop_stop, loop_post and loop_each belongs to the loop's own thread. */
+ * A turn is: sleep until something is due, report descriptors, run posts, run timers, run every
+ * fiber that is ready once. The clock is read once per turn. Posts are a lock-free stack that the
+ * loop takes whole and turns round; its eventfd is written only when the loop sleeps, and never
+ * read: it is watched edge triggered. All but loop_stop, loop_post and loop_each belongs to the
+ * loop's own thread. */
 #include "daemon/loop.h"
 
 #include <assert.h>
@@ -22,9 +24,9 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define BATCH 256      /* events taken by one epoll_wait */
-#define MAX_LOOPS 8    /* of loops_start: beyond that the writer is the limit */
-#define VIRTUAL_NAP 2  /* ms between looks at a virtual clock, which nothing else announces */
+#define BATCH 256 /* events taken by one epoll_wait */
+#define MAX_LOOPS 8 /* of loops_start: beyond that the writer is the limit */
+#define VIRTUAL_NAP 2 /* ms between looks at a virtual clock, which nothing else announces */
 
 enum { RUNNING, STOP_WHEN_EMPTY, STOP_NOW };
 
@@ -188,7 +190,8 @@ static bool run_posts(struct loop *l)
     return true;
 }
 
-/* ---- timers: a binary heap; a timer knows its place, so that it can be moved and taken out ---- */
+/* ---- timers: a binary heap; a timer knows its place, so that it can be moved and taken out ----
+ */
 
 static void heap_put(struct loop *l, unsigned i, struct timer *t)
 {

@@ -10,8 +10,8 @@
 struct sched;
 struct sched *sched_new(struct loop *l);
 void sched_free(struct sched **s);
-void sched_enter(struct sched *s);               /* the calling thread runs these fibers from now on */
-bool sched_run(struct sched *s);                 /* every ready fiber once; false: there was none */
+void sched_enter(struct sched *s); /* the calling thread runs these fibers from now on */
+bool sched_run(struct sched *s); /* every ready fiber once; false: there was none */
 bool sched_has_ready(const struct sched *s);
 bool sched_is_empty(const struct sched *s);
 struct sched *loop_sched(struct loop *l);
