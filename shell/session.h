@@ -5,15 +5,23 @@
 
 #include "shell/ui.h"
 #include "store/base/json.h"
+#include "store/control.h"
 #include "store/row.h"
 
 struct session;
+struct rpc;
 
-struct rpc *session_rpc(struct session *s);
 const char *session_hostname(const struct session *s);
+const char *session_user(const struct session *s);
+unsigned session_role(const struct session *s);     /* ROLE_ADMIN... of the person */
+const json_t *session_hello(const struct session *s); /* the daemon's answer to hello; borrowed */
+size_t session_changes(const struct session *s);    /* objects staged in the candidate */
 
 /* One daemon call; NULL after an error that was shown. The result is the answer's "data", new. args is stolen. */
 json_t *session_call(struct session *s, struct ui *ui, const char *op, json_t *args);
+/* The same, but the whole answer whatever it says ("ok", "code", "conflicts"...); NULL: no answer, shown. */
+json_t *session_answer(struct session *s, struct ui *ui, const char *op, json_t *args);
+void session_show_error(struct session *s, struct ui *ui, const json_t *answer); /* shows such an answer's error */
 /* The same with a line at a time; fn returns false to stop. Ctrl-C cancels it in the daemon. */
 bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
                     bool (*fn)(void *arg, const json_t *data), void *arg);
@@ -21,15 +29,20 @@ bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *ar
 struct row *session_get(struct session *s, const struct section *sec, const char *name); /* new reference or NULL */
 /* Names in order (child sections: of that owner, without "OWNER/"). Caller frees with strlist_free. */
 void session_names(struct session *s, const struct section *sec, const char *owner, struct strlist *out);
+/* At most limit of them that begin with prefix. */
+void session_find(struct session *s, const struct section *sec, const char *owner, const char *prefix, size_t limit,
+                  struct strlist *out);
 size_t session_count(struct session *s, const struct section *sec, const char *owner);
-/* Rows one after another, fetched in pages; fn returns false to stop. */
+/* Rows one after another, fetched in pages; fn returns false to stop. Sections with .ordered come by position. */
 void session_each(struct session *s, const struct section *sec, const char *owner,
                   bool (*fn)(void *arg, const struct row *row), void *arg);
 
 /* Staging: put the changed copy; flushed to the daemon when the operation ends well, dropped when it is aborted. */
 struct row *session_edit(struct session *s, const struct section *sec, const char *name); /* a changeable copy, owned by the session; NULL: none */
-struct row *session_new(struct session *s, const struct section *sec, const char *owner); /* with defaults; name from its key field(s) when put */
+struct row *session_new(struct session *s, const struct section *sec, const char *owner); /* with defaults; named by its key field */
 void session_delete(struct session *s, const struct section *sec, const char *name);
+/* Plain text of a secret field, to be sealed by the daemon; the row is one of session_edit or session_new. */
+void session_secret(struct session *s, struct row *row, const char *field, const char *plain);
 unsigned session_mark(struct session *s);            /* savepoint */
 void session_undo(struct session *s, unsigned mark); /* drops what came after it */
 bool session_flush(struct session *s, struct ui *ui); /* sends everything; false: refused by the daemon, shown, dropped */
