@@ -35,7 +35,10 @@
  * session.who        -> {sessions:[{id,user,role,from,since,idle,what,changes}]}
  * cert.new           name, common_name, organization, unit, locality, state, country, days, algorithm, [names], [replace]
  *                    -> {certificate, csr, subject}   stages a certificate object whose key never leaves the daemon
- * cert.list          -> {certificates:[{name,common_name,issuer,status,remaining_days,not_after,uses:[..],warnings:[..]}]}
+ * cert.paste         name, certificate, [private_key], [intermediates], [replace] -> {subject, warnings:[..]}   stages a profile;
+ *                    without private_key the profile keeps its key, which the certificate must belong to
+ * cert.list          -> {certificates:[{name,common_name,issuer,subject,status,remaining_days,not_before,not_after,key,
+ *                    signature,serial,sha256,names:[..],intermediates,request,demo,uses:[..],warnings:[..]}]}
  * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
  *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
  *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},
@@ -48,8 +51,9 @@
  * queue.list         by:"host"|"sender"|"all", value, [after],[limit] -> {recipients:[...], more}
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
- * log.tail           name, [lines] -> stream of {line};     log.grep name, patterns, ... -> stream of {line}
- * log.list           -> {logs:[{name,type,...}]}
+ * log.list           -> {logs:[{name,type,type_name,level}]}
+ * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
+ * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H

@@ -14,7 +14,9 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/base/net.h"
@@ -356,6 +358,38 @@ const char *x509_status(const struct x509_facts *f, usec_t now)
     return now < f->not_before ? "Not yet valid" : "Active";
 }
 
+static void add_warning(struct strlist *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_warning(struct strlist *out, const char *fmt, ...)
+{
+    AUTO(buf) struct buf b = BUF_INIT(400);
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    strlist_add(out, buf_str(&b));
+}
+
+void x509_warnings(const struct x509_facts *f, usec_t now, struct strlist *out)
+{
+    int64_t days = x509_days_left(f, now);
+
+    if (days < 0)
+        add_warning(out, "The certificate has expired; peers that verify it will refuse it.");
+    else if (now < f->not_before)
+        add_warning(out, "The certificate is not valid yet.");
+    else if (days < 30)
+        add_warning(out, "The certificate expires in %lld day%s.", (long long)days, days == 1 ? "" : "s");
+    if (f->weak_key)
+        add_warning(out, "The key has only %u bits and can be broken; peers may refuse it. Use RSA with 2048 bits or more, or "
+                         "ECDSA.", f->key_bits);
+    if (strstr(f->signature, "sha1") || strstr(f->signature, "md5") || strstr(f->signature, "SHA1"))
+        add_warning(out, "The certificate is signed with %s, which peers refuse today.", f->signature);
+    if (!f->names.n)
+        add_warning(out, "The certificate has no subject alternative name; peers that verify names will refuse it.");
+}
+
 /* --- keys and chains ---------------------------------------------------------------------------------------- */
 
 static bool usable_kind(const EVP_PKEY *k, struct err *err)
@@ -394,23 +428,32 @@ bool x509_key_matches(const char *cert_pem, const char *key_pem, struct err *err
                                            "certificate was requested with.");
 }
 
-bool x509_answers_request(const char *cert_pem, const char *csr_pem, struct err *err)
+/* The public key of a certificate or of a request. New. */
+static EVP_PKEY *read_public(const char *pem, struct err *err)
 {
-    AUTO_X509 x = read_first(cert_pem, err);
-    AUTO_BIO b = bio_of(csr_pem);
-    AUTO_REQ r = PEM_read_bio_X509_REQ(b, NULL, no_pass_phrase, NULL);
-    bool same;
+    AUTO_BIO b = bio_of(pem);
+    AUTO_REQ r = strstr(pem, "CERTIFICATE REQUEST-----") ? PEM_read_bio_X509_REQ(b, NULL, no_pass_phrase, NULL) : NULL;
+    AUTO_X509 x = r ? NULL : read_first(pem, err);
+    EVP_PKEY *k = r ? X509_REQ_get_pubkey(r) : x ? X509_get_pubkey(x) : NULL;
 
     ERR_clear_error();
-    if (!x)
-        return false;
-    if (!r)
-        return err_set(err, E_INVALID, "The certificate signing request is damaged.");
-    same = X509_get0_pubkey(x) && X509_REQ_get0_pubkey(r) &&
-           EVP_PKEY_eq(X509_get0_pubkey(x), X509_REQ_get0_pubkey(r)) == 1;
+    if (!k && x)
+        err_set(err, E_INVALID, "The public key of the certificate cannot be used. Request a certificate for an RSA, ECDSA "
+                                "or Ed25519 key.");
+    return k;
+}
+
+bool x509_same_key(const char *cert_pem, const char *other_pem, struct err *err)
+{
+    AUTO_PKEY a = read_public(cert_pem, err);
+    AUTO_PKEY b = a ? read_public(other_pem, err) : NULL;
+    bool same = a && b && EVP_PKEY_eq(a, b) == 1;
+
     ERR_clear_error();
-    return same || err_set(err, E_INVALID, "This certificate was not issued for the request of this profile: it "
-                                           "carries another public key. Paste the certificate that answers the request.");
+    return same || !a || !b
+               ? same
+               : err_set(err, E_INVALID, "This certificate was not issued for the key of this profile. Paste the certificate "
+                                         "that answers the profile's request, or paste it together with its own key.");
 }
 
 static bool signed_by(X509 *child, X509 *issuer)
@@ -433,6 +476,13 @@ static bool add_pem(struct buf *out, X509 *x)
     n = BIO_get_mem_data(b, &p);
     buf_add(out, p, (size_t)n);
     return !out->full;
+}
+
+bool x509_first(const char *pem, struct buf *out, struct err *err)
+{
+    AUTO_X509 x = read_first(pem, err);
+
+    return x && (add_pem(out, x) || err_set(err, E_LIMIT, "The certificate is too long."));
 }
 
 /* Sorts chain[] behind leaf; the count of those that found their place is returned, the rest follows them. */

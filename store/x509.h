@@ -35,13 +35,17 @@ unsigned x509_count(const char *pem); /* certificates in the text; 0: none or br
 
 int64_t x509_days_left(const struct x509_facts *f, usec_t now); /* whole days; negative when it is over */
 const char *x509_status(const struct x509_facts *f, usec_t now); /* "Active", "Expired", "Not yet valid" */
+/* What an administrator should know before using it: weak key, little time left, no names. Sentences. */
+void x509_warnings(const struct x509_facts *f, usec_t now, struct strlist *out);
 
 /* A private key in PEM: readable, not protected by a pass phrase, of a kind TLS can use. */
 bool x509_check_key(const char *key_pem, struct err *err);
 /* Does the key belong to the first certificate? The sentence says what to do when it does not. */
 bool x509_key_matches(const char *cert_pem, const char *key_pem, struct err *err);
-/* Does the certificate carry the public key of that certificate signing request? */
-bool x509_answers_request(const char *cert_pem, const char *csr_pem, struct err *err);
+/* Does the certificate carry the public key of that other certificate or certificate signing request? */
+bool x509_same_key(const char *cert_pem, const char *other_pem, struct err *err);
+
+bool x509_first(const char *pem, struct buf *out, struct err *err); /* the first certificate alone, as PEM */
 
 /* Writes the certificates of chain_pem to out in the order of signing, beginning with the issuer of leaf_pem; copies of the leaf
  * and repetitions are left out. One that signed nothing of the chain is refused, and the sentence names it. */
