@@ -16,15 +16,20 @@
 #include "store/base/net.h"
 
 struct conn;
+struct ssl_st;
+struct ssl_session_st;
 struct tls_context;
 struct tls_info;
 
-struct conn *conn_new(int fd);  /* owns fd (made non-blocking) */
-void conn_free(struct conn **c); /* closes; TLS close_notify is sent if nothing failed */
+struct conn *conn_new(int fd); /* a connected socket, owned from now on */
+/* Closes. When nothing failed, pending output and the close_notify of TLS are sent as far as the socket takes
+ * them at once. */
+void conn_free(struct conn **c);
 
 /* YIELDS. family/port from to; from may be NULL. */
 struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t deadline, struct err *err);
 
+/* After a shutdown interruption the error is E_CLOSED and fiber_interrupted() is true. */
 void conn_set_timeout(struct conn *c, msec_t per_wait);  /* longest wait without progress; default 5 minutes */
 void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the whole dialog; default NEVER */
 
@@ -33,7 +38,7 @@ void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the wh
 bool conn_await(struct conn *c, msec_t deadline);
 
 /* YIELDS. A line without its CRLF; *line is valid until the next read. max counts bytes without CRLF.
- * false: error or end (conn_err). CONN_LINE_LONG: the line was longer; it is skipped to its end. CONN_LINE_BARE: it held
+ * FAILED: error or end (conn_err). CONN_LINE_LONG: the line was longer; it is skipped to its end. CONN_LINE_BARE: it held
  * a bare CR or LF or NUL. A bare LF ends the line, so that a peer which knows no other line end gets its answer. */
 enum conn_line { CONN_LINE_FAILED, CONN_LINE_OK, CONN_LINE_LONG, CONN_LINE_BARE };
 enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line);
@@ -63,7 +68,20 @@ void conn_fail(struct conn *c, enum err_code code, const char *fmt, ...)
 void conn_peer(const struct conn *c, struct addr *out);
 void conn_local(const struct conn *c, struct addr *out);
 int conn_fd(const struct conn *c);
-unsigned long long conn_bytes_in(const struct conn *c);
+unsigned long long conn_bytes_in(const struct conn *c); /* on the wire, TLS included */
 unsigned long long conn_bytes_out(const struct conn *c);
+
+/* One last line after a timeout or an interruption for shutdown ("421 ..."): sent as far as the socket takes it
+ * at once. Does nothing when the connection itself is broken. */
+void conn_last_words(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Before a fiber of another loop takes the connection over (a pool of open sessions). On the loop that used it. */
+void conn_detach(struct conn *c);
+
+/* Sessions to resume (client). Offer one before conn_start_tls_client (a reference is taken); take the newest
+ * after the dialog: a reference of the caller's, or NULL when the peer gave none that can be resumed. */
+void conn_offer_session(struct conn *c, struct ssl_session_st *session);
+struct ssl_session_st *conn_take_session(struct conn *c);
+struct ssl_st *conn_ssl(const struct conn *c); /* for looking at the peer's certificate; NULL in clear */
 
 #endif

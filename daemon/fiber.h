@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/loop.h"
 #include "store/base/clock.h"
 
-struct loop;
 struct fiber;
 
 /* Any thread. name is copied (shown in listings, at most 47 bytes). fn runs on loop l; the fiber ends when fn
@@ -24,26 +24,44 @@ void fiber_limit(unsigned max); /* fibers of the whole process; default 20000 */
 
 /* A one-shot event. wait_done may come before, during or after wait_until, from any thread. The struct must
  * outlive both sides: share it by reference count when either may leave first. */
-struct wait {
-    struct fiber *fiber; /* who waits, under lock */
-    int state;           /* private to fiber.c */
+struct wait { /* private to fiber.c */
+    struct fiber *fiber;
+    int state;
 };
 void wait_init(struct wait *w);
 void wait_done(struct wait *w);
-bool wait_until(struct wait *w, msec_t deadline, const char *what); /* YIELDS; false: deadline or interrupted */
+/* YIELDS; false: deadline or interrupted. what is not copied: use literals. */
+bool wait_until(struct wait *w, msec_t deadline, const char *what);
 
-bool fiber_sleep(msec_t duration);                             /* YIELDS; false: interrupted */
+bool fiber_sleep(msec_t duration);                             /* YIELDS; false: interrupted (sleeps always may be) */
 void fiber_yield(void);                                        /* YIELDS; lets others run */
-/* YIELDS; waits for EPOLLIN/EPOLLOUT on fd; returns the events, 0 at the deadline or when interrupted. */
+/* YIELDS; waits for EPOLLIN/EPOLLOUT on fd; returns the events, 0 at the deadline or when interrupted. Two
+ * epoll_ctl calls each: for now and then. */
 uint32_t fiber_wait_fd(int fd, uint32_t events, msec_t deadline, const char *what);
 
-/* Shutdown. fiber_stopping() is true once daemon shutdown has begun. fibers that wait "interruptibly"
+/* A descriptor waited for again and again (conn): registered at the first wait, edge triggered, once. Wait only
+ * after the descriptor said EAGAIN, or when fiber_fd_is_dry() says that it would. */
+struct fiber_fd {
+    struct watch watch;
+    struct loop *loop;     /* where it is registered, or NULL */
+    struct fiber *waiting;
+    bool dry;              /* read empty, and nothing reported since */
+    bool ending;           /* end, error or urgent data was reported: no short cut any more */
+};
+void fiber_fd_init(struct fiber_fd *d, int fd);
+uint32_t fiber_fd_wait(struct fiber_fd *d, uint32_t events, msec_t deadline, const char *what); /* YIELDS */
+void fiber_fd_short_read(struct fiber_fd *d); /* a read just returned less than asked for, or EAGAIN */
+bool fiber_fd_is_dry(const struct fiber_fd *d);
+void fiber_fd_forget(struct fiber_fd *d);     /* before close, or before another loop's fiber takes it over */
+
+/* Shutdown. fiber_stopping() is true once daemon shutdown has begun. Fibers that wait "interruptibly"
  * (between SMTP commands, idle pool connections, sleeps) are woken and see false/0 with fiber_interrupted()
  * true; others finish what they do until the grace period ends. */
 bool fiber_stopping(void);
 void fibers_stop(void);                  /* any thread: begin shutdown on every loop */
+void fibers_stop_undo(void);             /* for tests: as if fibers_stop had not been called */
 void fiber_interruptible(bool on);       /* default off; for the waits of the current fiber from here on */
-bool fiber_interrupted(void);            /* did the last wait end because of fibers_stop or fiber_interrupt? */
+bool fiber_interrupted(void);            /* did the last wait end because of fibers_stop? */
 
 /* Listing for the control message debug.fibers. */
 struct fiber_info {
@@ -56,6 +74,9 @@ struct fiber_info {
 void fiber_list(void (*fn)(const struct fiber_info *info, void *arg), void *arg); /* YIELDS: visits every loop */
 unsigned fiber_count(void);
 void fiber_measure_stacks(bool on);      /* paints new stacks; for the bench and for tests */
-void fiber_trim_stack(void);             /* gives the unused part of the stack back to the system (before long waits) */
+unsigned fiber_stack_used(void);         /* of the current fiber: as stack_used above */
+/* Gives the unused part of the stack back to the system. Fibers that have waited for some seconds are trimmed
+ * anyway; call it only where much stack was used and a long wait is certain. */
+void fiber_trim_stack(void);
 
 #endif

@@ -12,9 +12,10 @@
 
 struct tls_context;
 
-enum tls_verify { /* what a delivery demands of the peer's certificate */
+enum tls_verify { /* what a delivery looks at in the peer's certificate */
     TLS_VERIFY_NONE,  /* encrypt, look at nothing (levels Preferred, Required) */
-    TLS_VERIFY_CHAIN, /* chain to a trusted authority; the name rule is applied by tls_policy */
+    TLS_VERIFY_CHAIN, /* build the chain to a trusted authority. A chain that fails does not end the handshake: the
+                       * caller reads tls_info.verify_result (and the names) and decides before it says anything */
 };
 
 struct tls_settings { /* PEM texts are borrowed for the call */
@@ -38,6 +39,8 @@ struct tls_info { /* of an established session */
     long verify_result;            /* X509_V_OK ... */
     char peer_subject[128];        /* escaped; "" when there is no certificate */
 };
+
+void tls_info_of(SSL *ssl, struct tls_info *out);
 
 /* The texts of the OpenSSL error queue of this thread in one line; empties the queue. */
 void tls_errors(char *out, size_t size);

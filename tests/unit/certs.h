@@ -1,0 +1,56 @@
+/* certs.h - certificates made on the spot, so that no test carries one that expires. */
+#ifndef POSTERN_TESTS_CERTS_H
+#define POSTERN_TESTS_CERTS_H
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct test_cert {
+    char *cert, *key; /* PEM */
+};
+
+static inline char *test_pem(BIO *b)
+{
+    char *p, *text;
+    long n = BIO_get_mem_data(b, &p);
+
+    text = malloc((size_t)n + 1);
+    memcpy(text, p, (size_t)n);
+    text[n] = '\0';
+    BIO_free(b);
+    return text;
+}
+
+/* Self-signed, ECDSA P-256 unless rsa_bits is given. */
+static inline struct test_cert test_cert_new(const char *cn, int rsa_bits)
+{
+    EVP_PKEY *key = rsa_bits ? EVP_RSA_gen((unsigned)rsa_bits) : EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+    X509_NAME *name = X509_get_subject_name(x);
+    BIO *cert_out = BIO_new(BIO_s_mem()), *key_out = BIO_new(BIO_s_mem());
+
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), -86400);
+    X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
+    X509_set_issuer_name(x, name);
+    X509_set_pubkey(x, key);
+    X509_sign(x, key, EVP_sha256());
+    PEM_write_bio_X509(cert_out, x);
+    PEM_write_bio_PrivateKey(key_out, key, NULL, NULL, 0, NULL, NULL);
+    X509_free(x);
+    EVP_PKEY_free(key);
+    return (struct test_cert){test_pem(cert_out), test_pem(key_out)};
+}
+
+static inline void test_cert_free(struct test_cert *c)
+{
+    free(c->cert);
+    free(c->key);
+}
+
+#endif
