@@ -1,16 +1,19 @@
-/* maillog.h - every kind of line of mail_logs, one function and one test each (the formats are product surface:
- * other people's tools parse them). Text from the network is escaped here and only here. Any thread, never blocks. */
+/* maillog.h - every kind of line of mail_logs, one function and one test each (the formats are
+ * product surface: other people's tools parse them). Text from the network is escaped here and only
+ * here. Any thread, never blocks. */
 #ifndef POSTERN_MAILLOG_H
 #define POSTERN_MAILLOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "store/base/net.h"
 
 /* receiving */
-void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local, const struct addr *peer,
-                      const char *reverse, bool verified);
+void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local,
+                      const struct addr *peer, const char *reverse,
+                      bool verified); /* reverse "": unknown */
 void maillog_icid_access(uint64_t icid, const char *behavior, const char *group, const char *match);
 void maillog_icid_close(uint64_t icid);
 void maillog_icid_lost(uint64_t icid);
@@ -18,17 +21,21 @@ void maillog_icid_timeout(uint64_t icid, const struct addr *peer);
 void maillog_receiving_failed(uint64_t icid, const char *reason);
 void maillog_icid_tls(uint64_t icid, const char *protocol, const char *cipher);
 void maillog_icid_tls_failed(uint64_t icid, const char *reason);
-void maillog_icid_tls_missing(uint64_t icid); /* "TLS was required but remote host did not initiate it" */
-void maillog_start(uint64_t mid, uint64_t icid);
+void maillog_icid_tls_missing(
+    uint64_t icid); /* "TLS was required but remote host did not initiate it" */
+void maillog_start(uint64_t mid, uint64_t icid); /* ICID 0: made by the gateway itself */
 void maillog_from(uint64_t mid, uint64_t icid, const char *sender);
 void maillog_to(uint64_t mid, uint64_t icid, unsigned rid, const char *rcpt);
 void maillog_to_rejected(uint64_t mid, uint64_t icid, const char *rcpt, const char *by); /* "RAT" */
+void maillog_to_invalid(uint64_t mid, uint64_t icid, char character);
 void maillog_message_id(uint64_t mid, const char *id);
 void maillog_subject(uint64_t mid, const char *subject);
 void maillog_ready(uint64_t mid, uint64_t bytes, const char *sender);
-void maillog_aborted(uint64_t mid, const char *reason); /* "Message aborted MID n Receiving aborted" and "finished ... aborted" */
-void maillog_queued(uint64_t mid);
-void maillog_finished(uint64_t mid);
+void maillog_aborted(
+    uint64_t mid,
+    const char *reason); /* "Message aborted MID n Receiving aborted" and "finished ... aborted" */
+void maillog_queued(uint64_t mid); /* by queue_submit: durable, not yet handed to a delivery */
+void maillog_finished(uint64_t mid); /* by the queue, once per MID */
 void maillog_generated_bounce(uint64_t mid, uint64_t of_mid);
 
 /* delivery */
@@ -37,20 +44,24 @@ void maillog_dcid_close(uint64_t dcid);
 void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher);
 void maillog_dcid_tls_failed(uint64_t dcid, const char *reason);
 void maillog_dcid_starttls_unsupported(uint64_t dcid);
-void maillog_dcid_tls_required(uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
+void maillog_dcid_tls_required(
+    uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
 void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response);
-void maillog_bounced(uint64_t dcid, uint64_t mid, unsigned rid, const char *status, const char *phrase,
-                     const char *code, const char *text);
-void maillog_double_bounce(uint64_t mid, unsigned rid, const char *status, const char *phrase, const char *code,
-                           const char *text);
-void maillog_delayed(uint64_t dcid, uint64_t mid, unsigned rid, const char *status, const char *phrase,
-                     const char *code, const char *text);
+/* code "000": there was no SMTP reply; lines of text are separated by "\n" */
+void maillog_bounced(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,
+                     const char *phrase, const char *code, const char *text);
+void maillog_double_bounce(uint64_t mid, unsigned rid, const char *status, const char *phrase,
+                           const char *code, const char *text);
+void maillog_delayed(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,
+                     const char *phrase, const char *code, const char *text);
 void maillog_pending(uint64_t mid, const unsigned *rids, unsigned n, int64_t until_usec);
-void maillog_connection_error(uint64_t dcid, const char *domain, const struct addr *peer, const char *details,
-                              const char *reason);
+/* local may be NULL: never connected */
+void maillog_connection_error(uint64_t dcid, const char *domain, const struct addr *local,
+                              const struct addr *peer, const char *details, const char *reason);
 void maillog_dns_failure(const char *name, const char *type, const char *what);
+bool maillog_wants_debug(void);
 void maillog_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* level Debug */
 
 #endif
