@@ -113,7 +113,7 @@ static int epoll;
 static struct sockaddr_storage server;
 static socklen_t server_len;
 static SSL_CTX *tls;
-static SSL_SESSION *tickets[1024]; /* of TLS 1.3 each is used once: RFC 8446 appendix C.4 */
+static SSL_SESSION *tickets[1024]; /* used once while there are more: RFC 8446 appendix C.4 */
 static size_t ntickets;
 static struct conn *conns;
 static long nconns;
@@ -301,11 +301,13 @@ static void begin_handshake(struct conn *c)
     if (ntickets > 0) {
         SSL_SESSION *s = tickets[ntickets - 1];
 
-        SSL_set_session(c->io.ssl, s);
-        if (SSL_SESSION_get_protocol_version(s) >= TLS1_3_VERSION) {
+        /* The last one is kept: TLS 1.2 gives no new one to a resumed session, nor does Postfix. */
+        if (ntickets == 1)
+            s = must(SSL_SESSION_dup(s));
+        else
             ntickets--;
-            SSL_SESSION_free(s);
-        }
+        SSL_set_session(c->io.ssl, s);
+        SSL_SESSION_free(s);
     }
     c->stage = HANDSHAKE;
 }

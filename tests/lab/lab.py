@@ -448,6 +448,10 @@ class Posternd:
     def batch(self, text, check=True, timeout=60, args=()):
         return batch(self.home, text, check, timeout, args)
 
+    def configure(self, text):
+        """Statements which become active, or a failure."""
+        return self.batch(text, args=("--commit", "--comment", "lab"))
+
     def json(self, command, check=True):
         """The envelope of one command run with --json."""
         done = self.console(command + " --json", check=check)
@@ -641,6 +645,7 @@ postlog   unix-dgram n - n  -    1  postlogd
         self.pid = None
         at_end(self.stop)
         shutil.chown(self.data, "postfix", "postfix")
+        self._make_queue()
         settings = {
             "compatibility_level": "3.6",
             "queue_directory": self.queue,
@@ -729,10 +734,22 @@ postlog   unix-dgram n - n  -    1  postlogd
             self.start()
 
     def start(self, timeout=30):
-        run(["/usr/sbin/postfix", "-c", self.config, "start"])
+        """The master alone: the start script's checks of files and modes take a second."""
+        run([self.settings["daemon_directory"] + "/master", "-c", self.config, "-w"],
+            env=dict(os.environ, MAIL_CONFIG=self.config))
         self.pid = int(read_text(os.path.join(self.queue, "pid", "master.pid")))
         eventually(self.listens, timeout, "Postfix listens")
         return self
+
+    def _make_queue(self):
+        """The directories the start script would make."""
+        os.mkdir(os.path.join(self.queue, "pid"))
+        for name in ("incoming", "active", "deferred", "defer", "bounce", "trace", "hold", "flush", "saved", "corrupt",
+                     "private", "public", "maildrop"):
+            path = os.path.join(self.queue, name)
+            os.mkdir(path)
+            os.chmod(path, {"public": 0o710, "maildrop": 0o730}.get(name, 0o700))
+            shutil.chown(path, "postfix", "postdrop" if name in ("public", "maildrop") else None)
 
     def listens(self):
         try:
@@ -768,13 +785,13 @@ postlog   unix-dgram n - n  -    1  postlogd
                 out.append(f.read())
         return out
 
-    def stop(self, timeout=20):
-        """Ends the master and what it started; they are one process group."""
+    def stop(self, timeout=20, kill=False):
+        """Ends the master and what it started; they are one process group. An orderly end takes a second or two."""
         if not self.pid:
             return
         pid, self.pid = self.pid, None
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
             try:
                 eventually(lambda: not os.path.exists("/proc/%d" % pid), timeout)
             finally:
