@@ -593,6 +593,18 @@ bool wait_until(struct wait *w, msec_t deadline, const char *what)
     return f->reason == WOKEN;
 }
 
+void wait_for_done(struct wait *w, const char *what)
+{
+    struct fiber *f = fiber_self();
+    bool interruptible = f && f->interruptible;
+
+    if (f)
+        f->interruptible = false;
+    wait_until(w, NEVER, what);
+    if (f)
+        f->interruptible = interruptible;
+}
+
 bool fiber_sleep(msec_t duration)
 {
     struct fiber *f = fiber_self();

@@ -32,6 +32,8 @@ void wait_init(struct wait *w);
 void wait_done(struct wait *w);
 /* YIELDS; false: deadline or interrupted. what is not copied: use literals. */
 bool wait_until(struct wait *w, msec_t deadline, const char *what);
+/* YIELDS; nothing but wait_done ends it, not even shutdown: for what lies on the waiter's stack. */
+void wait_for_done(struct wait *w, const char *what);
 
 bool fiber_sleep(msec_t duration);                             /* YIELDS; false: interrupted (sleeps always may be) */
 void fiber_yield(void);                                        /* YIELDS; lets others run */

@@ -15,15 +15,18 @@
 
 struct writer;
 
-/* db is used by the writer's thread alone from now on. sync may be NULL; it runs on the writer thread before each
- * COMMIT that follows at least one job that asked for it; false makes the whole group fail with err. */
+/* db is used by the writer's thread alone from now on, and closed by writer_free. sync may be NULL; it runs on
+ * the writer's thread before each COMMIT of a group in which a job that succeeded called writer_want_sync();
+ * false makes the whole group fail with err. */
 struct writer *writer_new(const char *name, sqlite3 *db, bool (*sync)(void *arg, struct err *err),
                           void *arg);
 void writer_free(struct writer **w); /* drains, then joins and closes db */
 
 typedef bool (*writer_fn)(sqlite3 *db, void *arg, struct err *err);
 
-/* YIELDS. Runs fn in the next group commit; true when that commit is on disk. Outside a fiber it blocks. */
+/* YIELDS. Runs fn in the next group commit; true when that commit is on disk. Outside a fiber it blocks. Shutdown
+ * does not interrupt it. What fn wrote is undone when it returns false. When the group fails, the error is E_IO
+ * (or the sync hook's) although fn itself succeeded. */
 bool writer_txn(struct writer *w, writer_fn fn, void *arg, struct err *err);
 
 /* As writer_txn, but outside any transaction, alone, between groups: for work that brings its own (configuration
@@ -34,8 +37,12 @@ bool writer_call(struct writer *w, writer_fn fn, void *arg, struct err *err);
  * writer thread after the commit (ok) or failure. arg belongs to fn/done. */
 void writer_post(struct writer *w, writer_fn fn, void (*done)(void *arg, bool ok), void *arg);
 
-/* Wakes up waiting jobs with E_IO from now on (disk trouble) / normal again; counters for status and bench. */
-struct writer_stats {
+/* For jobs, on the writer's thread. writer_stmt: a statement prepared once for the life of the writer, reset and
+ * with its bindings cleared; sql must be a literal: its address is the key. NULL: err says why (E_IO). */
+void writer_want_sync(void);
+sqlite3_stmt *writer_stmt(const char *sql, struct err *err);
+
+struct writer_stats { /* since the start; failed counts jobs, whatever the reason */
     unsigned long long groups, jobs, failed;
     msec_t last_commit_ms, max_commit_ms;
 };
