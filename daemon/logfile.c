@@ -338,10 +338,11 @@ static void *write_lines(void *arg)
         memset(roll_wanted, 0, sizeof(roll_wanted));
         pthread_mutex_unlock(&lock);
 
+        for (size_t i = 0; i < nsubs; i++)
+            tell_lost(&subs[i], lost[subs[i].set.kind]);
         distribute(&full);
         buf_reset(&full);
         for (size_t i = 0; i < nsubs; i++) {
-            tell_lost(&subs[i], lost[subs[i].set.kind]);
             if (subs[i].batch.n || subs[i].fd < 0)
                 write_batch(&subs[i]);
             if (rolls[i] || subs[i].size >= subs[i].set.max_bytes)
