@@ -349,7 +349,7 @@ class Bench:
             run(server, sink, box)
         except lab.Skip as s:
             self.complain(name, lines, str(s))
-        except (lab.Failure, RuntimeError, OSError, EOFError) as e:
+        except (lab.Failure, RuntimeError, OSError, EOFError, subprocess.TimeoutExpired) as e:
             self.complain(name, lines, str(e).strip().splitlines()[0])
         finally:
             if server:
@@ -463,8 +463,11 @@ def report(bench):
                         + [c.rjust(w) for c, w in zip(shown[2:], widths[2:])]).rstrip())
     for text in bench.extra:
         print(text)
+    reasons = {}
     for (line, server), why in bench.problems.items():
-        print("not measured: %s, %s: %s" % (server, line, why))
+        reasons.setdefault((server, why), []).append(line)
+    for (server, why), lines in reasons.items():
+        print("not measured: %s: %s: %s" % (server, why, "; ".join(lines)))
     print("%d round%s, %.0f s, %d cores, Postfix %s"
           % (bench.rounds, "" if bench.rounds == 1 else "s", bench.seconds, os.cpu_count(), postfix_version()))
 

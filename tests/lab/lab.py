@@ -387,8 +387,9 @@ class Posternd:
             note("\n".join("  " + line for line in tail))
 
     def start(self, timeout=30, ready=True):
-        if not os.access(binary("posternd"), os.X_OK):
-            raise Skip("posternd is not built")
+        for name in ("posternd", "postern"):
+            if not os.access(binary(name), os.X_OK):
+                raise Skip("%s is not built" % name)
         os.makedirs(os.path.dirname(self.home), exist_ok=True)
         self.child = Child([binary("posternd"), "--home", self.home] + self.args, log=self.log, env=self.env)
         if ready:
