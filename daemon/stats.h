@@ -1,8 +1,13 @@
-/* stats.h - counters and rates as status shows them. Counting is a relaxed atomic add on a per-loop line; any thread. */
+/* stats.h - counters and rates as status shows them. Counting is a relaxed atomic add on a per-loop
+ * line; any thread. */
 #ifndef POSTERN_STATS_H
 #define POSTERN_STATS_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "store/base/clock.h"
+#include "store/base/err.h"
 
 /* name, XML/JSON name, words of "status" */
 #define STATS_COUNTERS(X)                                                                          \
@@ -26,18 +31,36 @@
     X(TLS_OUT, "tls_out", "Outbound TLS Connections")                                              \
     X(TLS_FAILED_IN, "tls_failed_in", "Failed Inbound TLS Handshakes")                             \
     X(TLS_FAILED_OUT, "tls_failed_out", "Failed Outbound TLS Handshakes")
-enum stat {
+enum counter {
 #define X(id, json, words) STAT_##id,
     STATS_COUNTERS(X)
 #undef X
-    STAT_COUNT
+        STAT_COUNT
 };
 
 enum gauge { GAUGE_CONN_IN, GAUGE_CONN_OUT, GAUGE_COUNT };
 
-void stats_add(enum stat s, uint64_t n);
+void stats_add(enum counter s, uint64_t n);
 void gauge_add(enum gauge g, int n);
-uint64_t stats_get(enum stat s);  /* lifetime: what was saved plus since start */
+uint64_t stats_get(enum counter s); /* lifetime: what was saved plus since start */
 int64_t gauge_get(enum gauge g);
+
+struct stats_value {
+    uint64_t reset, uptime, lifetime; /* since the last reset, since the start, ever */
+};
+void stats_value(enum counter s, struct stats_value *out);
+const char *stats_name(enum counter s); /* "inj_msgs" */
+uint64_t stats_rate(enum counter s,
+                    unsigned minutes); /* events per hour, over the last 1, 5 or 15 minutes */
+void stats_reset(void);
+usec_t stats_since(void); /* start of the engine */
+usec_t stats_last_reset(void); /* 0: never */
+
+/* Reads HOME/counters, then samples the rates every few seconds and writes the file every minute
+ * and at the end. A damaged file is logged and replaced: counters are never a reason not to carry
+ * mail. */
+bool stats_start(const char *home, struct err *err); /* after loops_start */
+void stats_stop(void);
+void stats_sample(void); /* what the timer calls; for tests */
 
 #endif
