@@ -3,6 +3,7 @@
 #include "daemon/fiber_switch.h"
 
 #ifdef POSTERN_UCONTEXT
+#include <stddef.h>
 #include <stdint.h>
 
 /* makecontext passes ints; pointers travel in two halves. */

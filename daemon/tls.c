@@ -268,7 +268,7 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct err *er
                                    SSL_SESS_CACHE_OFF); /* servers: tickets; clients: smtp_pool */
     if (SSL_CTX_set_min_proto_version(ctx, s->min_version ? s->min_version : TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(ctx, s->max_version) != 1)
-        return tls_error(err, E_INVALID, "TLS version");
+        return err_set(err, E_INVALID, "TLS version: not supported");
     if (SSL_CTX_set_cipher_list(ctx, s->ciphers ? s->ciphers : DEFAULT_CIPHERS) != 1)
         return tls_error(err, E_INVALID, "ciphers");
     if (SSL_CTX_set1_groups_list(ctx, GROUPS) != 1 || SSL_CTX_set_dh_auto(ctx, 1) != 1)
@@ -352,10 +352,12 @@ void tls_info_of(SSL *ssl, struct tls_info *out)
         char *p = NULL;
         long n;
 
-        /* XN_FLAG_RFC2253 without its escaping of non-ASCII: str_escape leaves good UTF-8 readable.
-         */
-        X509_NAME_print_ex(text, X509_get_subject_name(peer), 0,
-                           XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
+        /* OpenSSL puts quotes where they are needed; what must not be printed is str_escape's to
+         * say. */
+        X509_NAME_print_ex(
+            text, X509_get_subject_name(peer), 0,
+            (XN_FLAG_RFC2253 & ~(unsigned long)(ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_ESC_CTRL)) |
+                ASN1_STRFLGS_ESC_QUOTE);
         n = BIO_get_mem_data(text, &p);
         if (n > 0) {
             AUTO(buf) struct buf b = BUF_INIT(4096);

@@ -56,6 +56,11 @@ void clock_advance(msec_t by)
     atomic_fetch_add(&virtual_wall, by * 1000);
 }
 
+void clock_set_real(void)
+{
+    atomic_store(&is_virtual, false);
+}
+
 bool clock_is_virtual(void)
 {
     return atomic_load(&is_virtual);

@@ -20,6 +20,7 @@ msec_t clock_in(msec_t duration); /* clock_now() + duration, NEVER stays NEVER *
 
 void clock_set_virtual(msec_t now, usec_t wall); /* for tests: time stands still until clock_advance */
 void clock_advance(msec_t by);
+void clock_set_real(void);
 bool clock_is_virtual(void);
 
 /* Formats; buf has room for 40 bytes. All return buf. */
