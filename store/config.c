@@ -250,3 +250,48 @@ struct config *config_edit(const struct config *base, struct config_edit *edits,
     }
     return c;
 }
+
+static uintptr_t edit_index(const struct config_edits *e, const struct section *s, const char *name, char **key)
+{
+    *key = xasprintf("%s\x1f%s", s->name, name);
+    return (uintptr_t)map_get(&e->index, *key);
+}
+
+void config_edits_put(struct config_edits *e, const struct section *s, const char *name, struct row *row)
+{
+    char *key;
+    uintptr_t at = edit_index(e, s, name, &key);
+
+    if (at) {
+        row_free(&e->items[at - 1].row);
+        e->items[at - 1].row = row;
+    } else {
+        if (e->n == e->cap) {
+            e->cap = e->cap ? e->cap * 2 : 16;
+            e->items = xrealloc(e->items, e->cap * sizeof(*e->items));
+        }
+        e->items[e->n++] = (struct config_edit){s, xstrdup(name), row};
+        map_set(&e->index, key, (void *)(uintptr_t)e->n);
+    }
+    free(key);
+}
+
+const struct config_edit *config_edits_find(const struct config_edits *e, const struct section *s, const char *name)
+{
+    char *key;
+    uintptr_t at = edit_index(e, s, name, &key);
+
+    free(key);
+    return at ? &e->items[at - 1] : NULL;
+}
+
+void config_edits_free(struct config_edits *e)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        free((char *)e->items[i].name);
+        row_free(&e->items[i].row);
+    }
+    free(e->items);
+    map_free(&e->index);
+    *e = (struct config_edits){0};
+}

@@ -3,6 +3,7 @@
 #ifndef POSTERN_CONFIG_H
 #define POSTERN_CONFIG_H
 
+#include "store/base/map.h"
 #include "store/row.h"
 #include "store/value.h"
 
@@ -34,6 +35,16 @@ struct config_edit {
     const char *name;
     struct row *row;
 };
+/* A list of edits under construction, at most one per object: the last one counts. Owns names and row references. */
+struct config_edits {
+    struct config_edit *items;
+    size_t n, cap;
+    struct map index;
+};
+void config_edits_put(struct config_edits *e, const struct section *s, const char *name, struct row *row); /* steals row */
+const struct config_edit *config_edits_find(const struct config_edits *e, const struct section *s, const char *name);
+void config_edits_free(struct config_edits *e);
+
 struct config *config_edit(const struct config *base, struct config_edit *edits, size_t n, uint64_t revision);
 
 /* SHA-256 sums of all objects, added modulo 2^256: the same content gives the same hash in whatever order it came,
