@@ -4,11 +4,15 @@
 #define POSTERN_DAEMON_CONTROL_H
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "store/base/json.h"
 #include "store/control.h"
 
+struct candidate;
 struct control; /* one connection */
+struct db_audit;
 
 struct control_op {
     const char *name;   /* "config.get" */
@@ -26,6 +30,18 @@ void control_envelope(struct control *c, const char *key, json_t *value); /* ext
 const char *control_user(struct control *c);
 const char *control_peer(struct control *c);        /* "192.0.2.10" or "local" */
 enum role control_role(struct control *c);
+uint64_t control_session(struct control *c);
+pid_t control_pid(struct control *c);
+struct candidate **control_candidate(struct control *c);
+const char *control_role_name(enum role role);
+void control_greet(struct control *c, const char *via, const char *peer, bool interactive); /* hello was said */
+struct control *control_next(struct control *after); /* NULL: the first. Not across a YIELD */
+bool control_greeted(struct control *c);             /* said hello */
+json_t *control_describe(struct control *c);         /* for session.who; new */
+struct db_audit control_who(struct control *c);      /* an audit row with this connection's columns; texts borrowed */
+void control_audit(struct control *c, const char *action, const char *object, const char *result,
+                   const char *detail);              /* YIELDS */
+void control_notify_others(struct control *not_this, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* any thread */
 
 extern const struct control_op control_config_ops[], control_queue_ops[], control_status_ops[],

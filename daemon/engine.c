@@ -8,9 +8,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/config_db.h"
+#include "daemon/control.h"
+#include "daemon/fiber.h"
 #include "daemon/logfile.h"
+#include "daemon/loop.h"
 #include "daemon/ports.h"
+#include "daemon/reload.h"
 #include "daemon/sandbox.h"
+#include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
@@ -21,6 +27,49 @@ static bool start_logs(struct err *err)
     return logfile_start(home_log_dir(), "0", err);
 }
 
+static uid_t owner;
+
+static bool start_workers(struct err *err)
+{
+    (void)err;
+    workers_start(4);
+    return true;
+}
+
+static bool start_config(struct err *err)
+{
+    return config_db_start(home_dir(), owner, err);
+}
+
+static bool start_loops(struct err *err)
+{
+    (void)err;
+    loops_start(0);
+    return true;
+}
+
+static void stop_loops(void)
+{
+    fibers_stop();
+    for (unsigned i = 0; i < loops_count(); i++)
+        loop_stop(loops_get(i));
+    loops_join();
+}
+
+/* Everything that is built from the configuration, in the order of publishing. */
+static const struct reload_part *const parts[] = {&reload_logs, NULL};
+
+static bool activate(struct err *err)
+{
+    reload_use(parts);
+    return config_db_activate(err);
+}
+
+static bool start_control(struct err *err)
+{
+    return control_start(home_control(), err);
+}
+
 static const struct step {
     const char *name; /* in "starting ...: what went wrong" */
     bool (*start)(struct err *err);
@@ -28,6 +77,11 @@ static const struct step {
 } steps[] = {
     {"the system call filter", sandbox_engine_calls, NULL        },
     {"the logs",               start_logs,           logfile_stop},
+    {"the worker threads",     start_workers,        workers_stop},
+    {"the configuration",      start_config,         config_db_stop},
+    {"the loops",              start_loops,          stop_loops},
+    {"what is configured",     activate,             NULL},
+    {"the control socket",     start_control,        control_stop},
 };
 
 static void stop_steps(size_t n)
@@ -69,6 +123,7 @@ int engine_run(const struct engine *e)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     ports_attach(e->parent_fd);
+    owner = e->owner;
     if (chdir("/") != 0 || !start_steps(&err)) {
         log_critical("%s", err.code ? err.text : strerror(errno));
         return 1;

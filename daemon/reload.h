@@ -16,6 +16,9 @@ struct reload_part { /* a subsystem that builds something from the configuration
 };
 extern const struct reload_part reload_tls, reload_listeners, reload_access, reload_queue, reload_logs; /* where they live */
 
+/* Which parts there are, in the order of publishing; once, at the start (engine.c). The array ends with NULL. */
+void reload_use(const struct reload_part *const *parts);
+
 bool reload_prepare(const struct config *cfg, struct err *err); /* all parts or none; one at a time (commit mutex) */
 void reload_publish(const struct config *cfg);                  /* after the write: swaps everything in */
 void reload_discard(void);

@@ -1,0 +1,282 @@
+/* config_db.c - see config_db.h. */
+#include "daemon/config_db.h"
+
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/candidate.h"
+#include "daemon/commit.h"
+#include "daemon/reload.h"
+#include "daemon/writer.h"
+#include "store/base/home.h"
+#include "store/base/log.h"
+#include "store/factory.h"
+#include "store/secret.h"
+#include "store/x509.h"
+
+static struct writer *writer;
+static uid_t owner_uid;
+static bool head_was_applying; /* the process before this one died between write and publish */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct config *head;
+
+bool config_db_call(bool (*fn)(sqlite3 *db, void *arg, struct err *err), void *arg, struct err *err)
+{
+    return writer_call(writer, fn, arg, err); /* YIELDS */
+}
+
+uid_t config_db_owner(void)
+{
+    return owner_uid;
+}
+
+struct config *config_db_head(void)
+{
+    struct config *c;
+
+    pthread_mutex_lock(&lock);
+    c = config_ref(head);
+    pthread_mutex_unlock(&lock);
+    return c;
+}
+
+void config_db_set_head(struct config *cfg)
+{
+    struct config *old;
+
+    pthread_mutex_lock(&lock);
+    old = head;
+    head = config_ref(cfg);
+    pthread_mutex_unlock(&lock);
+    config_free(&old);
+}
+
+/* --- secrets --- */
+
+struct secret_job {
+    const char *ref, *kind, *text;
+    size_t n;
+    struct buf *plain;
+    char **sealed;
+};
+
+static bool open_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct secret_job *j = arg;
+
+    return secret_open(db, j->ref, j->plain, err);
+}
+
+static bool seal_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct secret_job *j = arg;
+
+    return secret_seal(db, j->kind, j->text, j->n, j->sealed, err);
+}
+
+bool config_db_secret(const char *ref, struct buf *plain, struct err *err)
+{
+    struct secret_job j = {.ref = ref, .plain = plain};
+
+    return config_db_call(open_job, &j, err);
+}
+
+bool config_db_seal(const char *kind, const char *plain, size_t n, char **ref, struct err *err)
+{
+    struct secret_job j = {.kind = kind, .text = plain, .n = n, .sealed = ref};
+
+    return config_db_call(seal_job, &j, err);
+}
+
+/* --- revisions --- */
+
+struct snapshot_job {
+    uint64_t revision;
+    struct config **out;
+};
+
+static bool snapshot_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct snapshot_job *j = arg;
+
+    return db_snapshot(db, j->revision, j->out, err);
+}
+
+bool config_db_snapshot(uint64_t revision, struct config **out, struct err *err)
+{
+    struct snapshot_job j = {revision, out};
+
+    return config_db_call(snapshot_job, &j, err);
+}
+
+struct write_job {
+    const struct db_revision *revision;
+    const struct changes *changes;
+    uint64_t candidate;
+    const struct db_audit *who;
+};
+
+static bool write_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct write_job *j = arg;
+
+    return db_write_revision(db, j->revision, j->changes, j->candidate, j->who, err);
+}
+
+static bool after_write(sqlite3 *db, void *arg, struct err *err)
+{
+    uint64_t rev = (uint64_t)(uintptr_t)arg;
+
+    /* Pruning looks at everything, so it waits until there is something worth it. */
+    return db_set_active(db, rev, err) && (rev % 50 || db_prune(db, DB_KEEP_REVISIONS, err));
+}
+
+bool config_db_write(const struct db_revision *r, const struct changes *c, uint64_t candidate,
+                     const struct db_audit *who, struct err *err)
+{
+    struct write_job j = {r, c, candidate, who};
+
+    return config_db_call(write_job, &j, err);
+}
+
+static bool audit_job(sqlite3 *db, void *arg, struct err *err)
+{
+    return db_audit(db, arg, err);
+}
+
+void config_db_audit(const struct db_audit *row)
+{
+    struct err err;
+
+    if (!config_db_call(audit_job, (void *)row, &err))
+        log_critical("the audit trail lost \"%s %s %s\" by %s: %s", row->action,
+                     row->object ? row->object : "", row->result, row->actor, err.text);
+}
+
+bool config_db_set_active(uint64_t revision, struct err *err)
+{
+    return config_db_call(after_write, (void *)(uintptr_t)revision, err);
+}
+
+/* --- start --- */
+
+static bool make_demo(struct buf *cert, struct buf *key, struct err *err)
+{
+    struct strlist names = {0};
+    struct x509_request r = {.common_name = "Postern Demo",
+                             .organization = "Postern",
+                             .days = 3650,
+                             .algorithm = "p256",
+                             .names = &names};
+
+    return x509_make_self_signed(&r, cert, key, NULL, err);
+}
+
+static bool fill(sqlite3 *db, const char *home, struct err *err)
+{
+    AUTO(buf) struct buf cert = BUF_INIT(64 << 10);
+    struct buf key = BUF_INIT(64 << 10);
+    struct factory f = {.home = home, .privileged = geteuid() == 0 && str_eq(home, HOME_INSTALLED)};
+    struct db_revision r = {.rev = 1,
+                            .kind = "initial",
+                            .comment = "Factory configuration",
+                            .keep = true,
+                            .via = "factory"};
+    struct db_audit who = {
+        .actor = "posternd", .uid = -1, .action = "commit", .object = "revision 1", .result = "ok"};
+    struct config *empty = config_new(), *cfg = NULL;
+    char hostname[256] = "", *sealed = NULL;
+    struct passwd *pw = getpwuid(owner_uid);
+    struct changes changes = {0};
+    bool ok;
+
+    gethostname(hostname, sizeof(hostname) - 1);
+    f.hostname = hostname;
+    f.owner = pw ? pw->pw_name : NULL;
+    ok = make_demo(&cert, &key, err) &&
+         secret_seal(db, "certificate.private_key", buf_str(&key), key.n, &sealed, err);
+    if (ok) {
+        f.demo_cert = buf_str(&cert);
+        f.demo_key = sealed;
+        cfg = factory_config(&f);
+        config_diff(empty, cfg, &changes);
+        r.created = clock_wall();
+        r.n_new = (unsigned)changes.n;
+        r.tree_hash = config_hash(cfg);
+        ok = db_write_revision(db, &r, &changes, 0, &who, err);
+    }
+    if (key.p)
+        OPENSSL_cleanse(key.p, key.cap);
+    buf_free(&key);
+    free(sealed);
+    changes_free(&changes);
+    config_free(&empty);
+    config_free(&cfg);
+    return ok || err_wrap(err, "making the factory configuration");
+}
+
+static void keep_candidate(void *arg, struct db_candidate *c)
+{
+    (void)arg;
+    candidate_restore(c);
+}
+
+static bool load(sqlite3 *db, const char *home, struct err *err)
+{
+    uint64_t rev;
+
+    if (!db_head(db, &rev, &head_was_applying, err))
+        return false;
+    if (!rev) {
+        if (!fill(db, home, err))
+            return false;
+        rev = 1;
+    }
+    if (!db_snapshot(db, rev, &head, err))
+        return false;
+    return db_candidates(db, keep_candidate, NULL, err);
+}
+
+bool config_db_start(const char *home, uid_t owner, struct err *err)
+{
+    sqlite3 *db;
+
+    owner_uid = owner;
+    if (!secret_init(home, err) || !db_open(home, &db, err))
+        return false;
+    if (!load(db, home, err)) {
+        sqlite3_close(db);
+        return false;
+    }
+    writer = writer_new("config", db, NULL, NULL);
+    return true;
+}
+
+bool config_db_activate(struct err *err)
+{
+    struct config *cfg = config_db_head();
+    bool ok = reload_prepare(cfg, err);
+
+    if (ok) {
+        reload_publish(cfg);
+        ok = !head_was_applying || config_db_set_active(config_revision(cfg), err);
+    } else if (head_was_applying && config_revision(cfg) > 1) {
+        log_critical("revision %llu cannot be activated (%s); going back to the one before",
+                     (unsigned long long)config_revision(cfg), err->text);
+        ok = commit_take_back(err);
+    }
+    config_free(&cfg);
+    return ok;
+}
+
+void config_db_stop(void)
+{
+    writer_free(&writer);
+    candidates_free();
+    config_free(&head);
+}
