@@ -1,0 +1,569 @@
+/* schedule.c - see schedule.h. */
+#include "daemon/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/queue.h"
+#include "store/base/str.h"
+
+#define FIRST_WINDOW 8u /* sessions a destination gets before it has shown that more of them help */
+
+void schedule_init(struct schedule *s, unsigned max_sessions)
+{
+    memset(s, 0, sizeof(*s));
+    list_init(&s->line);
+    s->max_sessions = max_sessions;
+}
+
+static void dest_free(struct dest *d)
+{
+    free(d->key);
+    free(d->down_error);
+    free(d);
+}
+
+void schedule_free(struct schedule *s)
+{
+    const char *key;
+    size_t pos = 0;
+    void *d;
+
+    for (size_t i = 0; i < s->index_cap; i++)
+        if (s->index[i]) {
+            message_free(&s->index[i]->m);
+            free(s->index[i]);
+        }
+    while (map_next(&s->dests, &pos, &key, &d))
+        dest_free(d);
+    map_free(&s->dests);
+    free(s->index);
+    free(s->heap);
+    memset(s, 0, sizeof(*s));
+}
+
+/* --- destinations ------------------------------------------------------------------------------------------- */
+
+struct dest *schedule_find_dest(const struct schedule *s, const char *key)
+{
+    return map_get(&s->dests, key);
+}
+
+struct dest *schedule_dest(struct schedule *s, const char *key)
+{
+    struct dest *d = map_get(&s->dests, key);
+
+    if (d)
+        return d;
+    d = xcalloc(1, sizeof(*d));
+    d->key = xstrdup(key);
+    list_init(&d->ready);
+    list_init(&d->cold);
+    list_init(&d->idle);
+    list_init(&d->line);
+    d->limits.sessions = 1;
+    d->window = FIRST_WINDOW;
+    map_set(&s->dests, key, d);
+    return d;
+}
+
+static bool dest_unused(const struct dest *d)
+{
+    return !d->nready && !d->ncold && !d->ndeferred && !d->nbusy && !d->sessions;
+}
+
+/* A destination is forgotten with its last item, unless it is known to be down. */
+static void dest_release(struct schedule *s, struct dest *d)
+{
+    if (!dest_unused(d) || d->failures || d->rate_used)
+        return;
+    list_remove(&d->line);
+    map_remove(&s->dests, d->key);
+    dest_free(d);
+}
+
+static bool rate_allows(struct dest *d, unsigned rcpts, msec_t now)
+{
+    if (!d->limits.rcpts)
+        return true;
+    if (now >= d->rate_until)
+        return true;
+    return d->rate_used + rcpts <= d->limits.rcpts || !d->rate_used;
+}
+
+static void rate_count(struct schedule *s, struct dest *d, unsigned rcpts, msec_t now)
+{
+    if (!d->limits.rcpts) {
+        d->rate_used = 0;
+        return;
+    }
+    if (now >= d->rate_until) {
+        d->rate_used = 0;
+        d->rate_until = now + MINUTES(d->limits.rcpt_minutes ? d->limits.rcpt_minutes : 60);
+    }
+    d->rate_used += rcpts;
+    if (s->sweep_at > now + SECONDS(1))
+        s->sweep_at = now + SECONDS(1);
+}
+
+static struct item *first_ready(const struct dest *d)
+{
+    return list_item(d->ready.next, struct item, node);
+}
+
+static bool wants_session(const struct schedule *s, struct dest *d, msec_t now)
+{
+    unsigned limit = d->limits.sessions < d->window ? d->limits.sessions : d->window;
+
+    /* As many sessions as items and no more: those that are being opened count for one each. */
+    return !s->suspended && d->nready && d->sessions < limit && d->sessions < d->nready + d->nbusy &&
+           rate_allows(d, first_ready(d)->rcpts, now);
+}
+
+/* Puts d into the line, or takes it out. */
+static void line_up(struct schedule *s, struct dest *d, msec_t now)
+{
+    if (!wants_session(s, d, now))
+        list_remove(&d->line);
+    else if (list_empty(&d->line))
+        list_add_tail(&s->line, &d->line);
+}
+
+struct dest *schedule_open(struct schedule *s, msec_t now)
+{
+    struct dest *d;
+
+    if (s->suspended || s->sessions >= s->max_sessions)
+        return NULL;
+    while (!list_empty(&s->line)) {
+        d = list_item(s->line.next, struct dest, line);
+        list_remove(&d->line);
+        if (!wants_session(s, d, now))
+            continue;
+        d->sessions++;
+        s->sessions++;
+        line_up(s, d, now);
+        return d;
+    }
+    return NULL;
+}
+
+void schedule_close(struct schedule *s, struct dest *d, msec_t now)
+{
+    d->sessions--;
+    s->sessions--;
+    if (!d->sessions)
+        d->window = FIRST_WINDOW;
+    line_up(s, d, now);
+    dest_release(s, d);
+}
+
+void schedule_worked(struct dest *d, bool waited)
+{
+    d->failures = 0;
+    d->down_until = 0;
+    if (waited && d->nready && d->window < d->limits.sessions && ++d->credit >= d->window) {
+        d->window++;
+        d->credit = 0;
+    }
+}
+
+void schedule_failed(struct schedule *s, struct dest *d, msec_t now)
+{
+    if (s->sweep_at > now + SECONDS(1))
+        s->sweep_at = now + SECONDS(1);
+    d->failures++;
+    d->credit = 0;
+    d->window = d->window > 2 ? d->window / 2 : 1;
+}
+
+/* --- the heap of deferred items ------------------------------------------------------------------------------- */
+
+static void heap_put(struct schedule *s, size_t at, struct item *i)
+{
+    s->heap[at] = i;
+    i->heap = (uint32_t)at + 1;
+}
+
+static void heap_up(struct schedule *s, size_t at)
+{
+    struct item *i = s->heap[at];
+
+    while (at && s->heap[(at - 1) / 2]->due > i->due) {
+        heap_put(s, at, s->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_put(s, at, i);
+}
+
+static void heap_down(struct schedule *s, size_t at)
+{
+    struct item *i = s->heap[at];
+
+    for (;;) {
+        size_t child = 2 * at + 1;
+
+        if (child >= s->nheap)
+            break;
+        if (child + 1 < s->nheap && s->heap[child + 1]->due < s->heap[child]->due)
+            child++;
+        if (s->heap[child]->due >= i->due)
+            break;
+        heap_put(s, at, s->heap[child]);
+        at = child;
+    }
+    heap_put(s, at, i);
+}
+
+static void heap_add(struct schedule *s, struct item *i)
+{
+    if (s->nheap == s->heap_cap) {
+        s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
+        s->heap = xrealloc(s->heap, s->heap_cap * sizeof(struct item *));
+    }
+    s->heap[s->nheap++] = i;
+    heap_up(s, s->nheap - 1);
+}
+
+static struct item *heap_pop(struct schedule *s)
+{
+    struct item *top = s->heap[0], *last = s->heap[--s->nheap];
+
+    top->heap = 0;
+    if (s->nheap) {
+        s->heap[0] = last;
+        heap_down(s, 0);
+    }
+    return top;
+}
+
+/* --- the index by MID ----------------------------------------------------------------------------------------- */
+
+static size_t slot_of(const struct schedule *s, uint64_t mid)
+{
+    return (mid * 0x9e3779b97f4a7c15u >> 20) & (s->index_cap - 1);
+}
+
+static void index_put(struct schedule *s, struct queued *q)
+{
+    size_t at = slot_of(s, q->mid);
+
+    while (s->index[at])
+        at = (at + 1) & (s->index_cap - 1);
+    s->index[at] = q;
+}
+
+static void index_add(struct schedule *s, struct queued *q)
+{
+    if (s->nindex * 3 >= s->index_cap * 2) {
+        struct queued **old = s->index;
+        size_t cap = s->index_cap;
+
+        s->index_cap = cap ? cap * 2 : 256;
+        s->index = xcalloc(s->index_cap, sizeof(struct queued *));
+        for (size_t i = 0; i < cap; i++)
+            if (old[i])
+                index_put(s, old[i]);
+        free(old);
+    }
+    index_put(s, q);
+    s->nindex++;
+}
+
+struct queued *schedule_find(const struct schedule *s, uint64_t mid)
+{
+    if (!s->index_cap)
+        return NULL;
+    for (size_t at = slot_of(s, mid); s->index[at]; at = (at + 1) & (s->index_cap - 1))
+        if (s->index[at]->mid == mid)
+            return s->index[at];
+    return NULL;
+}
+
+static void index_remove(struct schedule *s, const struct queued *q)
+{
+    size_t mask = s->index_cap - 1, at = slot_of(s, q->mid), next;
+
+    while (s->index[at] != q)
+        at = (at + 1) & mask;
+    s->index[at] = NULL;
+    s->nindex--;
+    /* What was pushed behind by the one that left moves up, so that searches need no marks. */
+    for (next = (at + 1) & mask; s->index[next]; next = (next + 1) & mask) {
+        size_t home = slot_of(s, s->index[next]->mid);
+
+        if (((next - home) & mask) >= ((next - at) & mask)) {
+            s->index[at] = s->index[next];
+            s->index[next] = NULL;
+            at = next;
+        }
+    }
+}
+
+/* --- items ------------------------------------------------------------------------------------------------------ */
+
+static void item_state(struct schedule *s, struct item *i, enum item_state state)
+{
+    struct dest *d = i->dest;
+
+    switch (i->state) {
+    case ITEM_DEFERRED:
+        d->ndeferred--;
+        break;
+    case ITEM_COLD:
+        d->ncold--;
+        s->ncold--;
+        list_remove(&i->node);
+        break;
+    case ITEM_READY:
+        d->nready--;
+        list_remove(&i->node);
+        break;
+    case ITEM_BUSY:
+        d->nbusy--;
+        break;
+    default:
+        break;
+    }
+    i->state = (uint8_t)state;
+    switch (state) {
+    case ITEM_DEFERRED:
+        d->ndeferred++;
+        break;
+    case ITEM_COLD:
+        d->ncold++;
+        s->ncold++;
+        list_add_tail(&d->cold, &i->node);
+        break;
+    case ITEM_READY:
+        d->nready++;
+        list_add_tail(&d->ready, &i->node);
+        break;
+    case ITEM_BUSY:
+        d->nbusy++;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Ready items go to sessions that wait; what remains asks for new ones. */
+static void serve(struct schedule *s, struct dest *d, msec_t now)
+{
+    while (!list_empty(&d->idle) && d->nready) {
+        struct idle *idle = list_item(d->idle.next, struct idle, node);
+        struct item *i = schedule_take(s, d, now);
+
+        if (!i)
+            break;
+        list_remove(&idle->node);
+        idle->item = i;
+        idle->wake(idle);
+    }
+    line_up(s, d, now);
+}
+
+static void make_due(struct schedule *s, struct item *i, msec_t now)
+{
+    item_state(s, i, i->message->m ? ITEM_READY : ITEM_COLD);
+    if (i->state == ITEM_READY)
+        serve(s, i->dest, now);
+}
+
+struct queued *queued_new(uint64_t mid, unsigned nitems)
+{
+    struct queued *q = xcalloc(1, sizeof(*q) + nitems * sizeof(struct item));
+
+    q->mid = mid;
+    q->nitems = q->left = (uint16_t)nitems;
+    for (unsigned i = 0; i < nitems; i++) {
+        list_init(&q->items[i].node);
+        q->items[i].message = q;
+    }
+    return q;
+}
+
+void schedule_add(struct schedule *s, struct queued *q, msec_t now)
+{
+    index_add(s, q);
+    s->messages++;
+    for (unsigned n = 0; n < q->nitems; n++) {
+        struct item *i = &q->items[n];
+
+        s->rcpts += i->rcpts;
+        if (!i->attempts)
+            s->unattempted += i->rcpts;
+        if (i->due > now) {
+            item_state(s, i, ITEM_DEFERRED);
+            heap_add(s, i);
+        } else {
+            make_due(s, i, now);
+        }
+    }
+}
+
+/* Once a second is enough for the ends of periods and for destinations nobody asks for any more. */
+static msec_t sweep(struct schedule *s, msec_t now)
+{
+    bool waiting = false;
+    const char *key;
+    size_t pos = 0;
+    void *value;
+
+    while (map_next(&s->dests, &pos, &key, &value)) {
+        struct dest *d = value;
+
+        if (d->rate_used && now >= d->rate_until) {
+            d->rate_used = 0;
+            serve(s, d, now);
+        }
+        if (d->failures && now >= d->down_until + MINUTES(60) && dest_unused(d))
+            d->failures = 0;
+        waiting |= d->rate_used || d->failures;
+        dest_release(s, d);
+    }
+    return waiting ? now + SECONDS(1) : NEVER;
+}
+
+msec_t schedule_advance(struct schedule *s, msec_t now)
+{
+    msec_t next;
+
+    while (s->nheap && s->heap[0]->due <= now)
+        make_due(s, heap_pop(s), now);
+    if (now >= s->sweep_at)
+        s->sweep_at = sweep(s, now);
+    next = s->nheap ? s->heap[0]->due : NEVER;
+    return next < s->sweep_at ? next : s->sweep_at;
+}
+
+struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now)
+{
+    struct item *i;
+
+    if (s->suspended || !d->nready)
+        return NULL;
+    i = first_ready(d);
+    if (!rate_allows(d, i->rcpts, now))
+        return NULL;
+    rate_count(s, d, i->rcpts, now);
+    item_state(s, i, ITEM_BUSY);
+    return i;
+}
+
+void schedule_wait(struct dest *d, struct idle *i)
+{
+    i->item = NULL;
+    list_add_head(&d->idle, &i->node);
+}
+
+void schedule_unwait(struct idle *i)
+{
+    list_remove(&i->node);
+}
+
+void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now)
+{
+    if (!i->attempts)
+        s->unattempted -= i->rcpts;
+    s->rcpts -= i->rcpts - left;
+    i->rcpts = (uint16_t)left;
+    i->attempts++;
+    i->due = due;
+    if (due <= now) {
+        make_due(s, i, now);
+        return;
+    }
+    item_state(s, i, ITEM_DEFERRED);
+    heap_add(s, i);
+}
+
+void schedule_requeue(struct schedule *s, struct item *i, msec_t now)
+{
+    item_state(s, i, ITEM_READY);
+    list_remove(&i->node);
+    list_add_head(&i->dest->ready, &i->node);
+    line_up(s, i->dest, now);
+}
+
+bool schedule_done(struct schedule *s, struct item *i)
+{
+    struct queued *q = i->message;
+
+    if (!i->attempts)
+        s->unattempted -= i->rcpts;
+    s->rcpts -= i->rcpts;
+    item_state(s, i, ITEM_DONE);
+    dest_release(s, i->dest);
+    i->dest = NULL;
+    if (--q->left)
+        return false;
+    index_remove(s, q);
+    s->messages--;
+    return true;
+}
+
+size_t schedule_cold(struct schedule *s, struct item **out, size_t max)
+{
+    size_t n = 0, pos = 0, share;
+    const char *key;
+    void *value;
+
+    if (s->suspended || !s->ncold)
+        return 0;
+    /* Each destination gets a share of the batch; what it leaves is for the next batch, which follows at once. */
+    share = max / 4 ? max / 4 : 1;
+    while (n < max && map_next(&s->dests, &pos, &key, &value)) {
+        struct dest *d = value;
+
+        for (size_t k = 0; k < share && n < max && d->ncold; k++) {
+            struct item *i = list_item(d->cold.next, struct item, node);
+
+            item_state(s, i, ITEM_BUSY);
+            out[n++] = i;
+        }
+    }
+    return n;
+}
+
+void schedule_warm(struct schedule *s, struct item *i, msec_t now)
+{
+    make_due(s, i, now);
+}
+
+size_t schedule_now(struct schedule *s, struct dest *d, msec_t now)
+{
+    size_t kept = 0, n = 0, total = s->nheap;
+
+    s->nheap = 0;
+    for (size_t k = 0; k < total; k++) {
+        struct item *i = s->heap[k];
+
+        if (d && i->dest != d) {
+            s->heap[kept++] = i;
+            continue;
+        }
+        i->heap = 0;
+        i->due = now;
+        i->dest->down_until = 0;
+        make_due(s, i, now);
+        n++;
+    }
+    s->nheap = kept;
+    for (size_t k = kept; k--;)
+        heap_put(s, k, s->heap[k]);
+    for (size_t k = kept / 2; k--;)
+        heap_down(s, k);
+    return n;
+}
+
+void schedule_suspend(struct schedule *s, bool on, msec_t now)
+{
+    const char *key;
+    size_t pos = 0;
+    void *d;
+
+    s->suspended = on;
+    while (!on && map_next(&s->dests, &pos, &key, &d))
+        serve(s, d, now);
+}
