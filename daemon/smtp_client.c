@@ -1,0 +1,410 @@
+/* smtp_client.c - see smtp_client.h. Time-outs are those of RFC 5321 section 4.5.3.2.
+ *
+ * A message with 8-bit text for a peer without 8BITMIME is sent as it is, as most of the field does: every server in use
+ * takes it, and recoding would break signatures. SMTPUTF8 has no such way out and fails with 5.6.7 (RFC 6531). */
+#include "daemon/smtp_client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/conn.h"
+#include "daemon/maillog.h"
+#include "daemon/stats.h"
+#include "store/base/str.h"
+
+#define CONNECT_TIMEOUT SECONDS(60)
+#define REPLY_TIMEOUT MINUTES(5) /* greeting, EHLO, MAIL, RCPT */
+#define DATA_TIMEOUT MINUTES(2)
+#define BLOCK_TIMEOUT MINUTES(3)
+#define DOT_TIMEOUT MINUTES(10)
+#define QUIT_TIMEOUT SECONDS(2)
+#define REPLY_LINE 2048 /* four times what the RFC allows */
+#define REPLY_LINES 100
+
+void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status, const char *text)
+{
+    r->outcome = outcome;
+    r->code = code;
+    str_copy(r->status, sizeof(r->status), status);
+    free(r->text);
+    r->text = xstrdup(text);
+}
+
+/* YIELDS. false: the line broke or the peer does not speak SMTP; err has it and c->reply.code is 0. */
+static bool read_reply(struct client *c, msec_t timeout, const char *what, struct err *err)
+{
+    struct smtp_reply *r = &c->reply;
+    enum smtp_reply_state state = SMTP_REPLY_MORE;
+    struct slice line;
+
+    memset(r, 0, sizeof(*r));
+    conn_set_timeout(c->conn, timeout);
+    for (unsigned n = 0; state == SMTP_REPLY_MORE && n < REPLY_LINES; n++) {
+        if (conn_read_line(c->conn, REPLY_LINE, &line) == CONN_LINE_FAILED) {
+            r->code = 0;
+            c->closing = true;
+            if (err) {
+                const struct err *e = conn_err(c->conn);
+
+                err_set(err, e->code, "%s", e->text);
+                return err_wrap(err, "waiting for the reply to %s", what);
+            }
+            return false;
+        }
+        state = smtp_reply_feed(r, line);
+    }
+    if (state != SMTP_REPLY_DONE) {
+        r->code = 0;
+        c->closing = true;
+        conn_fail(c->conn, E_PROTOCOL, "the reply is not SMTP");
+        return err_set(err, E_PROTOCOL, "the reply to %s is not SMTP", what);
+    }
+    if (r->code == 421)
+        c->closing = true;
+    return true;
+}
+
+static bool command(struct client *c, const char *line, struct err *err)
+{
+    conn_printf(c->conn, "%s\r\n", line);
+    return read_reply(c, REPLY_TIMEOUT, line, err);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------- */
+
+struct client *client_connect(const char *host, const struct addr *to, const struct addr *from, uint64_t dcid,
+                              struct smtp_reply *reply, struct err *err)
+{
+    struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
+    struct client *c;
+    struct addr local;
+
+    memset(reply, 0, sizeof(*reply));
+    if (!conn)
+        return NULL;
+    c = xcalloc(1, sizeof(*c));
+    c->conn = conn;
+    c->dcid = dcid;
+    c->peer = *to;
+    str_copy(c->host, sizeof(c->host), host);
+    conn_local(conn, &local);
+    maillog_dcid_new(dcid, &local, to);
+    stats_add(STAT_CONNS_OUT, 1);
+    gauge_add(GAUGE_CONN_OUT, 1);
+    if (!read_reply(c, REPLY_TIMEOUT, "the connection", err)) {
+        client_free(&c);
+        return NULL;
+    }
+    if (c->reply.code != 220) {
+        *reply = c->reply;
+        err_set(err, E_PROTOCOL, "the server greets with %d", c->reply.code);
+        client_free(&c);
+        return NULL;
+    }
+    return c;
+}
+
+/* One line of the EHLO reply. */
+static void add_extension(struct client *c, const char *line)
+{
+    static const struct {
+        const char *name;
+        unsigned cap;
+    } names[] = {
+        {"STARTTLS",   CAP_STARTTLS  },
+        {"PIPELINING", CAP_PIPELINING},
+        {"SIZE",       CAP_SIZE      },
+        {"8BITMIME",   CAP_8BITMIME  },
+        {"SMTPUTF8",   CAP_SMTPUTF8  },
+        {"DSN",        CAP_DSN       },
+        {"CHUNKING",   CAP_CHUNKING  },
+        {"REQUIRETLS", CAP_REQUIRETLS},
+    };
+    size_t n = strcspn(line, " =\n");
+
+    for (size_t i = 0; i < countof(names); i++) {
+        if (strlen(names[i].name) != n || !str_istarts(line, names[i].name))
+            continue;
+        c->caps |= names[i].cap;
+        if (names[i].cap == CAP_SIZE && line[n] == ' ')
+            c->max_size = strtoull(line + n + 1, NULL, 10);
+    }
+}
+
+bool client_hello(struct client *c, const char *helo, struct err *err)
+{
+    char line[300];
+    const char *p;
+
+    c->caps = 0; /* RFC 3207 section 4.2: what was said before TLS is forgotten */
+    c->max_size = 0;
+    snprintf(line, sizeof(line), "EHLO %.255s", helo);
+    if (!command(c, line, err))
+        return false;
+    if (c->reply.code == 250) {
+        c->caps |= CAP_ESMTP;
+        for (p = strchr(c->reply.text, '\n'); p; p = strchr(p, '\n'))
+            add_extension(c, ++p);
+        return true;
+    }
+    if (c->closing)
+        return err_set(err, E_PROTOCOL, "the server answers EHLO with %d", c->reply.code);
+    snprintf(line, sizeof(line), "HELO %.255s", helo);
+    if (!command(c, line, err))
+        return false;
+    return c->reply.code == 250 ? true
+                                : err_set(err, E_PROTOCOL, "the server answers HELO with %d", c->reply.code);
+}
+
+bool client_starttls(struct client *c, struct tls_context *ctx, struct err *err)
+{
+    if (!command(c, "STARTTLS", err))
+        return false;
+    if (c->reply.code != 220)
+        return err_set(err, E_TLS, "STARTTLS unexpected response");
+    conn_set_timeout(c->conn, REPLY_TIMEOUT);
+    if (!conn_start_tls_client(c->conn, ctx, c->host, err)) {
+        c->closing = true;
+        return false;
+    }
+    c->secure = true;
+    return true;
+}
+
+/* --- a transaction --------------------------------------------------------------------------------------------------- */
+
+static void write_mail(struct client *c, const struct message *m)
+{
+    conn_printf(c->conn, "MAIL FROM:<%s>", m->sender);
+    if (c->caps & CAP_SIZE)
+        conn_printf(c->conn, " SIZE=%" PRIu64, body_length(m->body));
+    if (c->caps & CAP_8BITMIME && m->flags & MSG_8BIT)
+        conn_printf(c->conn, " BODY=8BITMIME");
+    if (c->caps & CAP_SMTPUTF8 && m->flags & MSG_SMTPUTF8)
+        conn_printf(c->conn, " SMTPUTF8");
+    if (c->caps & CAP_DSN) {
+        if (m->flags & (MSG_RET_HDRS | MSG_RET_FULL))
+            conn_printf(c->conn, " RET=%s", m->flags & MSG_RET_FULL ? "FULL" : "HDRS");
+        if (m->envid)
+            conn_printf(c->conn, " ENVID=%s", m->envid);
+    }
+    conn_write(c->conn, "\r\n", 2);
+}
+
+static void write_rcpt(struct client *c, const struct rcpt *r)
+{
+    conn_printf(c->conn, "RCPT TO:<%s>", r->address);
+    if (c->caps & CAP_DSN) {
+        if (r->notify & NOTIFY_NEVER)
+            conn_printf(c->conn, " NOTIFY=NEVER");
+        else if (r->notify)
+            conn_printf(c->conn, " NOTIFY=%s%s%s%s%s", r->notify & NOTIFY_SUCCESS ? "SUCCESS" : "",
+                        r->notify & NOTIFY_SUCCESS && r->notify & (NOTIFY_FAILURE | NOTIFY_DELAY) ? "," : "",
+                        r->notify & NOTIFY_FAILURE ? "FAILURE" : "",
+                        r->notify & NOTIFY_FAILURE && r->notify & NOTIFY_DELAY ? "," : "",
+                        r->notify & NOTIFY_DELAY ? "DELAY" : "");
+        if (r->orcpt)
+            conn_printf(c->conn, " ORCPT=%s", r->orcpt);
+    }
+    conn_write(c->conn, "\r\n", 2);
+}
+
+/* Sends text with a second dot before each that begins a line (RFC 5321 section 4.5.2). *start: does it begin a line? */
+static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
+{
+    const char *end = p + n, *from = p, *nl;
+
+    if (*start && n && *p == '.')
+        conn_write(c, ".", 1);
+    while ((nl = memchr(p, '\n', (size_t)(end - p)))) {
+        p = nl + 1;
+        if (p < end && *p == '.') {
+            conn_write(c, from, (size_t)(p - from));
+            conn_write(c, ".", 1);
+            from = p;
+        }
+    }
+    conn_write(c, from, (size_t)(end - from));
+    if (n)
+        *start = end[-1] == '\n';
+}
+
+/* YIELDS. The whole text and the final dot. false: our own disk failed; the connection is made unusable, because a
+ * message must not end where reading it did. */
+static bool send_body(struct client *c, struct body *b, struct err *err)
+{
+    struct slice whole = body_cached(b);
+    bool start = true, ok = true;
+
+    conn_set_timeout(c->conn, BLOCK_TIMEOUT);
+    if (whole.n) {
+        write_stuffed(c->conn, whole.p, whole.n, &start);
+    } else if (body_length(b)) {
+        char *piece = xmalloc(SPOOL_PIECE);
+        uint64_t at = 0;
+        size_t got = 0;
+
+        do {
+            ok = body_read(b, at, piece, SPOOL_PIECE, &got, err);
+            write_stuffed(c->conn, piece, ok ? got : 0, &start);
+            at += got;
+        } while (ok && got && !conn_failed(c->conn));
+        free(piece);
+    }
+    if (!ok) {
+        c->closing = true;
+        conn_fail(c->conn, E_IO, "%s", err ? err->text : "");
+        return false;
+    }
+    if (!start)
+        conn_write(c->conn, "\r\n", 2);
+    conn_write(c->conn, ".\r\n", 3);
+    return true;
+}
+
+static void decide(struct rcpt_result *r, const struct smtp_reply *reply)
+{
+    enum outcome outcome = reply->code / 100 == 2   ? OUTCOME_DONE
+                           : reply->code / 100 == 5 ? OUTCOME_FAILED
+                                                    : OUTCOME_RETRY;
+
+    rcpt_result_set(r, outcome, reply->code, reply->enhanced, reply->text);
+}
+
+/* Every recipient that has no result yet gets this one. */
+static void decide_rest(struct rcpt_result *results, unsigned n, const struct smtp_reply *reply)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (!results[i].text)
+            decide(&results[i], reply);
+}
+
+static void refuse_all(struct rcpt_result *results, unsigned n, const char *status, const char *text)
+{
+    for (unsigned i = 0; i < n; i++)
+        rcpt_result_set(&results[i], OUTCOME_FAILED, 0, status, text);
+}
+
+static bool broken(struct client *c, struct rcpt_result *results, unsigned n, const struct err *err)
+{
+    c->closing = true;
+    for (unsigned i = 0; i < n; i++)
+        if (!results[i].text)
+            rcpt_result_set(&results[i], OUTCOME_RETRY, 0, "4.4.2", err->text);
+    return false;
+}
+
+/* RFC 5321 section 4.5.3.1.10: 552 to RCPT means 452. */
+static void decide_rcpt(struct rcpt_result *r, struct smtp_reply *reply)
+{
+    if (reply->code == 552)
+        reply->code = 452;
+    if (reply->code / 100 != 2)
+        decide(r, reply);
+}
+
+bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
+                        struct rcpt_result *results, struct err *err)
+{
+    bool pipelining = c->caps & CAP_PIPELINING, answered = false;
+    unsigned accepted = 0;
+    struct err local = {0};
+
+    if (!err)
+        err = &local;
+    c->transactions++;
+    if (m->flags & MSG_SMTPUTF8 && !(c->caps & CAP_SMTPUTF8)) {
+        refuse_all(results, n, "5.6.7", "the message needs SMTPUTF8, which the server does not offer");
+        return true;
+    }
+    if (c->max_size && body_length(m->body) > c->max_size) {
+        refuse_all(results, n, "5.3.4", "the message is larger than the server takes");
+        return true;
+    }
+    write_mail(c, m);
+    if (pipelining) {
+        for (unsigned i = 0; i < n; i++)
+            write_rcpt(c, &m->rcpts[rids[i]]);
+        conn_write(c->conn, "DATA\r\n", 6);
+    }
+    if (!read_reply(c, REPLY_TIMEOUT, "MAIL", err))
+        return broken(c, results, n, err);
+    answered = c->reply.code / 100 == 2;
+    if (!answered)
+        decide_rest(results, n, &c->reply);
+    if (!answered && !pipelining)
+        return !c->closing;
+    for (unsigned i = 0; i < n; i++) {
+        if (!pipelining)
+            write_rcpt(c, &m->rcpts[rids[i]]);
+        if (!read_reply(c, REPLY_TIMEOUT, "RCPT", err))
+            return broken(c, results, n, err);
+        if (results[i].text)
+            continue; /* MAIL was refused; this reply only says so again */
+        decide_rcpt(&results[i], &c->reply);
+        accepted += !results[i].text;
+    }
+    if (!pipelining) {
+        if (!accepted)
+            return command(c, "RSET", err) || true;
+        conn_write(c->conn, "DATA\r\n", 6);
+    }
+    if (!read_reply(c, DATA_TIMEOUT, "DATA", err))
+        return broken(c, results, n, err);
+    if (c->reply.code != 354) {
+        decide_rest(results, n, &c->reply);
+        return !c->closing;
+    }
+    if (!accepted) { /* RFC 2920 section 3.1: 354 without a recipient; nothing but the dot is sent */
+        conn_write(c->conn, ".\r\n", 3);
+        return read_reply(c, DOT_TIMEOUT, "the final dot", err) || true;
+    }
+    if (!send_body(c, m->body, err))
+        return broken(c, results, n, err);
+    if (!read_reply(c, DOT_TIMEOUT, "the final dot", err)) {
+        /* It may have been delivered: another host now would make that a certain duplicate. */
+        broken(c, results, n, err);
+        for (unsigned i = 0; i < n; i++)
+            if (results[i].outcome == OUTCOME_RETRY && !results[i].code)
+                results[i].code = -1;
+        return true;
+    }
+    decide_rest(results, n, &c->reply);
+    for (unsigned i = 0; i < n; i++)
+        results[i].relayed_without_dsn = results[i].outcome == OUTCOME_DONE && !(c->caps & CAP_DSN);
+    return true;
+}
+
+/* --- the end ----------------------------------------------------------------------------------------------------------- */
+
+bool client_alive(struct client *c)
+{
+    char byte;
+    ssize_t n;
+
+    if (c->closing || conn_failed(c->conn) || conn_input_pending(c->conn))
+        return false;
+    n = recv(conn_fd(c->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+void client_free(struct client **cp)
+{
+    struct client *c = *cp;
+
+    *cp = NULL;
+    if (!c)
+        return;
+    if (!c->closing && !conn_failed(c->conn)) {
+        conn_write(c->conn, "QUIT\r\n", 6);
+        read_reply(c, QUIT_TIMEOUT, "QUIT", NULL);
+    }
+    maillog_dcid_close(c->dcid);
+    gauge_add(GAUGE_CONN_OUT, -1);
+    conn_free(&c->conn);
+    free(c);
+}
