@@ -19,10 +19,11 @@ enum rcpt_state { RCPT_QUEUED, RCPT_DELIVERED, RCPT_BOUNCED, RCPT_DELETED };
 
 struct rcpt {
     char *address;        /* "user@example.com", domain in A-labels lower case */
-    char *orcpt;          /* RFC 3461, NULL: none */
+    char *orcpt;          /* RFC 3461, as it came: "rfc822;user@example.com" in xtext; NULL: none */
     char *last_error;     /* what the last attempt met, for showrecipients and the bounce; NULL: none; malloc'd */
     usec_t next_try, last_warning;
     uint32_t attempts;
+    uint16_t item;        /* which item of the schedule delivers it; not stored */
     unsigned char state;  /* enum rcpt_state */
     unsigned char notify; /* NOTIFY_* bits, 0: not given */
     unsigned char warnings;
@@ -38,7 +39,7 @@ struct message {
     usec_t received;
     char *sender;         /* "" for the null path */
     char *subject;        /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
-    char *envid;          /* RFC 3461, NULL: none */
+    char *envid;          /* RFC 3461, as it came, in xtext; NULL: none */
     char *bounce_profile; /* of the listener */
     struct body *body;    /* header and text as they will be sent, our Received: first; not dot-stuffed */
     struct rcpt *rcpts;

@@ -561,9 +561,19 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now)
 {
     const char *key;
     size_t pos = 0;
-    void *d;
+    void *value;
 
     s->suspended = on;
-    while (!on && map_next(&s->dests, &pos, &key, &d))
-        serve(s, d, now);
+    while (map_next(&s->dests, &pos, &key, &value)) {
+        struct dest *d = value;
+
+        while (on && !list_empty(&d->idle)) { /* they have nothing to wait for: woken without an item */
+            struct idle *i = list_item(d->idle.next, struct idle, node);
+
+            list_remove(&i->node);
+            i->wake(i);
+        }
+        if (!on)
+            serve(s, d, now);
+    }
 }

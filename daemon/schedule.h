@@ -64,7 +64,7 @@ struct dest {
     struct list ready, cold, idle;
     struct list line;        /* in schedule.line, standing for a session */
     struct limits limits;
-    uint64_t limits_of;      /* configuration revision they come from */
+    bool limited;            /* limits are filled in */
     uint32_t nready, ncold, ndeferred, nbusy;
     uint32_t sessions, window;
     uint32_t credit;         /* successes since the window grew */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@
 #define QUIT_TIMEOUT SECONDS(2)
 #define REPLY_LINE 2048 /* four times what the RFC allows */
 #define REPLY_LINES 100
+
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list open_clients = LIST_INIT(open_clients);
 
 void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status, const char *text)
 {
@@ -95,6 +99,9 @@ struct client *client_connect(const char *host, const struct addr *to, const str
     maillog_dcid_new(dcid, &local, to);
     stats_add(STAT_CONNS_OUT, 1);
     gauge_add(GAUGE_CONN_OUT, 1);
+    pthread_mutex_lock(&open_lock);
+    list_add_tail(&open_clients, &c->node);
+    pthread_mutex_unlock(&open_lock);
     if (!read_reply(c, REPLY_TIMEOUT, "the connection", err)) {
         client_free(&c);
         return NULL;
@@ -403,8 +410,19 @@ void client_free(struct client **cp)
         conn_write(c->conn, "QUIT\r\n", 6);
         read_reply(c, QUIT_TIMEOUT, "QUIT", NULL);
     }
+    pthread_mutex_lock(&open_lock);
+    list_remove(&c->node);
+    pthread_mutex_unlock(&open_lock);
     maillog_dcid_close(c->dcid);
     gauge_add(GAUGE_CONN_OUT, -1);
     conn_free(&c->conn);
     free(c);
+}
+
+void clients_abort(void)
+{
+    pthread_mutex_lock(&open_lock); /* the descriptors stay open while they are listed */
+    list_each (it, &open_clients)
+        shutdown(conn_fd(list_item(it, struct client, node)->conn), SHUT_RDWR);
+    pthread_mutex_unlock(&open_lock);
 }

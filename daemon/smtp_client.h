@@ -10,6 +10,7 @@
 
 #include "daemon/queue.h"
 #include "daemon/smtp_parse.h"
+#include "store/base/list.h"
 #include "store/base/net.h"
 
 struct conn;
@@ -28,6 +29,7 @@ enum { /* what EHLO offered */
 };
 
 struct client {
+    struct list node;        /* in the list of open ones */
     struct conn *conn;
     uint64_t dcid;
     char host[256];          /* name of the host, for SNI and messages */
@@ -70,5 +72,6 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
 
 bool client_alive(struct client *c);  /* no waiting: has the peer closed, or said anything, while we were idle? */
 void client_free(struct client **c);  /* YIELDS. QUIT when the session is in order, then closes */
+void clients_abort(void);             /* any thread: cuts every open connection; their dialogs fail */
 
 #endif

@@ -895,7 +895,12 @@ uint32_t spool_sparse_segment(void)
     return number;
 }
 
-uint32_t body_segment(const void *encoded, size_t n)
+uint32_t body_segment(const struct body *b)
+{
+    return b->npieces ? b->pieces[0].segment->number : 0;
+}
+
+uint32_t spool_segment_of(const void *encoded, size_t n)
 {
     struct stored s;
 

@@ -48,7 +48,8 @@ struct body *body_decode(const void *p, size_t n, struct err *err);
 
 /* Compaction: a body whose pieces lie in a segment that is nearly empty is copied to the current one. */
 uint32_t spool_sparse_segment(void);                     /* the emptiest segment worth clearing; 0: none */
-uint32_t body_segment(const void *encoded, size_t n);    /* of its first piece; 0: unreadable */
+uint32_t body_segment(const struct body *b);             /* of its first piece; 0: it has none */
+uint32_t spool_segment_of(const void *encoded, size_t n); /* the same of a stored form; 0: unreadable */
 struct body *body_copy(struct body *b, struct err *err); /* the pieces again; a file of its own is shared by both */
 void body_remove_pieces(struct body *b);                 /* after a copy took over: the old pieces, not the file */
 

@@ -1,0 +1,717 @@
+/* deliver.c - one delivery session: take a message of the destination, find or open a connection, hand the message over, settle
+ * what became of each recipient, take the next.
+ *
+ * Order that matters: a report to the sender is on disk before the recipient it is about is forgotten; a recipient is
+ * forgotten only after the peer's 250. Between the two a crash repeats, and never loses. */
+#include "daemon/deliver.h"
+
+#include <inttypes.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "daemon/bounce.h"
+#include "daemon/conn.h"
+#include "daemon/fiber.h"
+#include "daemon/loop.h"
+#include "daemon/maillog.h"
+#include "daemon/message.h"
+#include "daemon/queue_run.h"
+#include "daemon/reload.h"
+#include "daemon/route.h"
+#include "daemon/smtp_client.h"
+#include "daemon/smtp_pool.h"
+#include "daemon/stats.h"
+#include "daemon/tls.h"
+#include "daemon/tls_policy.h"
+#include "store/base/log.h"
+#include "store/base/str.h"
+
+#define LINGER SECONDS(5)          /* how long a connection waits for another message */
+#define RESOLVE_TIMEOUT SECONDS(60)
+#define SLOW_PEER 20               /* a transaction of that many milliseconds waits for the peer more than for us */
+#define RCPTS_PER_TRANSACTION 50u  /* at most CLIENT_MAX_RCPTS */
+
+struct session {
+    struct dest *dest;
+    struct config *cfg;        /* of the message in hand */
+    struct controls controls;
+    char domain[256];          /* of the recipients in hand */
+    struct client *client;
+    struct targets targets;
+    unsigned next;             /* target to try next */
+    bool resolved;
+    bool any_full;             /* a host was passed over for its limit */
+    bool unreachable;          /* no host took a connection */
+    char trouble[480];         /* what the last host said or did */
+    struct smtp_reply refusal; /* its reply, code 0: none */
+};
+
+/* Recipients of one message for one next hop, and what became of them. */
+struct batch {
+    struct message *m;
+    unsigned n;
+    unsigned *rids;
+    struct rcpt_result *results;
+    uint64_t dcid;
+    char host[256];
+    bool expired;
+};
+
+/* --- connections ------------------------------------------------------------------------------------------------------- */
+
+static void hang_up(struct session *s)
+{
+    if (!s->client)
+        return;
+    if (s->client->secure && !s->client->closing)
+        pool_keep_session(s->client->host, &s->client->peer, conn_take_session(s->client->conn));
+    pool_leave(&s->client->peer);
+    client_free(&s->client); /* YIELDS */
+}
+
+static void note_trouble(struct session *s, const char *text)
+{
+    str_copy(s->trouble, sizeof(s->trouble), text);
+}
+
+static void log_connection_error(struct session *s, uint64_t dcid, const struct addr *peer, const struct err *err)
+{
+    char details[sizeof(s->refusal.text) + 16];
+    struct addr local;
+
+    if (s->client)
+        conn_local(s->client->conn, &local);
+    if (s->refusal.code)
+        snprintf(details, sizeof(details), "%d-'%s'", s->refusal.code, s->refusal.text);
+    else
+        str_copy(details, sizeof(details), err->code == E_TIMEOUT ? "timeout" : err->text);
+    maillog_connection_error(dcid, s->domain, s->client ? &local : NULL, peer, details,
+                             s->refusal.code ? "unexpected SMTP response" : "network error");
+}
+
+/* YIELDS. What the verdict wants of a fresh session; says what comes next. */
+static enum tls_step secure_session(struct session *s, const struct tls_verdict *v, struct err *err)
+{
+    struct client *c = s->client;
+    enum tls_event event = c->caps & CAP_STARTTLS ? TLS_EV_EHLO : TLS_EV_NOT_OFFERED;
+    enum tls_step step = tls_next(v, event);
+    struct tls_context *ctx;
+    struct tls_info info;
+    SSL_SESSION *old;
+    bool ok;
+
+    if (step == TLS_STEP_NEXT) {
+        maillog_dcid_starttls_unsupported(c->dcid);
+        maillog_dcid_tls_failed(c->dcid, tls_failure(event));
+        err_set(err, E_TLS, "%s", tls_failure(event));
+    }
+    if (step != TLS_STEP_STARTTLS)
+        return step;
+    ctx = running_tls_client(false);
+    if (!ctx) {
+        err_set(err, E_TLS, "no TLS settings for deliveries");
+        return TLS_STEP_NEXT;
+    }
+    old = pool_session(c->host, &c->peer);
+    conn_offer_session(c->conn, old);
+    SSL_SESSION_free(old);
+    ok = client_starttls(c, ctx, err);
+    tls_context_free(&ctx);
+    if (ok) {
+        conn_tls_info(c->conn, &info);
+        maillog_dcid_tls(c->dcid, info.protocol, info.cipher);
+        stats_add(STAT_TLS_OUT, 1);
+        return tls_next(v, TLS_EV_DONE);
+    }
+    stats_add(STAT_TLS_FAILED_OUT, 1);
+    event = c->reply.code == 220 ? TLS_EV_BROKEN : TLS_EV_REFUSED;
+    maillog_dcid_tls_failed(c->dcid, event == TLS_EV_BROKEN ? err->text : tls_failure(event));
+    step = tls_next(v, event);
+    /* A peer that refused by hanging up leaves no connection to go on with. */
+    return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
+}
+
+/* YIELDS. Opens a session with one address. false: not with this one; s->trouble says why. */
+static bool open_target(struct session *s, const struct target *t, const struct tls_verdict *wanted)
+{
+    const struct system *sys = CONFIG_SINGLE(s->cfg, system);
+    const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
+    struct tls_verdict verdict = *wanted;
+    struct addr from = {0};
+    struct err err;
+    enum tls_step step;
+    uint64_t dcid;
+
+again:
+    memset(&err, 0, sizeof(err));
+    dcid = queue_next_dcid();
+    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
+        from.family != t->addr.family)
+        from.family = 0;
+    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->refusal, &err);
+    if (!s->client) {
+        log_connection_error(s, dcid, &t->addr, &err);
+        note_trouble(s, err.text);
+        return false;
+    }
+    if (!client_hello(s->client, sys ? sys->hostname : "localhost", &err)) {
+        s->refusal = s->client->reply;
+        goto fail;
+    }
+    step = secure_session(s, &verdict, &err);
+    if (step == TLS_STEP_SEND && s->client->secure &&
+        !client_hello(s->client, sys ? sys->hostname : "localhost", &err)) {
+        s->refusal = s->client->reply;
+        goto fail;
+    }
+    if (step == TLS_STEP_SEND)
+        return true;
+    note_trouble(s, err.text);
+    if (verdict.use == TLS_MUST)
+        maillog_dcid_tls_required(dcid);
+    client_free(&s->client);
+    if (step == TLS_STEP_RECONNECT) {
+        verdict.use = TLS_NEVER;
+        goto again;
+    }
+    return false;
+
+fail:
+    log_connection_error(s, dcid, &t->addr, &err);
+    note_trouble(s, err.text);
+    client_free(&s->client);
+    return false;
+}
+
+/* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
+static bool connect_next(struct session *s)
+{
+    const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
+    struct tls_evidence evidence = {s->controls.tls, setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
+    struct tls_verdict verdict = tls_verdict(&evidence);
+
+    while (s->next < s->targets.n) {
+        const struct target *t = &s->targets.items[s->next++];
+
+        s->client = pool_take(&t->addr, &verdict);
+        if (s->client) {
+            if (client_alive(s->client))
+                return true;
+            hang_up(s);
+        }
+        if (!pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
+            s->any_full = true;
+            continue;
+        }
+        if (open_target(s, t, &verdict))
+            return true;
+        pool_leave(&t->addr);
+    }
+    return false;
+}
+
+/* --- handing over -------------------------------------------------------------------------------------------------------- */
+
+static void decide_all(struct batch *b, enum outcome outcome, int code, const char *status, const char *text)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        if (!b->results[i].text)
+            rcpt_result_set(&b->results[i], outcome, code, status, text);
+}
+
+static void undecide(struct rcpt_result *r)
+{
+    free(r->text);
+    memset(r, 0, sizeof(*r));
+}
+
+/* YIELDS. One or more transactions over the open connection, for recipients without a result. false: the connection is of no
+ * more use and something is left that another host may take. */
+static bool hand_over(struct session *s, struct batch *b)
+{
+    unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
+    unsigned *which = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*which));
+    struct rcpt_result *results = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*results));
+    bool more = true, ok = true;
+
+    b->dcid = s->client->dcid;
+    str_copy(b->host, sizeof(b->host), s->client->host);
+    while (more && ok) {
+        unsigned n = 0, done = 0, later = 0;
+        struct err err = {0};
+
+        for (unsigned i = 0; i < b->n && n < RCPTS_PER_TRANSACTION; i++)
+            if (!b->results[i].text) {
+                which[n] = i;
+                rids[n++] = b->rids[i];
+            }
+        if (!n)
+            break;
+        maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
+        memset(results, 0, n * sizeof(*results));
+        ok = client_transaction(s->client, b->m, rids, n, results, &err);
+        if (!ok)
+            note_trouble(s, err.code ? err.text : s->client->reply.text);
+        for (unsigned i = 0; i < n; i++) {
+            struct rcpt_result *r = &results[i];
+
+            /* The line broke, or the service is closing: the next host decides. */
+            if (!ok && r->outcome == OUTCOME_RETRY && (r->code == 0 || r->code == 421)) {
+                undecide(r);
+                continue;
+            }
+            done += r->outcome == OUTCOME_DONE;
+            later += r->outcome == OUTCOME_RETRY && r->code == 452;
+            b->results[which[i]] = *r;
+        }
+        more = b->n > n || (done && later);
+        for (unsigned i = 0; i < b->n && done && later && ok; i++) /* too many at a time: those again, at once */
+            if (b->results[i].text && b->results[i].outcome == OUTCOME_RETRY && b->results[i].code == 452)
+                undecide(&b->results[i]);
+        if (s->client->closing)
+            break;
+    }
+    free(rids);
+    free(which);
+    free(results);
+    for (unsigned i = 0; i < b->n; i++)
+        if (!b->results[i].text)
+            return false;
+    return true;
+}
+
+/* YIELDS. Tries the hosts of the domain until every recipient has a result. false: none may be tried now, because their
+ * limits are reached: nothing was decided for the rest. */
+static bool attempt(struct session *s, struct batch *b)
+{
+    struct route_problem problem;
+    bool reused = s->client != NULL;
+
+    if (s->client && !client_alive(s->client)) {
+        hang_up(s);
+        reused = false;
+    }
+    s->any_full = s->unreachable = false;
+    *s->trouble = '\0';
+    s->refusal.code = 0;
+    for (;;) {
+        msec_t begin;
+        bool all;
+
+        if (!s->client && !s->resolved) {
+            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest), clock_in(RESOLVE_TIMEOUT), &s->targets,
+                                  &problem)) {
+            case ROUTE_OK:
+                s->resolved = true;
+                s->next = 0;
+                break;
+            case ROUTE_DISCARD:
+                decide_all(b, OUTCOME_DONE, 250, "2.0.0", "discarded");
+                return true;
+            case ROUTE_RETRY:
+                decide_all(b, OUTCOME_RETRY, 0, problem.status, problem.text);
+                return true;
+            case ROUTE_FAIL:
+                decide_all(b, OUTCOME_FAILED, problem.dns ? -2 : 0, problem.status, problem.text);
+                return true;
+            }
+        }
+        if (!s->client && !connect_next(s)) {
+            s->resolved = false; /* the next message asks again */
+            targets_free(&s->targets);
+            if (s->any_full && !*s->trouble)
+                return false;
+            s->unreachable = true;
+            decide_all(b, OUTCOME_RETRY, s->refusal.code, s->refusal.enhanced[0] ? s->refusal.enhanced : "4.4.0",
+                       s->refusal.code ? s->refusal.text : s->trouble);
+            return true;
+        }
+        begin = clock_now();
+        all = hand_over(s, b);
+        if (s->client->closing)
+            hang_up(s);
+        if (all) {
+            queue_dest_worked(s->dest, clock_now() - begin >= SLOW_PEER);
+            return true;
+        }
+        hang_up(s);
+        if (reused) { /* it had been idle; the host itself may be well */
+            s->next = 0;
+            s->resolved = s->targets.n > 0;
+        }
+        reused = false;
+    }
+}
+
+/* --- settling ---------------------------------------------------------------------------------------------------------------- */
+
+/* Initial interval, doubled after every attempt up to the maximum, a tenth more or less so that what failed together does not
+ * come back together. */
+static usec_t retry_interval(const struct bounce_profile *p, uint32_t attempts)
+{
+    uint64_t seconds = p->initial_retry;
+    usec_t usec;
+    uint32_t r = 0;
+
+    for (uint32_t i = 1; i < attempts && seconds < p->max_retry; i++)
+        seconds *= 2;
+    if (seconds > p->max_retry)
+        seconds = p->max_retry;
+    usec = (usec_t)seconds * 1000000;
+    if (getrandom(&r, sizeof(r), GRND_NONBLOCK) == sizeof(r))
+        usec = usec / 10 * 9 + (usec_t)((double)r / UINT32_MAX * (double)(usec / 5));
+    return usec;
+}
+
+struct settlement {
+    const struct bounce_profile *profile;
+    struct bounce_rcpt *failed, *relayed, *delayed;
+    unsigned nfailed, nrelayed, ndelayed, left;
+    usec_t now, next_try, expires;
+};
+
+static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i, const char *status)
+{
+    struct bounce_rcpt *r;
+
+    if (!*list)
+        *list = xcalloc(b->n, sizeof(**list));
+    r = &(*list)[(*n)++];
+    r->rcpt = &b->m->rcpts[b->rids[i]];
+    str_copy(r->status, sizeof(r->status), status);
+    r->phrase = status_phrase(status);
+    r->code = b->results[i].code;
+    r->text = b->results[i].text;
+    r->remote = b->host;
+}
+
+static const char *code_text(int code, char *out, size_t size)
+{
+    snprintf(out, size, "%03d", code > 0 ? code : 0);
+    return out;
+}
+
+static void log_delivered(const struct batch *b)
+{
+    unsigned *rids = xcalloc(b->n, sizeof(*rids));
+
+    /* Recipients with the same answer share the lines; usually all do. */
+    for (unsigned i = 0; i < b->n; i++) {
+        const struct rcpt_result *r = &b->results[i];
+        unsigned n = 0;
+        bool first = true;
+        char response[1100];
+
+        if (r->outcome != OUTCOME_DONE)
+            continue;
+        for (unsigned k = 0; k < b->n; k++) {
+            const struct rcpt_result *o = &b->results[k];
+
+            if (o->outcome != OUTCOME_DONE || !str_eq(o->text, r->text) || !str_eq(o->status, r->status))
+                continue;
+            if (k < i)
+                first = false;
+            rids[n++] = b->rids[k];
+        }
+        if (!first)
+            continue;
+        snprintf(response, sizeof(response), "%s%s%s", r->status, *r->status ? " " : "", r->text);
+        maillog_message_done(b->dcid, b->m->mid, rids, n);
+        maillog_response(b->m->mid, rids, n, response);
+        stats_add(STAT_DELIVERED_RECIPS, n);
+        stats_add(STAT_COMPLETED_RECIPS, n);
+    }
+    free(rids);
+}
+
+static void settle_failed(struct settlement *t, struct batch *b, unsigned i, const char *status, enum counter why)
+{
+    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt_result *r = &b->results[i];
+    char code[16];
+
+    rcpt->state = RCPT_BOUNCED;
+    maillog_bounced(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
+                    code_text(r->code, code, sizeof(code)), r->text);
+    stats_add(STAT_HARD_BOUNCED_RECIPS, 1);
+    stats_add(STAT_COMPLETED_RECIPS, 1);
+    stats_add(why, 1);
+    if (!*b->m->sender)
+        maillog_double_bounce(b->m->mid, b->rids[i], status, status_phrase(status),
+                              code_text(r->code, code, sizeof(code)), r->text);
+    else if (t->profile->send_bounces && !(rcpt->notify & NOTIFY_NEVER) &&
+             (!rcpt->notify || rcpt->notify & NOTIFY_FAILURE))
+        add_report(&t->failed, &t->nfailed, b, i, status);
+}
+
+static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, const char *status)
+{
+    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt_result *r = &b->results[i];
+    char code[16];
+
+    maillog_delayed(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
+                    code_text(r->code, code, sizeof(code)), r->text);
+    stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
+    free(rcpt->last_error);
+    rcpt->last_error = r->code > 0 ? xasprintf("%d %s%s%s", r->code, r->status, *r->status ? " " : "", r->text)
+                                   : xstrdup(r->text);
+    rcpt->next_try = t->next_try;
+    t->left++;
+    /* From the second attempt on, and not more often than the profile says. */
+    if (!t->profile->delay_warnings || !*b->m->sender || rcpt->attempts < 2 ||
+        rcpt->warnings >= t->profile->delay_count || rcpt->notify & NOTIFY_NEVER ||
+        (rcpt->notify && !(rcpt->notify & NOTIFY_DELAY)) ||
+        t->now - rcpt->last_warning < (usec_t)t->profile->delay_interval * 1000000)
+        return;
+    rcpt->warnings++;
+    rcpt->last_warning = t->now;
+    add_report(&t->delayed, &t->ndelayed, b, i, status);
+}
+
+/* A status of the right class: replies without one, or with one that contradicts them, get the general one. */
+static void status_of(const struct rcpt_result *r, char class, char *out, size_t size)
+{
+    if (r->status[0] == class && r->status[1] == '.')
+        str_copy(out, size, r->status);
+    else
+        snprintf(out, size, "%c%s", class, r->status[0] && r->status[1] == '.' ? r->status + 1 : ".1.0");
+}
+
+/* YIELDS (reports are queued). Writes the results into the message; t says what is left. Recipients whose report could not
+ * be queued stay. */
+static void settle(struct batch *b, struct settlement *t)
+{
+    struct err err = {0};
+    char status[12];
+
+    log_delivered(b);
+    for (unsigned i = 0; i < b->n; i++) {
+        struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+        struct rcpt_result *r = &b->results[i];
+
+        switch (r->outcome) {
+        case OUTCOME_DONE:
+            rcpt->state = RCPT_DELIVERED;
+            if (rcpt->notify & NOTIFY_SUCCESS && r->relayed_without_dsn && *b->m->sender)
+                add_report(&t->relayed, &t->nrelayed, b, i, "2.1.5");
+            break;
+        case OUTCOME_FAILED:
+            status_of(r, '5', status, sizeof(status));
+            settle_failed(t, b, i, status,
+                          b->expired           ? STAT_EXPIRED_HARD_BOUNCED
+                          : r->code == -2      ? STAT_DNS_HARD_BOUNCED
+                          : r->code / 100 == 5 ? STAT_FIVEXX_HARD_BOUNCED
+                                               : STAT_OTHER_HARD_BOUNCED);
+            break;
+        case OUTCOME_RETRY:
+            rcpt->attempts++;
+            if (rcpt->attempts > t->profile->max_retries) {
+                settle_failed(t, b, i, "5.4.7", STAT_EXPIRED_HARD_BOUNCED);
+                break;
+            }
+            if (!t->next_try)
+                t->next_try = t->now + retry_interval(t->profile, rcpt->attempts);
+            status_of(r, '4', status, sizeof(status));
+            settle_deferred(t, b, i, status);
+            break;
+        }
+    }
+    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->failed, t->nfailed, 0, &err)) {
+        /* Nothing is forgotten that its sender was not told of. */
+        log_critical("delivery: %s; the message stays in the queue", err.text);
+        t->next_try = t->now + 60 * 1000000;
+        for (unsigned i = 0; i < b->n; i++) {
+            struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+
+            if (rcpt->state != RCPT_BOUNCED)
+                continue;
+            rcpt->state = RCPT_QUEUED;
+            rcpt->next_try = t->next_try;
+            t->left++;
+        }
+    }
+    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->relayed, t->nrelayed, 0, &err))
+        log_warning("delivery: %s", err.text);
+    if (t->ndelayed && !bounce_send(BOUNCE_DELAYED, b->m, t->delayed, t->ndelayed, t->expires, &err))
+        log_warning("delivery: %s", err.text);
+}
+
+/* --- one item ---------------------------------------------------------------------------------------------------------------- */
+
+static void batch_free(struct batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        free(b->results[i].text);
+    free(b->results);
+    free(b->rids);
+    memset(b, 0, sizeof(*b));
+}
+
+/* The recipients of the item that go where the first of them goes: after a change of routes they may part. Marks them. */
+static void next_batch(struct session *s, const struct item *item, struct message *m, bool *tried, struct batch *b)
+{
+    unsigned number = (unsigned)(item - item->message->items);
+    char key[600], other[600];
+    const char *domain, *same = NULL;
+
+    memset(b, 0, sizeof(*b));
+    b->m = m;
+    b->rids = xcalloc(m->nrcpts, sizeof(*b->rids));
+    for (unsigned i = 0; i < m->nrcpts; i++) {
+        if (m->rcpts[i].state != RCPT_QUEUED || m->rcpts[i].item != number || tried[i])
+            continue;
+        domain = address_domain(m->rcpts[i].address);
+        if (!b->n) {
+            str_copy(s->domain, sizeof(s->domain), domain);
+            same = domain;
+        } else if (!str_eq(domain, same)) {
+            route_key(s->cfg, s->domain, key, sizeof(key));
+            route_key(s->cfg, domain, other, sizeof(other));
+            if (!str_eq(key, other))
+                continue;
+            same = domain;
+        }
+        tried[i] = true;
+        b->rids[b->n++] = i;
+    }
+    b->results = xcalloc(b->n ? b->n : 1, sizeof(*b->results));
+}
+
+static void forget_hosts(struct session *s)
+{
+    hang_up(s);
+    targets_free(&s->targets);
+    s->resolved = false;
+}
+
+/* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no further connection now. */
+static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
+{
+    const struct rcpt *first = &b->m->rcpts[b->rids[0]];
+    char key[600], down[480];
+    bool stray, ok;
+
+    b->expired = first->attempts && t->now > t->expires;
+    if (b->expired) {
+        decide_all(b, OUTCOME_FAILED, 0, "5.4.7", first->last_error ? first->last_error : "the message is too old");
+        return true;
+    }
+    route_key(s->cfg, s->domain, key, sizeof(key));
+    stray = !str_eq(key, s->dest->key); /* routes have changed since it was queued: a session of its own */
+    if (stray)
+        forget_hosts(s);
+    if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down))) {
+        decide_all(b, OUTCOME_RETRY, 0, "4.4.0", down);
+        return true;
+    }
+    ok = attempt(s, b);
+    if (ok && s->unreachable && !stray)
+        queue_dest_failed(s->dest, (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
+                          s->trouble);
+    if (stray)
+        forget_hosts(s);
+    return ok;
+}
+
+static const struct bounce_profile last_resort = {
+    .max_retries = 100, .max_queue_seconds = 259200, .initial_retry = 60, .max_retry = 3600, .send_bounces = true};
+
+/* YIELDS. false: nothing could be tried, and the session had better end. */
+static bool deliver_item(struct session *s, struct item *item)
+{
+    struct message *m = message_ref(item->message->m);
+    bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true;
+    unsigned left = 0, *pending = NULL;
+    usec_t next_try = 0;
+    struct batch b;
+
+    config_free(&s->cfg);
+    s->cfg = running_config();
+    for (next_batch(s, item, m, tried, &b); b.n && ok; batch_free(&b), next_batch(s, item, m, tried, &b)) {
+        struct settlement t = {.profile = route_bounce_profile(s->cfg, s->domain, m->bounce_profile),
+                               .now = clock_wall()};
+
+        if (!t.profile)
+            t.profile = &last_resort;
+        route_controls(s->cfg, s->domain, &s->controls);
+        t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;
+        ok = decide_batch(s, &b, &t);
+        if (!ok) {
+            left += b.n;
+            continue;
+        }
+        settle(&b, &t);
+        if (t.left) {
+            if (!pending)
+                pending = xcalloc(m->nrcpts, sizeof(*pending));
+            for (unsigned i = 0; i < b.n; i++)
+                if (m->rcpts[b.rids[i]].state == RCPT_QUEUED)
+                    pending[left++] = b.rids[i];
+            if (!next_try || t.next_try < next_try)
+                next_try = t.next_try;
+        }
+        free(t.failed);
+        free(t.relayed);
+        free(t.delayed);
+    }
+    batch_free(&b);
+    if (!ok && !next_try) {
+        queue_dest_full(s->dest);
+        queue_return(item);
+    } else if (left) {
+        if (pending)
+            maillog_pending(m->mid, pending, left, next_try);
+        queue_defer(item, left, next_try);
+    } else {
+        queue_done(item);
+    }
+    free(pending);
+    free(tried);
+    message_free(&m);
+    return ok;
+}
+
+/* --- the session --------------------------------------------------------------------------------------------------------------- */
+
+/* YIELDS. The next item for an open connection that has nothing to do: meanwhile the pool may give it away. */
+static struct item *wait_for_item(struct session *s)
+{
+    struct waiting w;
+    struct lent lent;
+    struct item *item;
+
+    pool_lend(&lent, s->client, &w);
+    item = queue_wait(s->dest, &w, clock_in(LINGER));
+    s->client = pool_back(&lent);
+    return item;
+}
+
+void deliver_session(void *dest)
+{
+    struct session *s = xcalloc(1, sizeof(*s));
+    struct item *item;
+
+    s->dest = dest;
+    while (!fiber_stopping()) {
+        item = queue_take(s->dest);
+        if (!item && s->client)
+            item = wait_for_item(s);
+        if (!item)
+            break;
+        if (!deliver_item(s, item))
+            break;
+        if (s->client && s->client->transactions >= s->controls.limits.messages_per_session) {
+            hang_up(s);
+            targets_free(&s->targets); /* round robin is by connection */
+            s->resolved = false;
+        }
+    }
+    forget_hosts(s);
+    config_free(&s->cfg);
+    queue_session_end(s->dest);
+    free(s);
+}

@@ -1,0 +1,1209 @@
+/* queue.c - see queue.h and queue_run.h. It owns queue.db (through its writer), the spool and the schedule.
+ *
+ * One mutex guards the schedule; it is held for arithmetic only, never across a wait or a system call but the start of
+ * a fiber. That departs from posting to one loop: a lock costs a fifth of a post, and a session takes its next
+ * message without waiting for anybody.
+ *
+ * What changes after a message was accepted is written late: changes gather in a list that one job of the writer
+ * empties, so that a busy gateway writes hundreds of them at once. A crash before that repeats a delivery, never loses one. */
+#include "daemon/queue.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/deliver.h"
+#include "daemon/dns.h"
+#include "daemon/listeners.h"
+#include "daemon/loop.h"
+#include "daemon/maillog.h"
+#include "daemon/message.h"
+#include "daemon/queue_run.h"
+#include "daemon/reload.h"
+#include "daemon/route.h"
+#include "daemon/schedule.h"
+#include "daemon/smtp_pool.h"
+#include "daemon/stats.h"
+#include "daemon/writer.h"
+#include "store/base/log.h"
+#include "store/base/str.h"
+
+#define ID_BLOCK 20000u           /* identifiers reserved at a time */
+#define LOW_SPACE (64u << 20)     /* below this much free disk nothing is accepted */
+#define MAX_MESSAGES 5000000u
+#define RESIDENT_BYTES (96u << 20) /* bodies and envelopes kept in memory for delivery */
+#define LOAD_BATCH 256u
+#define COMPACT_EVERY SECONDS(30)
+#define SCHEMA_FILE "schema/queue.sql"
+
+__asm__(".section .rodata\n"
+        ".global queue_schema\n"
+        "queue_schema:\n"
+        ".incbin \"" SCHEMA_FILE "\"\n"
+        ".byte 0\n"
+        ".previous\n");
+extern const char queue_schema[];
+
+/* A row to be changed or deleted, in the order in which it was asked for. */
+struct change {
+    struct change *next;
+    uint64_t mid;
+    struct body *gone; /* deletes the row; its body goes once that is on disk */
+    char *state;       /* else the new states of its recipients */
+    size_t n;
+};
+
+enum { ID_MID, ID_ICID, ID_DCID, ID_KINDS };
+
+static struct {
+    pthread_mutex_t lock;
+    struct schedule schedule;
+    struct writer *writer;
+    uint64_t resident;   /* bytes of messages in memory that wait for delivery */
+    bool running;
+
+    struct wait tick;    /* of the clock fiber, while ticking */
+    bool ticking;
+    struct wait load;    /* of the loader fiber, while loading waits */
+    bool load_waits;
+    atomic_int fibers;   /* clock, loader, compaction */
+
+    struct change *changes, **changes_end; /* under the lock */
+    bool flush_posted;
+    struct map kept; /* values as they were at the start, as uint64_t * */
+
+    atomic_uint_fast64_t ids[ID_KINDS];      /* the last one given out */
+    atomic_uint_fast64_t reserved[ID_KINDS]; /* on disk: none above it was given out */
+    atomic_bool reserving;
+    _Atomic msec_t space_checked;
+    atomic_bool no_space;
+} q = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const char *const id_names[ID_KINDS] = {"mid", "icid", "dcid"};
+
+/* --- identifiers ------------------------------------------------------------------------------------------------- */
+
+static bool write_value(sqlite3 *db, const char *name, uint64_t value, struct err *err)
+{
+    sqlite3_stmt *s = writer_stmt("INSERT INTO value VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", err);
+
+    if (!s)
+        return false;
+    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)value);
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "writing %s: %s", name, sqlite3_errmsg(db));
+    return true;
+}
+
+static bool reserve_ids(sqlite3 *db, void *unused, struct err *err)
+{
+    (void)unused;
+    for (int k = 0; k < ID_KINDS; k++)
+        if (!write_value(db, id_names[k], atomic_load(&q.ids[k]) + ID_BLOCK, err))
+            return false;
+    return true;
+}
+
+static void ids_reserved(void *unused, bool ok)
+{
+    (void)unused;
+    /* What was written is at least this much; the counters went on meanwhile. */
+    for (int k = 0; ok && k < ID_KINDS; k++)
+        atomic_store(&q.reserved[k], atomic_load(&q.ids[k]) + ID_BLOCK / 2);
+    atomic_store(&q.reserving, false);
+}
+
+static uint64_t next_id(int kind)
+{
+    uint64_t id = atomic_fetch_add(&q.ids[kind], 1) + 1;
+
+    if (id + ID_BLOCK / 4 > atomic_load(&q.reserved[kind]) && q.writer && !atomic_exchange(&q.reserving, true))
+        writer_post(q.writer, reserve_ids, ids_reserved, NULL);
+    return id;
+}
+
+uint64_t queue_next_mid(void)
+{
+    return next_id(ID_MID);
+}
+
+uint64_t queue_next_icid(void)
+{
+    return next_id(ID_ICID);
+}
+
+uint64_t queue_next_dcid(void)
+{
+    return next_id(ID_DCID);
+}
+
+static bool final_ids(sqlite3 *db, void *unused, struct err *err)
+{
+    (void)unused;
+    for (int k = 0; k < ID_KINDS; k++)
+        if (!write_value(db, id_names[k], atomic_load(&q.ids[k]), err))
+            return false;
+    return true;
+}
+
+/* --- changes, written late ----------------------------------------------------------------------------------------- */
+
+static void change_free(struct change *c)
+{
+    body_free(&c->gone);
+    free(c->state);
+    free(c);
+}
+
+static struct change *take_changes(void)
+{
+    struct change *list;
+
+    pthread_mutex_lock(&q.lock);
+    list = q.changes;
+    q.changes = NULL;
+    q.changes_end = &q.changes;
+    q.flush_posted = false;
+    pthread_mutex_unlock(&q.lock);
+    return list;
+}
+
+/* What could not be written stands first again. */
+static void put_back(struct change *list)
+{
+    struct change **end = &list;
+
+    if (!list)
+        return;
+    while (*end)
+        end = &(*end)->next;
+    pthread_mutex_lock(&q.lock);
+    *end = q.changes;
+    if (!q.changes)
+        q.changes_end = end;
+    q.changes = list;
+    pthread_mutex_unlock(&q.lock);
+}
+
+static bool write_change(sqlite3 *db, const struct change *c, struct err *err)
+{
+    sqlite3_stmt *s = c->gone ? writer_stmt("DELETE FROM message WHERE mid = ?1", err)
+                              : writer_stmt("UPDATE message SET state = ?2 WHERE mid = ?1", err);
+
+    if (!s)
+        return false;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)c->mid);
+    if (!c->gone)
+        sqlite3_bind_blob(s, 2, c->state, (int)c->n, SQLITE_STATIC);
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "writing what became of message %" PRIu64 ": %s", c->mid, sqlite3_errmsg(db));
+    return true;
+}
+
+struct flush { /* what one job of the writer took from the list */
+    struct change *list;
+};
+
+static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
+{
+    f->list = take_changes();
+    for (struct change *c = f->list; c; c = c->next)
+        if (!write_change(db, c, err))
+            return false;
+    return true;
+}
+
+/* After the commit, or its failure. */
+static void end_flush(struct flush *f, bool ok)
+{
+    if (!ok)
+        put_back(f->list); /* with the next change, or at the end */
+    while (ok && f->list) {
+        struct change *c = f->list;
+
+        f->list = c->next;
+        if (c->gone)
+            body_remove(c->gone);
+        change_free(c);
+    }
+}
+
+static bool flush_job(sqlite3 *db, void *arg, struct err *err)
+{
+    return flush_changes(db, arg, err);
+}
+
+static void flush_done(void *arg, bool ok)
+{
+    end_flush(arg, ok);
+    free(arg);
+}
+
+/* Under the lock. */
+static void add_change(struct change *c)
+{
+    *q.changes_end = c;
+    q.changes_end = &c->next;
+    if (!q.flush_posted) {
+        q.flush_posted = true;
+        writer_post(q.writer, flush_job, flush_done, xcalloc(1, sizeof(struct flush)));
+    }
+}
+
+/* --- sessions, clock ------------------------------------------------------------------------------------------------ */
+
+static void kick_clock(void) /* under the lock */
+{
+    if (q.ticking) {
+        q.ticking = false;
+        wait_done(&q.tick);
+    }
+}
+
+static void kick_loader(void) /* under the lock */
+{
+    if (q.load_waits && q.schedule.ncold && q.resident < RESIDENT_BYTES) {
+        q.load_waits = false;
+        wait_done(&q.load);
+    }
+}
+
+/* Under the lock. */
+static void open_sessions(msec_t now)
+{
+    struct dest *d;
+    char name[48];
+
+    while (q.running && (d = schedule_open(&q.schedule, now))) {
+        snprintf(name, sizeof(name), "deliver %.39s", d->key);
+        if (!fiber_spawn(loops_next(), name, deliver_session, d)) {
+            schedule_close(&q.schedule, d, now); /* too many fibers: the clock tries again */
+            break;
+        }
+    }
+}
+
+static void clock_fiber(void *unused)
+{
+    (void)unused;
+    fiber_interruptible(true);
+    for (;;) {
+        msec_t now = clock_now(), next;
+
+        pthread_mutex_lock(&q.lock);
+        next = schedule_advance(&q.schedule, now);
+        open_sessions(now);
+        kick_loader();
+        if (!list_empty(&q.schedule.line) && next > now + 200)
+            next = now + 200; /* somebody stands in line although sessions are free: fibers were short */
+        wait_init(&q.tick);
+        q.ticking = true;
+        pthread_mutex_unlock(&q.lock);
+        wait_until(&q.tick, next, "the next retry");
+        pthread_mutex_lock(&q.lock);
+        q.ticking = false;
+        pthread_mutex_unlock(&q.lock);
+        if (fiber_stopping())
+            break;
+    }
+    atomic_fetch_sub(&q.fibers, 1);
+}
+
+/* --- accepting ------------------------------------------------------------------------------------------------------ */
+
+struct insert {
+    const struct message *m;
+    struct buf body, envelope;
+};
+
+static bool insert_row(sqlite3 *db, void *arg, struct err *err)
+{
+    struct insert *in = arg;
+    sqlite3_stmt *s = writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
+
+    if (!s)
+        return false;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)in->m->mid);
+    sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 3, in->envelope.p, (int)in->envelope.n, SQLITE_STATIC);
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "storing message %" PRIu64 ": %s", in->m->mid, sqlite3_errmsg(db));
+    writer_want_sync();
+    return true;
+}
+
+bool queue_accepts(struct err *err)
+{
+    msec_t now = clock_now();
+    struct spool_usage usage;
+    uint64_t messages;
+
+    if (now - atomic_load(&q.space_checked) > SECONDS(1)) {
+        atomic_store(&q.space_checked, now);
+        spool_usage(&usage);
+        if (atomic_exchange(&q.no_space, usage.bytes_free < LOW_SPACE) != (usage.bytes_free < LOW_SPACE)) {
+            if (usage.bytes_free < LOW_SPACE)
+                log_critical("queue: the disk has only %" PRIu64 " bytes free; no mail is accepted", usage.bytes_free);
+            else
+                log_info("queue: the disk has room again; mail is accepted");
+        }
+    }
+    if (atomic_load(&q.no_space))
+        return err_set(err, E_LIMIT, "Queue full");
+    pthread_mutex_lock(&q.lock);
+    messages = q.schedule.messages;
+    pthread_mutex_unlock(&q.lock);
+    return messages < MAX_MESSAGES ? true : err_set(err, E_LIMIT, "Queue full");
+}
+
+static uint64_t weight(const struct message *m)
+{
+    uint64_t n = body_length(m->body);
+
+    return sizeof(*m) + m->arena.used + m->nrcpts * sizeof(struct rcpt) + (n > SPOOL_PIECE ? 0 : n);
+}
+
+/* Under the lock. */
+static void keep_resident(struct queued *e, struct message *m)
+{
+    e->m = m;
+    q.resident += weight(m);
+}
+
+static void drop_resident(struct queued *e)
+{
+    if (!e->m)
+        return;
+    q.resident -= weight(e->m);
+    message_free(&e->m);
+    kick_loader();
+}
+
+/* Under the lock. domain: any that has this key. */
+static void set_limits(const struct config *cfg, struct dest *d, const char *domain)
+{
+    struct controls c;
+
+    route_controls(cfg, domain, &c);
+    d->limits = c.limits;
+    if (c.per_address) /* the count is per host then; this only bounds the sum */
+        d->limits.sessions = c.limits.sessions * 8 > 1000 ? 1000 : c.limits.sessions * 8;
+    d->limited = true;
+}
+
+static struct dest *dest_for(const struct config *cfg, const char *key, const char *domain)
+{
+    struct dest *d = schedule_dest(&q.schedule, key);
+
+    if (!d->limited)
+        set_limits(cfg, d, domain);
+    return d;
+}
+
+static msec_t due_of(usec_t next_try, msec_t now, usec_t wall)
+{
+    return next_try <= wall ? now : now + (next_try - wall) / 1000 + 1;
+}
+
+/* Makes the entry of a message: one item for every destination of recipients that are still queued. Gives every
+ * recipient its item's number. NULL when none is left. Under the lock. */
+static struct queued *make_entry(const struct config *cfg, struct message *m, msec_t now, usec_t wall)
+{
+    struct group {
+        const char *domain; /* of the first recipient; borrowed */
+        struct dest *dest;
+        unsigned rcpts;
+        uint32_t attempts;
+        usec_t next_try;
+    } first[16], *groups = first;
+    unsigned n = 0, cap = countof(first);
+    struct queued *e = NULL;
+    char key[600];
+
+    for (unsigned i = 0; i < m->nrcpts; i++) {
+        struct rcpt *r = &m->rcpts[i];
+        const char *domain = address_domain(r->address);
+        struct dest *dest = NULL;
+        unsigned g;
+
+        if (r->state != RCPT_QUEUED)
+            continue;
+        for (g = 0; g < n && !str_eq(groups[g].domain, domain); g++)
+            ;
+        if (g == n) {
+            route_key(cfg, domain, key, sizeof(key));
+            dest = dest_for(cfg, key, domain);
+            for (g = 0; g < n && groups[g].dest != dest; g++)
+                ;
+        }
+        if (g == n) {
+            if (n == cap) {
+                struct group *more = xmalloc(2 * cap * sizeof(*more));
+
+                memcpy(more, groups, n * sizeof(*more));
+                if (groups != first)
+                    free(groups);
+                groups = more;
+                cap *= 2;
+            }
+            groups[n++] = (struct group){domain, dest, 0, r->attempts, r->next_try};
+        }
+        r->item = (uint16_t)g;
+        groups[g].rcpts++;
+        if (r->next_try < groups[g].next_try)
+            groups[g].next_try = r->next_try;
+    }
+    if (n) {
+        e = queued_new(m->mid, n);
+        e->received = m->received;
+        for (unsigned g = 0; g < n; g++) {
+            e->items[g].dest = groups[g].dest;
+            e->items[g].rcpts = (uint16_t)(groups[g].rcpts > UINT16_MAX ? UINT16_MAX : groups[g].rcpts);
+            e->items[g].attempts = groups[g].attempts;
+            e->items[g].due = due_of(groups[g].next_try, now, wall);
+        }
+    }
+    if (groups != first)
+        free(groups);
+    return e;
+}
+
+static bool due_at_once(const struct queued *e, msec_t now)
+{
+    for (unsigned i = 0; i < e->nitems; i++)
+        if (e->items[i].due <= now)
+            return true;
+    return false;
+}
+
+bool queue_submit(struct message *m, struct err *err)
+{
+    struct insert in = {m, BUF_INIT(4096), BUF_INIT(64u << 20)};
+    struct config *cfg;
+    struct queued *e;
+    msec_t now;
+    bool ok;
+
+    body_encode(m->body, &in.body);
+    message_encode(m, &in.envelope);
+    if (in.body.full || in.envelope.full)
+        ok = err_set(err, E_LIMIT, "the envelope is too large");
+    else
+        ok = writer_txn(q.writer, insert_row, &in, err);
+    buf_free(&in.body);
+    buf_free(&in.envelope);
+    if (!ok)
+        return err_wrap(err, "queueing message %" PRIu64, m->mid);
+    maillog_queued(m->mid);
+
+    cfg = running_config();
+    now = clock_now();
+    pthread_mutex_lock(&q.lock);
+    e = make_entry(cfg, m, now, clock_wall());
+    if (e) { /* it has a recipient */
+        e->segment = body_segment(m->body);
+        if (q.resident < RESIDENT_BYTES && due_at_once(e, now) && !q.schedule.suspended)
+            keep_resident(e, message_ref(m));
+        schedule_add(&q.schedule, e, now);
+        open_sessions(now);
+        kick_loader();
+    }
+    pthread_mutex_unlock(&q.lock);
+    config_free(&cfg);
+    return true;
+}
+
+/* --- for delivery sessions --------------------------------------------------------------------------------------------- */
+
+struct item *queue_take(struct dest *d)
+{
+    struct item *i = NULL;
+
+    pthread_mutex_lock(&q.lock);
+    if (q.running)
+        i = schedule_take(&q.schedule, d, clock_now());
+    pthread_mutex_unlock(&q.lock);
+    return i;
+}
+
+static void wake_waiting(struct idle *i)
+{
+    wait_done(&list_item(i, struct waiting, idle)->wait);
+}
+
+struct item *queue_wait(struct dest *d, struct waiting *w, msec_t deadline)
+{
+    struct item *i = NULL;
+
+    wait_init(&w->wait);
+    pthread_mutex_lock(&q.lock);
+    if (q.running)
+        i = schedule_take(&q.schedule, d, clock_now());
+    if (!i) {
+        w->idle.wake = wake_waiting;
+        w->idle.loop = loop_index(loop_self());
+        schedule_wait(d, &w->idle);
+    }
+    pthread_mutex_unlock(&q.lock);
+    if (i)
+        return i;
+    fiber_interruptible(true);
+    wait_until(&w->wait, deadline, "a message");
+    fiber_interruptible(false);
+    pthread_mutex_lock(&q.lock);
+    i = w->idle.item;
+    if (!i)
+        schedule_unwait(&w->idle);
+    pthread_mutex_unlock(&q.lock);
+    return i;
+}
+
+void queue_wake(struct waiting *w)
+{
+    wait_done(&w->wait);
+}
+
+/* Under the lock: no session has the message in hand, and none will soon. */
+static bool at_rest(const struct queued *e)
+{
+    for (unsigned i = 0; i < e->nitems; i++)
+        if (e->items[i].state == ITEM_BUSY || e->items[i].state == ITEM_READY)
+            return false;
+    return true;
+}
+
+static struct change *state_change(const struct message *m)
+{
+    struct buf b = BUF_INIT(256u << 20);
+    struct change *c = xcalloc(1, sizeof(*c));
+
+    message_encode_state(m, &b);
+    c->mid = m->mid;
+    c->n = b.n;
+    c->state = buf_take(&b);
+    return c;
+}
+
+void queue_done(struct item *i)
+{
+    struct queued *e = i->message;
+    struct change *c;
+    uint64_t mid = e->mid;
+    bool last;
+
+    pthread_mutex_lock(&q.lock);
+    last = schedule_done(&q.schedule, i);
+    if (last) {
+        c = xcalloc(1, sizeof(*c));
+        c->mid = mid;
+        c->gone = body_ref(e->m->body);
+        drop_resident(e);
+        free(e);
+    } else {
+        c = state_change(e->m);
+        if (at_rest(e))
+            drop_resident(e);
+    }
+    add_change(c);
+    pthread_mutex_unlock(&q.lock);
+    if (last)
+        maillog_finished(mid);
+}
+
+void queue_defer(struct item *i, unsigned left, usec_t next_try)
+{
+    struct queued *e = i->message;
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&q.lock);
+    add_change(state_change(e->m));
+    schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
+    if (at_rest(e))
+        drop_resident(e);
+    kick_clock();
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_return(struct item *i)
+{
+    pthread_mutex_lock(&q.lock);
+    schedule_requeue(&q.schedule, i, clock_now());
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_session_end(struct dest *d)
+{
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&q.lock);
+    schedule_close(&q.schedule, d, now);
+    open_sessions(now);
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_dest_worked(struct dest *d, bool waited)
+{
+    pthread_mutex_lock(&q.lock);
+    schedule_worked(d, waited);
+    open_sessions(clock_now());
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_dest_failed(struct dest *d, msec_t down_for, const char *text)
+{
+    msec_t now = clock_now(), longest = SECONDS(60), until;
+
+    pthread_mutex_lock(&q.lock);
+    schedule_failed(&q.schedule, d, now);
+    for (uint32_t k = 1; k < d->failures && longest < MINUTES(15); k++)
+        longest *= 2;
+    if (longest > MINUTES(15))
+        longest = MINUTES(15);
+    until = now + (down_for < longest ? down_for : longest);
+    if (until > d->down_until)
+        d->down_until = until;
+    free(d->down_error);
+    d->down_error = xstrdup(text);
+    kick_clock();
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_dest_full(struct dest *d)
+{
+    pthread_mutex_lock(&q.lock);
+    d->window = d->sessions > 1 ? d->sessions - 1 : 1;
+    pthread_mutex_unlock(&q.lock);
+}
+
+bool queue_dest_down(struct dest *d, char *text, size_t size)
+{
+    bool down;
+
+    pthread_mutex_lock(&q.lock);
+    down = d->failures && clock_now() < d->down_until;
+    if (down)
+        str_copy(text, size, d->down_error);
+    pthread_mutex_unlock(&q.lock);
+    return down;
+}
+
+unsigned queue_dest_turn(struct dest *d)
+{
+    unsigned turn;
+
+    pthread_mutex_lock(&q.lock);
+    turn = d->turn++;
+    pthread_mutex_unlock(&q.lock);
+    return turn;
+}
+
+/* --- reading messages back ---------------------------------------------------------------------------------------------- */
+
+static struct slice column(sqlite3_stmt *s, int n)
+{
+    struct slice v;
+
+    v.p = sqlite3_column_blob(s, n);
+    v.n = (size_t)sqlite3_column_bytes(s, n);
+    return v;
+}
+
+struct load {
+    struct flush flush;
+    struct item *items[LOAD_BATCH];
+    struct message *messages[LOAD_BATCH];
+    size_t n;
+};
+
+static struct message *read_message(sqlite3 *db, uint64_t mid, struct err *err)
+{
+    sqlite3_stmt *s = writer_stmt("SELECT body, envelope, state FROM message WHERE mid = ?1", err);
+    struct message *m = NULL;
+    struct slice place;
+
+    if (!s)
+        return NULL;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)mid);
+    if (sqlite3_step(s) != SQLITE_ROW) {
+        err_set(err, E_IO, "message %" PRIu64 " is not in the database: %s", mid, sqlite3_errmsg(db));
+        return NULL;
+    }
+    m = message_decode(mid, column(s, 1), column(s, 2), err);
+    place = column(s, 0);
+    if (m)
+        m->body = body_decode(place.p, place.n, err);
+    if (m && !m->body)
+        message_free(&m);
+    return m;
+}
+
+static bool load_rows(sqlite3 *db, void *arg, struct err *err)
+{
+    struct load *l = arg;
+
+    if (!flush_changes(db, &l->flush, err)) /* states not written yet must not be read back as they were */
+        return false;
+    for (size_t i = 0; i < l->n; i++) {
+        struct err one = {0};
+
+        l->messages[i] = read_message(db, l->items[i]->message->mid, &one);
+        if (l->messages[i])
+            body_load(l->messages[i]->body, NULL); /* a damaged body shows when it is sent */
+        else
+            log_critical("queue: %s", one.text);
+    }
+    return true;
+}
+
+/* The recipients of an item that was just read: those whose destination has its name, and any that fit none (the
+ * configuration has changed since). Under the lock. */
+static void number_rcpts(const struct config *cfg, struct message *m, const struct queued *e, unsigned fallback)
+{
+    char key[600];
+
+    for (unsigned r = 0; r < m->nrcpts; r++) {
+        struct rcpt *rc = &m->rcpts[r];
+        unsigned i = 0;
+
+        if (rc->state != RCPT_QUEUED)
+            continue;
+        if (e->nitems > 1) {
+            route_key(cfg, address_domain(rc->address), key, sizeof(key));
+            while (i < e->nitems && (!e->items[i].dest || !str_eq(e->items[i].dest->key, key)))
+                i++;
+        }
+        rc->item = (uint16_t)(i < e->nitems ? i : fallback);
+    }
+}
+
+static void loader_fiber(void *unused)
+{
+    struct load *l = xcalloc(1, sizeof(*l));
+
+    (void)unused;
+    fiber_interruptible(true);
+    while (!fiber_stopping()) {
+        struct config *cfg;
+        msec_t now;
+
+        memset(l, 0, sizeof(*l));
+        pthread_mutex_lock(&q.lock);
+        if (q.resident < RESIDENT_BYTES)
+            l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH);
+        if (!l->n) {
+            wait_init(&q.load);
+            q.load_waits = true;
+        }
+        pthread_mutex_unlock(&q.lock);
+        if (!l->n) {
+            wait_until(&q.load, NEVER, "messages to load");
+            pthread_mutex_lock(&q.lock);
+            q.load_waits = false;
+            pthread_mutex_unlock(&q.lock);
+            continue;
+        }
+        end_flush(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
+        cfg = running_config();
+        now = clock_now();
+        pthread_mutex_lock(&q.lock);
+        for (size_t i = 0; i < l->n; i++) {
+            struct item *it = l->items[i];
+            struct queued *e = it->message;
+
+            if (l->messages[i] && !e->m) {
+                number_rcpts(cfg, l->messages[i], e, (unsigned)(it - e->items));
+                keep_resident(e, l->messages[i]);
+                l->messages[i] = NULL;
+            }
+            if (e->m)
+                schedule_warm(&q.schedule, it, now);
+            else
+                schedule_defer(&q.schedule, it, it->rcpts, now + MINUTES(5), now); /* the disk may recover */
+            message_free(&l->messages[i]);
+        }
+        open_sessions(now);
+        pthread_mutex_unlock(&q.lock);
+        config_free(&cfg);
+    }
+    free(l);
+    atomic_fetch_sub(&q.fibers, 1);
+}
+
+/* --- start and end -------------------------------------------------------------------------------------------------------- */
+
+static bool sql(sqlite3 *db, const char *text, struct err *err)
+{
+    char *message = NULL;
+
+    if (sqlite3_exec(db, text, NULL, NULL, &message) == SQLITE_OK)
+        return true;
+    err_set(err, E_IO, "queue.db: %s", message ? message : sqlite3_errmsg(db));
+    sqlite3_free(message);
+    return false;
+}
+
+static bool read_values(sqlite3 *db, struct err *err)
+{
+    sqlite3_stmt *s;
+
+    if (sqlite3_prepare_v2(db, "SELECT name, value FROM value", -1, &s, NULL) != SQLITE_OK)
+        return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(s, 0);
+        uint64_t value = (uint64_t)sqlite3_column_int64(s, 1), *copy;
+
+        for (int k = 0; k < ID_KINDS; k++)
+            if (str_eq(name, id_names[k]))
+                atomic_store(&q.ids[k], value);
+        copy = xmalloc(sizeof(*copy));
+        *copy = value;
+        free(map_remove(&q.kept, name));
+        map_set(&q.kept, name, copy);
+    }
+    sqlite3_finalize(s);
+    return true;
+}
+
+/* Every row becomes an entry of the schedule. A damaged one is told and left alone. */
+static bool load_entries(sqlite3 *db, struct err *err)
+{
+    struct config *cfg = running_config();
+    msec_t now = clock_now();
+    usec_t wall = clock_wall();
+    uint64_t damaged = 0;
+    sqlite3_stmt *s;
+
+    if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1, &s, NULL) !=
+        SQLITE_OK) {
+        config_free(&cfg);
+        return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+    }
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
+        struct slice place = column(s, 1);
+        struct err one = {0};
+        struct message *m = NULL;
+        struct queued *e = NULL;
+
+        if (spool_account(place.p, place.n, &one))
+            m = message_decode(mid, column(s, 2), column(s, 3), &one);
+        if (m)
+            e = make_entry(cfg, m, now, wall);
+        if (e) {
+            e->segment = spool_segment_of(place.p, place.n);
+            schedule_add(&q.schedule, e, now);
+        } else {
+            damaged++;
+            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid,
+                         one.code ? one.text : "no recipient is left");
+        }
+        if (mid > atomic_load(&q.ids[ID_MID]))
+            atomic_store(&q.ids[ID_MID], mid);
+        message_free(&m);
+    }
+    sqlite3_finalize(s);
+    config_free(&cfg);
+    if (q.schedule.messages)
+        log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages, q.schedule.rcpts);
+    if (damaged)
+        log_critical("queue: %" PRIu64 " messages are damaged and stay in queue.db", damaged);
+    return true;
+}
+
+static sqlite3 *open_database(const char *path, struct err *err)
+{
+    sqlite3 *db = NULL;
+
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK) {
+        err_set(err, E_IO, "opening %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
+        sqlite3_close(db);
+        return NULL;
+    }
+    /* EXCLUSIVE first: WAL then needs no shared memory. One commit is one sync of the log. */
+    if (!sql(db,
+             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+             "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
+             "PRAGMA wal_autocheckpoint = 4000;",
+             err) ||
+        !sql(db, queue_schema, err)) {
+        sqlite3_close(db);
+        return NULL;
+    }
+    return db;
+}
+
+static void start_fiber(const char *name, void (*fn)(void *))
+{
+    atomic_fetch_add(&q.fibers, 1);
+    if (!fiber_spawn(loops_get(0), name, fn, NULL))
+        atomic_fetch_sub(&q.fibers, 1);
+}
+
+bool queue_start(const char *home, struct err *err)
+{
+    struct config *cfg = running_config();
+    const struct delivery *delivery = CONFIG_SINGLE(cfg, delivery);
+    char *spool = xasprintf("%s/spool", home), *path = xasprintf("%s/queue.db", home);
+    const char *name;
+    size_t pos = 0;
+    void *value;
+    sqlite3 *db;
+    bool ok;
+
+    q.changes_end = &q.changes;
+    schedule_init(&q.schedule, delivery ? (unsigned)delivery->max_concurrency : 2000);
+    config_free(&cfg);
+    db = spool_open(spool, err) ? open_database(path, err) : NULL;
+    free(spool);
+    free(path);
+    if (!db)
+        return false;
+    ok = read_values(db, err) && load_entries(db, err) && spool_ready(err);
+    q.writer = ok ? writer_new("queue", db, spool_sync, NULL) : NULL;
+    if (!q.writer) {
+        sqlite3_close(db);
+        return false;
+    }
+    if (!writer_txn(q.writer, reserve_ids, NULL, err))
+        return false;
+    ids_reserved(NULL, true);
+    q.schedule.suspended = queue_kept_value("suspended") != 0;
+    while (map_next(&q.kept, &pos, &name, &value)) /* see control_queue.c */
+        if (str_starts(name, "listener/") && *(uint64_t *)value)
+            listeners_suspend(name[9] ? name + 9 : NULL, true);
+    q.running = true;
+    start_fiber("queue clock", clock_fiber);
+    start_fiber("queue loader", loader_fiber);
+    return true;
+}
+
+void queue_stop(void)
+{
+    struct flush f = {NULL};
+    const char *key;
+    size_t pos = 0;
+    void *value;
+
+    if (!q.writer)
+        return;
+    pthread_mutex_lock(&q.lock);
+    q.running = false;
+    pthread_mutex_unlock(&q.lock);
+    end_flush(&f, writer_txn(q.writer, flush_job, &f, NULL));
+    writer_txn(q.writer, final_ids, NULL, NULL);
+    writer_free(&q.writer);
+    for (struct change *c = take_changes(), *next; c; c = next) {
+        next = c->next;
+        change_free(c);
+    }
+    smtp_pool_stop();
+    schedule_free(&q.schedule);
+    spool_close();
+    while (map_next(&q.kept, &pos, &key, &value))
+        free(value);
+    map_free(&q.kept);
+}
+
+/* --- configuration -------------------------------------------------------------------------------------------------------- */
+
+static bool prepare(const struct config *old, const struct config *cfg, void **state, struct err *err)
+{
+    (void)old;
+    (void)cfg;
+    (void)err;
+    *state = NULL;
+    return true; /* nothing here can fail: what the sections may contain is checked before */
+}
+
+static void publish(void *state, const struct config *cfg)
+{
+    const struct delivery *delivery = CONFIG_SINGLE(cfg, delivery);
+    msec_t now = clock_now();
+    const char *key;
+    size_t pos = 0;
+    void *d;
+
+    (void)state;
+    if (!delivery)
+        return;
+    dns_configure(&delivery->resolvers);
+    pthread_mutex_lock(&q.lock);
+    q.schedule.max_sessions = (unsigned)delivery->max_concurrency;
+    while (map_next(&q.schedule.dests, &pos, &key, &d)) {
+        const char *entry = strrchr(key, '/'); /* of a routed destination: see route_key */
+
+        set_limits(cfg, d, entry ? entry + 1 : key);
+    }
+    open_sessions(now);
+    pthread_mutex_unlock(&q.lock);
+}
+
+static void discard(void *state)
+{
+    (void)state;
+}
+
+const struct reload_part reload_queue = {"the queue", prepare, publish, discard};
+
+/* --- for the console -------------------------------------------------------------------------------------------------------- */
+
+void queue_totals(struct queue_totals *out)
+{
+    memset(out, 0, sizeof(*out));
+    pthread_mutex_lock(&q.lock);
+    out->messages = q.schedule.messages;
+    out->recipients = q.schedule.rcpts;
+    out->unattempted = q.schedule.unattempted;
+    out->attempted = q.schedule.rcpts - q.schedule.unattempted;
+    out->destinations = q.schedule.dests.n;
+    out->deliveries = q.schedule.sessions;
+    for (size_t i = 0; i < q.schedule.index_cap; i++) {
+        const struct queued *e = q.schedule.index[i];
+
+        if (e && (!out->oldest || e->received < out->oldest))
+            out->oldest = e->received;
+    }
+    pthread_mutex_unlock(&q.lock);
+}
+
+struct visit {
+    struct flush flush;
+    uint64_t after, last;
+    unsigned max;
+    queue_visitor fn;
+    void *arg;
+};
+
+static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
+{
+    struct visit *v = arg;
+    sqlite3_stmt *s =
+        writer_stmt("SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
+    unsigned n = 0;
+    int rc = SQLITE_DONE;
+
+    if (!s || !flush_changes(db, &v->flush, err)) /* what is done is not shown any more */
+        return false;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)v->after);
+    sqlite3_bind_int(s, 2, (int)v->max);
+    while (n < v->max && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
+        struct slice place = column(s, 1);
+        struct message *m = message_decode(mid, column(s, 2), column(s, 3), NULL);
+        struct body *b = m ? body_decode(place.p, place.n, NULL) : NULL;
+        bool go_on = true;
+
+        n++;
+        v->last = mid;
+        if (b)
+            go_on = v->fn(m, body_length(b), v->arg);
+        body_free(&b);
+        message_free(&m);
+        if (!go_on)
+            return true;
+    }
+    if (n < v->max)
+        v->last = 0;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? true : err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+}
+
+bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last, struct err *err)
+{
+    struct visit v = {{NULL}, after, after, max, fn, arg};
+    bool ok = writer_txn(q.writer, visit_rows, &v, err);
+
+    end_flush(&v.flush, ok);
+    *last = v.last;
+    return ok;
+}
+
+uint64_t queue_deliver_now(const char *domain)
+{
+    struct config *cfg = running_config();
+    msec_t now = clock_now();
+    struct dest *d = NULL;
+    uint64_t n = 0;
+    char key[600];
+
+    if (domain)
+        route_key(cfg, domain, key, sizeof(key));
+    config_free(&cfg);
+    pthread_mutex_lock(&q.lock);
+    if (domain)
+        d = schedule_find_dest(&q.schedule, key);
+    if (!domain || d) {
+        n = schedule_now(&q.schedule, d, now);
+        open_sessions(now);
+        kick_loader();
+        kick_clock();
+    }
+    pthread_mutex_unlock(&q.lock);
+    return n;
+}
+
+struct kept {
+    const char *name;
+    uint64_t value;
+};
+
+static bool keep_value(sqlite3 *db, void *arg, struct err *err)
+{
+    const struct kept *k = arg;
+
+    return write_value(db, k->name, k->value, err);
+}
+
+bool queue_keep_value(const char *name, uint64_t value, struct err *err)
+{
+    struct kept k = {name, value};
+
+    return writer_txn(q.writer, keep_value, &k, err);
+}
+
+uint64_t queue_kept_value(const char *name)
+{
+    const uint64_t *v = map_get(&q.kept, name);
+
+    return v ? *v : 0;
+}
+
+bool queue_suspend(bool on, struct err *err)
+{
+    msec_t now = clock_now();
+
+    if (!queue_keep_value("suspended", on, err))
+        return false;
+    pthread_mutex_lock(&q.lock);
+    schedule_suspend(&q.schedule, on, now);
+    open_sessions(now);
+    kick_loader();
+    kick_clock();
+    pthread_mutex_unlock(&q.lock);
+    return true;
+}
+
+bool queue_suspended(void)
+{
+    bool on;
+
+    pthread_mutex_lock(&q.lock);
+    on = q.schedule.suspended;
+    pthread_mutex_unlock(&q.lock);
+    return on;
+}
+
+unsigned queue_sessions(void)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&q.lock);
+    n = q.schedule.sessions;
+    pthread_mutex_unlock(&q.lock);
+    return n;
+}

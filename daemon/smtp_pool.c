@@ -1,0 +1,164 @@
+/* smtp_pool.c - see smtp_pool.h. */
+#include "daemon/smtp_pool.h"
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/loop.h"
+#include "daemon/queue_run.h"
+#include "store/base/map.h"
+#include "store/base/str.h"
+
+#define MAX_SESSIONS 10000u
+
+static struct {
+    pthread_mutex_t lock;
+    struct lent *lent;
+    struct map sessions; /* SSL_SESSION by "host/address:port" */
+    struct map open;     /* counts by "address:port" */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void pool_lend(struct lent *l, struct client *c, struct waiting *w)
+{
+    l->client = c;
+    l->waiting = w;
+    l->loop = loop_index(loop_self());
+    pthread_mutex_lock(&pool.lock);
+    l->next = pool.lent;
+    l->place = &pool.lent;
+    if (l->next)
+        l->next->place = &l->next;
+    pool.lent = l;
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void unlink_lent(struct lent *l)
+{
+    *l->place = l->next;
+    if (l->next)
+        l->next->place = l->place;
+}
+
+struct client *pool_back(struct lent *l)
+{
+    struct client *c;
+
+    pthread_mutex_lock(&pool.lock);
+    c = l->client;
+    if (c)
+        unlink_lent(l);
+    pthread_mutex_unlock(&pool.lock);
+    return c;
+}
+
+struct client *pool_take(const struct addr *to, const struct tls_verdict *need)
+{
+    unsigned loop = loop_index(loop_self());
+    struct client *c = NULL;
+
+    pthread_mutex_lock(&pool.lock);
+    for (struct lent *l = pool.lent; l && !c; l = l->next) {
+        if (l->loop != loop || !addr_eq(&l->client->peer, to) || l->client->peer.port != to->port ||
+            !tls_serves(l->client->secure, need))
+            continue;
+        c = l->client;
+        l->client = NULL;
+        unlink_lent(l);
+        queue_wake(l->waiting); /* under the lock: the lender cannot leave before pool_back */
+    }
+    pthread_mutex_unlock(&pool.lock);
+    return c;
+}
+
+static void session_key(const char *host, const struct addr *to, char *key, size_t size)
+{
+    char text[ADDR_TEXT];
+
+    snprintf(key, size, "%s/%s", host, addr_text_port(to, text));
+}
+
+struct ssl_session_st *pool_session(const char *host, const struct addr *to)
+{
+    char key[400];
+    SSL_SESSION *s;
+
+    session_key(host, to, key, sizeof(key));
+    pthread_mutex_lock(&pool.lock);
+    s = map_get(&pool.sessions, key);
+    if (s)
+        SSL_SESSION_up_ref(s);
+    pthread_mutex_unlock(&pool.lock);
+    return s;
+}
+
+void pool_keep_session(const char *host, const struct addr *to, struct ssl_session_st *s)
+{
+    SSL_SESSION *old;
+    char key[400];
+
+    if (!s)
+        return;
+    session_key(host, to, key, sizeof(key));
+    pthread_mutex_lock(&pool.lock);
+    old = map_remove(&pool.sessions, key);
+    if (pool.sessions.n < MAX_SESSIONS) {
+        map_set(&pool.sessions, key, s);
+        s = NULL;
+    }
+    pthread_mutex_unlock(&pool.lock);
+    SSL_SESSION_free(old);
+    SSL_SESSION_free(s);
+}
+
+bool pool_enter(const struct addr *to, unsigned limit)
+{
+    char key[ADDR_TEXT];
+    unsigned *count;
+    bool ok;
+
+    addr_text_port(to, key);
+    pthread_mutex_lock(&pool.lock);
+    count = map_get(&pool.open, key);
+    if (!count) {
+        count = xcalloc(1, sizeof(*count));
+        map_set(&pool.open, key, count);
+    }
+    ok = !limit || *count < limit;
+    *count += ok;
+    pthread_mutex_unlock(&pool.lock);
+    return ok;
+}
+
+void pool_leave(const struct addr *to)
+{
+    char key[ADDR_TEXT];
+    unsigned *count;
+
+    addr_text_port(to, key);
+    pthread_mutex_lock(&pool.lock);
+    count = map_get(&pool.open, key);
+    if (count && !--*count) {
+        map_remove(&pool.open, key);
+        free(count);
+    }
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void smtp_pool_stop(void)
+{
+    const char *key;
+    size_t pos = 0;
+    void *value;
+
+    pthread_mutex_lock(&pool.lock);
+    while (map_next(&pool.sessions, &pos, &key, &value))
+        SSL_SESSION_free(value);
+    map_free(&pool.sessions);
+    pos = 0;
+    while (map_next(&pool.open, &pos, &key, &value))
+        free(value);
+    map_free(&pool.open);
+    pthread_mutex_unlock(&pool.lock);
+}
