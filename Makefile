@@ -41,7 +41,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 # --- building ------------------------------------------------------------------------------------
 
-all: $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(wildcard /usr/include/cmocka.h),units)
+all: $(B)/views $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
 tests: all units $(patsubst %.c,$(B)/%,$(BENCH))
 
@@ -82,6 +82,12 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -fsanitize=fuzzer $(LIBS)
+$(B)/tools/schemagen: $(B)/tools/schemagen.o $(B)/store.a
+	$(call say,LINK)
+	$(LINKING) $(LIBS)
+$(B)/views: $(B)/tools/schemagen
+	@$< >$@
+	@cmp -s $@ schema/views.sql || { echo '  GEN   schema/views.sql'; cp $@ schema/views.sql; }
 $(B)/%.o: %.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -134,7 +140,8 @@ bench:
 
 lint:
 	@tools/need build test lint
-	@tools/lint
+	@$(MAKE) --no-print-directory $(B)/views
+	@tools/lint --build $(B)
 	@$(MAKE) --no-print-directory tidy
 
 # clang-tidy file by file; a file is looked at again when it or one of its headers changed.

@@ -1,7 +1,7 @@
 /* control_config.c - the configuration over the control socket: sessions, candidates, reading,
  * staging, committing, history. The files of the export area and the text form are in
  * control_text.c. */
-#include "daemon/control.h"
+#include "daemon/control_config.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -11,7 +11,7 @@
 #include "daemon/candidate.h"
 #include "daemon/commit.h"
 #include "daemon/config_db.h"
-#include "daemon/control_config.h"
+#include "daemon/control.h"
 #include "store/base/log.h"
 #include "store/base/version.h"
 #include "store/secret.h"

@@ -21,7 +21,7 @@ static void read_environment(void)
         return;
     colon = strchr(wanted, ':');
     wanted_len = colon ? (size_t)(colon - wanted) : strlen(wanted);
-    left = colon ? atoi(colon + 1) : 1;
+    left = colon ? (int)strtol(colon + 1, NULL, 10) : 1;
 }
 
 void failpoint(const char *name)

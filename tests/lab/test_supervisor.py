@@ -191,7 +191,7 @@ def daemon():
 
     lab.at_end(end)
     lab.equal(done.stdout, "", "output")
-    lab.match(system_log(gate), r"Info: Postern \S+ serves ")
+    lab.eventually(lambda: lab.match(system_log(gate), r"Info: Postern \S+ serves "))
     lab.equal(os.readlink("/proc/%d/fd/0" % pid), "/dev/null")
     lab.equal(os.readlink("/proc/%d/fd/2" % pid), gate.home + "/log/posternd.log")
     lab.equal(os.getsid(pid) == os.getsid(0), False, "our session")

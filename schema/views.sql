@@ -1,0 +1,109 @@
+-- Generated from schema/*.def by make; do not edit. One view per section over the running
+-- configuration of config.db.
+CREATE VIEW v_system AS SELECT name AS object,
+  CAST(json_extract(body,'$.hostname') AS TEXT) AS "hostname",
+  CAST(json_extract(body,'$.admin_address') AS TEXT) AS "admin_address"
+FROM entry JOIN blob USING(hash) WHERE class='system' AND to_rev IS NULL;
+CREATE VIEW v_user AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.full_name') AS TEXT) AS "full_name",
+  CAST(json_extract(body,'$.role') AS TEXT) AS "role"
+FROM entry JOIN blob USING(hash) WHERE class='user' AND to_rev IS NULL;
+CREATE VIEW v_log AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.type') AS TEXT) AS "type",
+  CAST(json_extract(body,'$.level') AS TEXT) AS "level",
+  CAST(json_extract(body,'$.max_size') AS INTEGER) AS "max_size",
+  CAST(json_extract(body,'$.max_files') AS INTEGER) AS "max_files"
+FROM entry JOIN blob USING(hash) WHERE class='log' AND to_rev IS NULL;
+CREATE VIEW v_certificate AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
+  CAST(json_extract(body,'$.intermediates') AS TEXT) AS "intermediates",
+  CAST(json_extract(body,'$.private_key') AS TEXT) AS "private_key",
+  CAST(json_extract(body,'$.request') AS TEXT) AS "request",
+  CAST(json_extract(body,'$.demo') AS INTEGER) AS "demo"
+FROM entry JOIN blob USING(hash) WHERE class='certificate' AND to_rev IS NULL;
+CREATE VIEW v_bounce_profile AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.max_retries') AS INTEGER) AS "max_retries",
+  CAST(json_extract(body,'$.max_queue_seconds') AS INTEGER) AS "max_queue_seconds",
+  CAST(json_extract(body,'$.initial_retry') AS INTEGER) AS "initial_retry",
+  CAST(json_extract(body,'$.max_retry') AS INTEGER) AS "max_retry",
+  CAST(json_extract(body,'$.send_bounces') AS INTEGER) AS "send_bounces",
+  CAST(json_extract(body,'$.delay_warnings') AS INTEGER) AS "delay_warnings",
+  CAST(json_extract(body,'$.delay_interval') AS INTEGER) AS "delay_interval",
+  CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count"
+FROM entry JOIN blob USING(hash) WHERE class='bounce_profile' AND to_rev IS NULL;
+CREATE VIEW v_listener_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_connections') AS INTEGER) AS "max_connections",
+  CAST(json_extract(body,'$.max_tls_connections') AS INTEGER) AS "max_tls_connections",
+  CAST(json_extract(body,'$.max_header_lines') AS INTEGER) AS "max_header_lines",
+  CAST(json_extract(body,'$.max_received') AS INTEGER) AS "max_received",
+  CAST(json_extract(body,'$.idle_timeout') AS INTEGER) AS "idle_timeout",
+  CAST(json_extract(body,'$.session_timeout') AS INTEGER) AS "session_timeout"
+FROM entry JOIN blob USING(hash) WHERE class='listener_setup' AND to_rev IS NULL;
+CREATE VIEW v_listener AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.kind') AS TEXT) AS "kind",
+  CAST(json_extract(body,'$.address') AS TEXT) AS "address",
+  CAST(json_extract(body,'$.port') AS INTEGER) AS "port",
+  CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
+  CAST(json_extract(body,'$.default_domain') AS TEXT) AS "default_domain",
+  CAST(json_extract(body,'$.bounce_profile') AS TEXT) AS "bounce_profile",
+  CAST(json_extract(body,'$.max_connections') AS INTEGER) AS "max_connections",
+  CAST(json_extract(body,'$.backlog') AS INTEGER) AS "backlog",
+  CAST(json_extract(body,'$.max_message_size') AS INTEGER) AS "max_message_size",
+  CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
+  CAST(json_extract(body,'$.max_msgs_per_session') AS INTEGER) AS "max_msgs_per_session",
+  CAST(json_extract(body,'$.max_rcpts_per_msg') AS INTEGER) AS "max_rcpts_per_msg",
+  CAST(json_extract(body,'$.max_rcpts_per_hour') AS INTEGER) AS "max_rcpts_per_hour",
+  CAST(json_extract(body,'$.tls') AS TEXT) AS "tls",
+  CAST(json_extract(body,'$.default_behavior') AS TEXT) AS "default_behavior"
+FROM entry JOIN blob USING(hash) WHERE class='listener' AND to_rev IS NULL;
+CREATE VIEW v_mail_policy AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.behavior') AS TEXT) AS "behavior",
+  CAST(json_extract(body,'$.max_message_size') AS INTEGER) AS "max_message_size",
+  CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
+  CAST(json_extract(body,'$.max_msgs_per_session') AS INTEGER) AS "max_msgs_per_session",
+  CAST(json_extract(body,'$.max_rcpts_per_msg') AS INTEGER) AS "max_rcpts_per_msg",
+  CAST(json_extract(body,'$.max_rcpts_per_hour') AS INTEGER) AS "max_rcpts_per_hour",
+  CAST(json_extract(body,'$.tls') AS TEXT) AS "tls"
+FROM entry JOIN blob USING(hash) WHERE class='mail_policy' AND to_rev IS NULL;
+CREATE VIEW v_sender_group AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.position') AS INTEGER) AS "position",
+  CAST(json_extract(body,'$.hosts') AS TEXT) AS "hosts",
+  CAST(json_extract(body,'$.policy') AS TEXT) AS "policy",
+  CAST(json_extract(body,'$.comment') AS TEXT) AS "comment"
+FROM entry JOIN blob USING(hash) WHERE class='sender_group' AND to_rev IS NULL;
+CREATE VIEW v_rcpt_access AS SELECT name AS object,
+  CAST(json_extract(body,'$.address') AS TEXT) AS "address",
+  CAST(json_extract(body,'$.action') AS TEXT) AS "action"
+FROM entry JOIN blob USING(hash) WHERE class='rcpt_access' AND to_rev IS NULL;
+CREATE VIEW v_destination_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
+  CAST(json_extract(body,'$.send_tls_req_alert') AS INTEGER) AS "send_tls_req_alert",
+  CAST(json_extract(body,'$.preferred_fallback') AS TEXT) AS "preferred_fallback"
+FROM entry JOIN blob USING(hash) WHERE class='destination_setup' AND to_rev IS NULL;
+CREATE VIEW v_destination AS SELECT name AS object,
+  CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
+  CAST(json_extract(body,'$.ip_sort_pref') AS TEXT) AS "ip_sort_pref",
+  CAST(json_extract(body,'$.concurrency_limit') AS INTEGER) AS "concurrency_limit",
+  CAST(json_extract(body,'$.max_messages_per_connection') AS INTEGER) AS "max_messages_per_connection",
+  CAST(json_extract(body,'$.recipient_minutes') AS INTEGER) AS "recipient_minutes",
+  CAST(json_extract(body,'$.recipient_limit') AS INTEGER) AS "recipient_limit",
+  CAST(json_extract(body,'$.limit_type') AS TEXT) AS "limit_type",
+  CAST(json_extract(body,'$.use_tls') AS TEXT) AS "use_tls",
+  CAST(json_extract(body,'$.bounce_profile') AS TEXT) AS "bounce_profile"
+FROM entry JOIN blob USING(hash) WHERE class='destination' AND to_rev IS NULL;
+CREATE VIEW v_smtp_route AS SELECT name AS object,
+  CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
+  CAST(json_extract(body,'$.hosts') AS TEXT) AS "hosts"
+FROM entry JOIN blob USING(hash) WHERE class='smtp_route' AND to_rev IS NULL;
+CREATE VIEW v_delivery AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
+  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address",
+  CAST(json_extract(body,'$.resolvers') AS TEXT) AS "resolvers"
+FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
