@@ -60,9 +60,9 @@ static void set(struct row *r, const char *field, const char *text)
     (void)ok;
 }
 
-static struct row *row_of(const struct setting *s)
+static struct row *row_named(const struct setting *s, const char *name)
 {
-    struct row *r = row_new(s->section, s->name);
+    struct row *r = row_new(s->section, name);
     AUTO(strlist) struct strlist values = {0};
 
     strlist_split(&values, s->values, '|');
@@ -73,6 +73,29 @@ static struct row *row_of(const struct setting *s)
         set(r, values.items[i], equals + 1);
     }
     return r;
+}
+
+static struct row *row_of(const struct setting *s)
+{
+    return row_named(s, s->name);
+}
+
+size_t factory_listener(enum listener_kinds kind, const char *name, struct row **rows)
+{
+    const char *like = kind == LISTENER_PUBLIC ? "InboundMail" : "OutboundMail";
+    size_t n = 0, length = strlen(like);
+
+    for (size_t i = 0; i < countof(settings) && n < FACTORY_LISTENER_ROWS; i++) {
+        const char *rest = settings[i].name + length;
+        char *full;
+
+        if (!str_starts(settings[i].name, like) || (*rest && *rest != '/'))
+            continue;
+        full = xasprintf("%s%s", name, rest);
+        rows[n++] = row_named(&settings[i], full);
+        free(full);
+    }
+    return n;
 }
 
 static void place_listeners(const struct factory *f, struct row *r)

@@ -13,6 +13,11 @@ struct factory {
     const char *demo_key;    /* sealed reference */
 };
 
+/* The rows a new listener starts with, as the factory's listener of that kind has them: the listener itself first, then its
+ * policies and sender groups. New rows, at most FACTORY_LISTENER_ROWS; how many. */
+#define FACTORY_LISTENER_ROWS 16
+size_t factory_listener(enum listener_kinds kind, const char *name, struct row **rows);
+
 /* Revision 1. The environment's POSTERN_TEST_PORTS="P1,P2" replaces the listeners' ports. */
 struct config *factory_config(const struct factory *f);
 

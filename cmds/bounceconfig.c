@@ -1,0 +1,98 @@
+/* bounceconfig.c - bounce profiles: when to give up on a recipient and what to tell the sender. */
+#include "cmds/common.h"
+
+#include <stdlib.h>
+
+struct listing {
+    struct ui *ui;
+    unsigned n;
+};
+
+static bool say_profile(void *arg, const struct row *r)
+{
+    struct listing *p = arg;
+
+    ui_say(p->ui, "%u. %s", ++p->n, r->name);
+    return true;
+}
+
+static void say_profiles(struct ui *ui, struct session *s, const struct row *unused)
+{
+    struct listing p = {.ui = ui};
+
+    (void)unused;
+    ui_say(ui, "Current bounce profiles:");
+    session_each(s, &section_bounce_profile, NULL, say_profile, &p);
+}
+
+static void ask_profile(struct ui *ui, struct session *s, struct row *r)
+{
+    static const char *const fields[] = {"max_retries", "max_queue_seconds", "initial_retry", "max_retry", "send_bounces",
+                                         "delay_warnings"};
+
+    for (size_t i = 0; i < countof(fields); i++)
+        ask_field(ui, s, r, fields[i]);
+    if (row_is(r, "delay_warnings", "yes")) {
+        ask_field(ui, s, r, "delay_interval");
+        ask_field(ui, s, r, "delay_count");
+    }
+}
+
+static void profile_new(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *r = session_new(s, &section_bounce_profile, NULL);
+    struct row *like = session_get(s, &section_bounce_profile, "Default");
+
+    (void)unused;
+    if (like)
+        take_values(r, like);
+    row_free(&like);
+    ask_field(ui, s, r, "name");
+    ask_profile(ui, s, r);
+}
+
+static void profile_edit(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *r = ask_row(ui, s, &section_bounce_profile, NULL, "edit");
+
+    (void)unused;
+    if (r)
+        ask_profile(ui, s, r);
+}
+
+static void profile_delete(struct ui *ui, struct session *s, struct row *unused)
+{
+    char *name = ask_name(ui, s, &section_bounce_profile, NULL, "delete");
+
+    (void)unused;
+    if (name && str_eq(name, "Default"))
+        ui_fail(ui, E_INVALID, "The profile Default cannot be deleted; it is used where no other is chosen.");
+    else if (name)
+        session_delete(s, &section_bounce_profile, name);
+    free(name);
+}
+
+static bool several(struct session *s, const struct row *unused)
+{
+    (void)unused;
+    return session_count(s, &section_bounce_profile, NULL) > 1;
+}
+
+static const struct menu_op main_ops[] = {
+    {"NEW",    "Create a new profile.",  NULL, profile_new,    NULL      },
+    {"EDIT",   "Modify a profile.",      NULL, profile_edit,   dialog_any},
+    {"DELETE", "Remove a profile.",      NULL, profile_delete, several   },
+    {"PRINT",  "Display a profile.",     NULL, dialog_print,   dialog_any},
+};
+static const struct menu main_menu = {say_profiles, main_ops, countof(main_ops), &section_bounce_profile};
+
+const struct command cmd_bounceconfig = {
+    .name = "bounceconfig",
+    .help = "Configure the behavior of bounces",
+    .detail = "A profile is chosen by listener and by destination. A message bounces when its time in the queue or its number "
+              "of retries is used up, whichever comes first; the retry interval doubles from the initial to the maximum one.",
+    .roles = ROLE_ADMIN,
+    .commits = true,
+    .section = &section_bounce_profile,
+    .menu = &main_menu,
+};

@@ -1,0 +1,99 @@
+/* common.c - see common.h. */
+#include "cmds/common.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+char *count_text(uint64_t n, char out[COUNT_TEXT])
+{
+    char digits[24];
+    size_t length = (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n), at = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0)
+            out[at++] = ',';
+        out[at++] = digits[i];
+    }
+    out[at] = '\0';
+    return out;
+}
+
+void say_if_demo(struct ui *ui, struct session *s, const char *certificate)
+{
+    struct row *r = session_get(s, &section_certificate, certificate);
+
+    if (r && ((const struct certificate *)r->data)->demo)
+        ui_say(ui, "The \"%s\" certificate is currently configured. You may use \"%s\", but this will not be secure.",
+               certificate, certificate);
+    row_free(&r);
+}
+
+void say_tls_notice(struct ui *ui)
+{
+    ui_say(ui, "You have chosen to enable TLS. Please use the 'certconfig' command to\n"
+               "ensure that there is a valid certificate configured.");
+}
+
+void take_values(struct row *to, const struct row *from)
+{
+    for (size_t i = 0; i < to->section->nfields; i++) {
+        const struct field *f = &to->section->fields[i];
+
+        if (f->key)
+            continue;
+        f->type->release(row_slot(to, f));
+        f->type->copy(row_slot(to, f), row_slot(from, f));
+    }
+}
+
+struct items {
+    const struct section *section;
+    const struct field *field;
+};
+
+static bool accept_items(void *arg, const char *answer, struct err *err)
+{
+    const struct items *i = arg;
+    AUTO(strlist) struct strlist list = {0};
+    struct row *trial = row_new(i->section, i->section->parent ? "-/" : NULL);
+    bool ok = true;
+
+    strlist_split(&list, answer, ',');
+    for (size_t k = 0; ok && k < list.n; k++)
+        ok = row_set(trial, i->field->name, list.items[k], err);
+    row_free(&trial);
+    return ok;
+}
+
+void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key, const char *question,
+               const char *deflt, struct strlist *out)
+{
+    struct items items = {sec, field_find(sec, field)};
+    struct ui_question q = {.text = question, .key = key, .deflt = deflt, .accept = accept_items, .arg = &items};
+
+    strlist_split(out, ui_ask(ui, &q), ',');
+}
+
+bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name)
+{
+    char *full = owner ? xasprintf("%s/%s", owner, name) : xstrdup(name);
+    struct row *r = session_get(s, sec, full);
+    bool there = r != NULL;
+
+    row_free(&r);
+    free(full);
+    return there;
+}
+
+const char *date_text(const json_t *date, char out[40])
+{
+    struct tm tm = {0};
+
+    if (json_is_integer(date))
+        return clock_commit_date((usec_t)json_integer_value(date), out);
+    if (json_is_string(date) && strptime(json_string_value(date), "%Y-%m-%dT%H:%M:%S", &tm))
+        return clock_commit_date((usec_t)timegm(&tm) * 1000000, out);
+    return "unknown date";
+}

@@ -1,0 +1,30 @@
+/* common.h - what several commands say or do in the same way. */
+#ifndef POSTERN_CMDS_COMMON_H
+#define POSTERN_CMDS_COMMON_H
+
+#include "shell/command.h"
+#include "shell/dialog.h"
+#include "shell/out.h"
+#include "store/base/clock.h"
+#include "store/config.h"
+
+#define COUNT_TEXT 32
+char *count_text(uint64_t n, char out[COUNT_TEXT]); /* "62,049,822" */
+
+/* The warning wherever the demonstration certificate is chosen or stays chosen. */
+void say_if_demo(struct ui *ui, struct session *s, const char *certificate);
+void say_tls_notice(struct ui *ui); /* "You have chosen to enable TLS. ..." */
+
+/* A row of session_new or session_edit takes the values of another one, its name excepted. */
+void take_values(struct row *to, const struct row *from);
+
+/* A list of items separated by commas, each refused or accepted by a field's own rules. The answer is added to out. */
+void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key, const char *question,
+               const char *deflt, struct strlist *out);
+
+bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
+
+/* The text of a date in an answer of the daemon. */
+const char *date_text(const json_t *date, char out[40]);
+
+#endif

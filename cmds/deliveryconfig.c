@@ -1,0 +1,41 @@
+/* deliveryconfig.c - outgoing mail of the whole system. */
+#include "cmds/common.h"
+
+static void delivery_setup(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *r = session_edit(s, &section_delivery, "-");
+
+    (void)unused;
+    if (r)
+        ask_all(ui, s, r);
+}
+
+static void say_delivery(struct ui *ui, struct session *s, const struct row *unused)
+{
+    struct row *r = session_get(s, &section_delivery, "-");
+    const struct delivery *d = r ? r->data : NULL;
+    char number[COUNT_TEXT];
+
+    (void)unused;
+    if (d) {
+        ui_say(ui, "Maximum outbound delivery concurrency: %s", count_text(d->max_concurrency, number));
+        ui_say(ui, "Source address: %s", *d->source_address ? d->source_address : "chosen by the system");
+        ui_say(ui, "DNS resolvers: %s", d->resolvers.n ? row_text(r, "resolvers") : "those of the system");
+    }
+    row_free(&r);
+}
+
+static const struct menu_op main_ops[] = {
+    {"SETUP", "Configure mail delivery.", NULL, delivery_setup, NULL},
+};
+static const struct menu main_menu = {say_delivery, main_ops, countof(main_ops), &section_delivery};
+
+const struct command cmd_deliveryconfig = {
+    .name = "deliveryconfig",
+    .help = "Configure mail delivery",
+    .detail = "Settings of all outgoing connections. Limits by domain are in destconfig.",
+    .roles = ROLE_ADMIN,
+    .commits = true,
+    .section = &section_delivery,
+    .menu = &main_menu,
+};

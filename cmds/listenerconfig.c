@@ -1,0 +1,157 @@
+/* listenerconfig.c - the list of listeners and the menu of one. */
+#include "cmds/listener.h"
+
+#include <stdlib.h>
+
+struct listing {
+    struct ui *ui;
+    unsigned n;
+};
+
+static const char *where(const struct listener *l)
+{
+    bool all = str_eq(l->address, "0.0.0.0") || str_eq(l->address, "::");
+
+    return all ? "all addresses, " : "";
+}
+
+static bool say_listener(void *arg, const struct row *r)
+{
+    struct listing *p = arg;
+    const struct listener *l = r->data;
+
+    if (!p->n)
+        ui_say(p->ui, "Currently configured listeners:");
+    ui_say(p->ui, "%u. %s (on %s%s) SMTP TCP Port %llu %s", ++p->n, l->name, where(l), l->address,
+           (unsigned long long)l->port, choices_listener_kinds[l->kind].text);
+    return true;
+}
+
+static void say_listeners(struct ui *ui, struct session *s, const struct row *unused)
+{
+    struct listing p = {.ui = ui};
+
+    (void)unused;
+    session_each(s, &section_listener, NULL, say_listener, &p);
+    if (!p.n)
+        ui_say(ui, "No listeners configured.");
+}
+
+static void say_one(struct ui *ui, struct session *s, const struct row *row)
+{
+    const struct listener *l = row->data;
+
+    (void)s;
+    ui_say(ui, "Name: %s", l->name);
+    ui_say(ui, "Type: %s", choices_listener_kinds[l->kind].text);
+    ui_say(ui, "Interface: %s TCP Port %llu", l->address, (unsigned long long)l->port);
+    ui_say(ui, "Protocol: SMTP");
+    ui_say(ui, "Default Domain:%s%s", *l->default_domain ? " " : "", l->default_domain);
+    ui_say(ui, "Max Concurrency: %llu (TCP Queue: %llu)", (unsigned long long)l->max_connections,
+           (unsigned long long)l->backlog);
+    ui_say(ui, "Domain map: disabled");
+    ui_say(ui, "TLS: %s", choices_tls_modes[l->tls].text);
+    ui_say(ui, "Certificate: %s", l->certificate);
+    ui_say(ui, "Bounce Profile: %s", l->bounce_profile);
+}
+
+static void listener_certificate(struct ui *ui, struct session *s, struct row *l)
+{
+    ask_field(ui, s, l, "certificate");
+    say_if_demo(ui, s, row_text(l, "certificate"));
+}
+
+static void listener_hostaccess(struct ui *ui, struct session *s, struct row *l)
+{
+    run_menu(ui, s, &hostaccess_menu, l);
+}
+
+static void listener_rcptaccess(struct ui *ui, struct session *s, struct row *l)
+{
+    run_menu(ui, s, &rcptaccess_menu, l);
+}
+
+static bool is_public(struct session *s, const struct row *l)
+{
+    (void)s;
+    return ((const struct listener *)l->data)->kind == LISTENER_PUBLIC;
+}
+
+static const struct menu_op edit_ops[] = {
+    {"NAME",         "Change the name of the listener.",                                           "NAME",         NULL,                 NULL     },
+    {"INTERFACE",    "Change the interface.",                                                      "INTERFACE",    NULL,                 NULL     },
+    {"CERTIFICATE",  "Choose the certificate.",                                                    NULL,           listener_certificate, NULL     },
+    {"LIMITS",       "Change the injection limits.",                                               "LIMITS",       NULL,                 NULL     },
+    {"SETUP",        "Configure general options.",                                                 "SETUP",        NULL,                 NULL     },
+    {"HOSTACCESS",   "Modify the Host Access Table.",                                              NULL,           listener_hostaccess,  NULL     },
+    {"RCPTACCESS",   "Modify the Recipient Access Table.",                                         NULL,           listener_rcptaccess,  is_public},
+    {"BOUNCECONFIG", "Choose the bounce profile to use for messages injected on this listener.",   "BOUNCECONFIG", NULL,                 NULL     },
+};
+static const struct menu edit_menu = {say_one, edit_ops, countof(edit_ops), &section_listener};
+
+static void listener_edit(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *l = ask_row(ui, s, &section_listener, NULL, "edit");
+
+    (void)unused;
+    if (l)
+        run_menu(ui, s, &edit_menu, l);
+}
+
+static void listener_delete(struct ui *ui, struct session *s, struct row *unused)
+{
+    char *name = ask_name(ui, s, &section_listener, NULL, "delete");
+
+    (void)unused;
+    if (name) {
+        session_delete(s, &section_listener, name);
+        ui_say(ui, "Listener \"%s\" deleted.", name);
+    }
+    free(name);
+}
+
+static void listener_setup(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *r = session_edit(s, &section_listener_setup, "-");
+
+    (void)unused;
+    if (r)
+        ask_all(ui, s, r);
+}
+
+static const struct menu_op main_ops[] = {
+    {"NEW",    "Create a new listener.",  NULL, listener_new,    NULL      },
+    {"EDIT",   "Modify a listener.",      NULL, listener_edit,   dialog_any},
+    {"DELETE", "Remove a listener.",      NULL, listener_delete, dialog_any},
+    {"SETUP",  "Change global settings.", NULL, listener_setup,  NULL      },
+};
+static const struct menu main_menu = {say_listeners, main_ops, countof(main_ops), &section_listener};
+
+const struct command cmd_listenerconfig = {
+    .name = "listenerconfig",
+    .help = "Configure mail listeners",
+    .detail = "A listener accepts mail on an address and port. A public listener accepts mail for the recipients of its "
+              "Recipient Access Table, a private one relays for the senders its Host Access Table allows.",
+    .usage = "listenerconfig new NAME kind=public|private address=ADDRESS port=PORT [FIELD=VALUE ...]\n"
+             "listenerconfig edit NAME FIELD=VALUE ...\n"
+             "listenerconfig delete NAME\n"
+             "listenerconfig list\n"
+             "listenerconfig print NAME\n"
+             "listenerconfig setup FIELD=VALUE ...\n"
+             "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY [COMMENT]\n"
+             "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [FIELD=VALUE ...]\n"
+             "listenerconfig edit NAME hostaccess edit sendergroup GROUP new|delete HOST[,HOST...]\n"
+             "listenerconfig edit NAME hostaccess edit policy POLICY FIELD=VALUE ...\n"
+             "listenerconfig edit NAME hostaccess delete sendergroup|policy NAME\n"
+             "listenerconfig edit NAME hostaccess move GROUP BEFORE\n"
+             "listenerconfig edit NAME hostaccess default FIELD=VALUE ...\n"
+             "listenerconfig edit NAME hostaccess print\n"
+             "listenerconfig edit NAME rcptaccess new ADDRESS[,ADDRESS...] [accept|reject]\n"
+             "listenerconfig edit NAME rcptaccess edit ADDRESS accept|reject\n"
+             "listenerconfig edit NAME rcptaccess delete ADDRESS\n"
+             "listenerconfig edit NAME rcptaccess print|clear",
+    .roles = ROLE_ADMIN,
+    .commits = true,
+    .section = &section_listener,
+    .menu = &main_menu,
+};
