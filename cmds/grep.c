@@ -1,0 +1,80 @@
+/* grep.c - lines of a log, its saved files included, that match regular expressions (POSIX extended). */
+#include "cmds/logs.h"
+
+#include <stdlib.h>
+
+static json_t *patterns_of(struct ui *ui)
+{
+    json_t *list = json_array();
+
+    for (const char *e; (e = ui_option(ui, "-e"));)
+        json_array_append_new(list, json_string(e));
+    return list;
+}
+
+/* The questions a person gets who gave no regular expression on the line. */
+static void ask_rest(struct ui *ui, json_t *patterns, json_t *args)
+{
+    const struct ui_question q = {.text = "Enter the regular expression to grep.", .key = "regex",
+                                  .help = "POSIX extended: \"MID (123|456)\", \"TLS (failed|success).*\"."};
+
+    json_array_append_new(patterns, json_string(ui_ask(ui, &q)));
+    json_put(args, "ignore_case", json_boolean(ask_yes(ui, "ignore_case", "Do you want this search to be case insensitive?", true)));
+    json_put(args, "invert", json_boolean(ask_yes(ui, "invert", "Do you want to search for non-matching lines?", false)));
+    json_put(args, "follow", json_boolean(ask_yes(ui, "follow", "Do you want to tail the logs?", false)));
+}
+
+struct hits {
+    struct ui *ui;
+    size_t n;
+};
+
+static bool print_hit(void *arg, const json_t *data)
+{
+    struct hits *h = arg;
+
+    h->n++;
+    return print_log_line(h->ui, data);
+}
+
+static void run(struct ui *ui, struct session *s)
+{
+    json_t *args = json_object(), *patterns = patterns_of(ui);
+    const char *context = ui_option(ui, "-C");
+    bool ignore_case = ui_flag(ui, "-i"), invert = ui_flag(ui, "-v"), follow = ui_flag(ui, "-t");
+    struct hits hits = {.ui = ui};
+    bool asked = !json_array_size(patterns) && !ui_peek(ui, 0);
+    char *name;
+
+    ui_flag(ui, "-p"); /* pages come by themselves at a terminal */
+    if (!asked && !json_array_size(patterns))
+        json_array_append_new(patterns, json_string(ui_word(ui)));
+    name = ask_log(ui, s, "grep");
+    json_put(args, "ignore_case", json_boolean(ignore_case));
+    json_put(args, "invert", json_boolean(invert));
+    json_put(args, "follow", json_boolean(follow));
+    if (context)
+        json_put_int(args, "context", strtol(context, NULL, 10));
+    if (asked && name)
+        ask_rest(ui, patterns, args);
+    json_put(args, "patterns", patterns);
+    json_put_str(args, "name", name);
+    free(name);
+    if (ui_failed(ui) || !ui_end_of_words(ui)) {
+        json_decref(args);
+        return;
+    }
+    if (session_stream(s, ui, "log.grep", args, print_hit, &hits) && !hits.n && !ui_failed(ui))
+        out_line(ui, "No results were found. Use another regular expression(s) to search.");
+}
+
+const struct command cmd_grep = {
+    .name = "grep",
+    .help = "Search for text in a log file",
+    .usage = "grep [-C COUNT] [-e REGEX] [-i] [-v] [-p] [-t] [REGEX] LOG",
+    .detail = "-C lines of context, -e a regular expression (may repeat), -i ignore case, -v lines that do not match, -p pages, "
+              "-t goes on with the lines that come. Saved files are searched too, the oldest first.",
+    .roles = ROLE_READONLY,
+    .run = run,
+    .complete = complete_log,
+};
