@@ -1,0 +1,89 @@
+/* The whole product of levels, fallback settings and events: what a delivery may do is this table and nothing else. */
+#include "daemon/tls_policy.h"
+
+#include "store/base/str.h"
+#include "tests/unit/cm.h"
+
+#define SEND TLS_STEP_SEND
+#define STLS TLS_STEP_STARTTLS
+#define NEXT TLS_STEP_NEXT
+#define AGAIN TLS_STEP_RECONNECT
+
+static const struct {
+    int level, fallback;
+    enum tls_step offered, not_offered, refused, broken, done;
+} table[] = {
+    {DEST_TLS_NONE,      FALLBACK_BEFORE_220, SEND, SEND, SEND, SEND,  SEND},
+    {DEST_TLS_NONE,      FALLBACK_BOTH,       SEND, SEND, SEND, SEND,  SEND},
+    {DEST_TLS_NONE,      FALLBACK_AFTER_220,  SEND, SEND, SEND, SEND,  SEND},
+    {DEST_TLS_NONE,      FALLBACK_NEVER,      SEND, SEND, SEND, SEND,  SEND},
+    {DEST_TLS_PREFERRED, FALLBACK_BEFORE_220, STLS, SEND, SEND, NEXT,  SEND},
+    {DEST_TLS_PREFERRED, FALLBACK_BOTH,       STLS, SEND, SEND, AGAIN, SEND},
+    {DEST_TLS_PREFERRED, FALLBACK_AFTER_220,  STLS, SEND, NEXT, AGAIN, SEND},
+    {DEST_TLS_PREFERRED, FALLBACK_NEVER,      STLS, SEND, NEXT, NEXT,  SEND},
+    {DEST_TLS_REQUIRED,  FALLBACK_BEFORE_220, STLS, NEXT, NEXT, NEXT,  SEND},
+    {DEST_TLS_REQUIRED,  FALLBACK_BOTH,       STLS, NEXT, NEXT, NEXT,  SEND},
+    {DEST_TLS_REQUIRED,  FALLBACK_AFTER_220,  STLS, NEXT, NEXT, NEXT,  SEND},
+    {DEST_TLS_REQUIRED,  FALLBACK_NEVER,      STLS, NEXT, NEXT, NEXT,  SEND},
+};
+
+static void every_combination(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(table); i++) {
+        struct tls_verdict v = tls_verdict(&(struct tls_evidence){table[i].level, table[i].fallback});
+
+        assert_int_equal(tls_next(&v, TLS_EV_EHLO), table[i].offered);
+        assert_int_equal(tls_next(&v, TLS_EV_NOT_OFFERED), table[i].not_offered);
+        assert_int_equal(tls_next(&v, TLS_EV_REFUSED), table[i].refused);
+        assert_int_equal(tls_next(&v, TLS_EV_BROKEN), table[i].broken);
+        assert_int_equal(tls_next(&v, TLS_EV_DONE), table[i].done);
+    }
+}
+
+static void required_has_no_way_into_the_clear(void **state)
+{
+    (void)state;
+    for (int fallback = FALLBACK_BEFORE_220; fallback <= FALLBACK_NEVER; fallback++) {
+        struct tls_verdict v = tls_verdict(&(struct tls_evidence){DEST_TLS_REQUIRED, fallback});
+
+        for (int event = TLS_EV_EHLO; event < TLS_EV_DONE; event++) {
+            assert_int_not_equal(tls_next(&v, (enum tls_event)event), TLS_STEP_SEND);
+            assert_int_not_equal(tls_next(&v, (enum tls_event)event), TLS_STEP_RECONNECT);
+        }
+        assert_false(tls_serves(false, &v));
+        assert_true(tls_serves(true, &v));
+    }
+}
+
+static void sessions_serve_no_stronger_need(void **state)
+{
+    struct tls_verdict none = tls_verdict(&(struct tls_evidence){DEST_TLS_NONE, 0});
+    struct tls_verdict try = tls_verdict(&(struct tls_evidence){DEST_TLS_PREFERRED, 0});
+
+    (void)state;
+    assert_true(tls_serves(false, &none));
+    assert_true(tls_serves(true, &none));
+    assert_false(tls_serves(false, &try));
+    assert_true(tls_serves(true, &try));
+}
+
+static void words_of_the_log(void **state)
+{
+    (void)state;
+    assert_string_equal(tls_failure(TLS_EV_NOT_OFFERED),
+                        "TLS required, STARTTLS unavailable, destination is TLS disabled");
+    assert_string_equal(tls_failure(TLS_EV_REFUSED), "STARTTLS unexpected response");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_combination),
+        cmocka_unit_test(required_has_no_way_into_the_clear),
+        cmocka_unit_test(sessions_serve_no_stronger_need),
+        cmocka_unit_test(words_of_the_log),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
