@@ -47,6 +47,7 @@ static struct {
     struct strlist servers;
     char anchor[512]; /* "" : no validation */
     unsigned generation;
+    bool probed;           /* validation is being looked into for these servers */
     atomic_int running; /* threads of resolvers */
 } dns = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -295,34 +296,48 @@ static void probe_validation(void *arg)
     }
 }
 
+static bool same_servers(const struct strlist *a, const struct strlist *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (!str_eq(a->items[i], b->items[i]))
+            return false;
+    return true;
+}
+
 void dns_configure(const struct strlist *resolvers)
 {
-    struct resolver *fresh, *old;
+    struct resolver *fresh = NULL, *old = NULL;
     struct err err = {0};
     unsigned generation;
-    bool same;
+    bool probe;
 
     pthread_mutex_lock(&dns.lock);
-    same = dns.current && resolvers->n == dns.servers.n;
-    for (size_t i = 0; same && i < resolvers->n; i++)
-        same = str_eq(resolvers->items[i], dns.servers.items[i]);
+    probe = dns.current && same_servers(resolvers, &dns.servers);
     pthread_mutex_unlock(&dns.lock);
-    if (same)
-        return;
-    fresh = resolver_new(resolvers, "", &err);
-    if (!fresh) {
-        log_critical("dns: %s; the old resolvers stay in use", err.text);
-        return;
+    if (!probe) {
+        fresh = resolver_new(resolvers, "", &err);
+        if (!fresh) {
+            log_critical("dns: %s; the old resolvers stay in use", err.text);
+            return;
+        }
     }
     pthread_mutex_lock(&dns.lock);
-    strlist_free(&dns.servers);
-    strlist_copy(&dns.servers, resolvers);
-    old = dns.current;
-    dns.current = fresh;
-    generation = ++dns.generation;
+    if (fresh) {
+        strlist_free(&dns.servers);
+        strlist_copy(&dns.servers, resolvers);
+        old = dns.current;
+        dns.current = fresh;
+        dns.generation++;
+        dns.probed = false;
+    }
+    generation = dns.generation;
+    probe = *dns.anchor && !dns.probed && loops_count();
+    dns.probed |= probe;
     pthread_mutex_unlock(&dns.lock);
     resolver_free(&old);
-    if (*dns.anchor && loops_count())
+    if (probe)
         fiber_spawn(loops_get(0), "dns validation", probe_validation, (void *)(uintptr_t)generation);
 }
 

@@ -62,6 +62,7 @@ enum { ID_MID, ID_ICID, ID_DCID, ID_KINDS };
 static struct {
     pthread_mutex_t lock;
     struct schedule schedule;
+    sqlite3 *db; /* until the writer has it */
     struct writer *writer;
     uint64_t resident;   /* bytes of messages in memory that wait for delivery */
     bool running;
@@ -870,19 +871,16 @@ static bool read_values(sqlite3 *db, struct err *err)
 }
 
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. */
-static bool load_entries(sqlite3 *db, struct err *err)
+static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 {
-    struct config *cfg = running_config();
     msec_t now = clock_now();
     usec_t wall = clock_wall();
     uint64_t damaged = 0;
     sqlite3_stmt *s;
 
     if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1, &s, NULL) !=
-        SQLITE_OK) {
-        config_free(&cfg);
+        SQLITE_OK)
         return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
-    }
     while (sqlite3_step(s) == SQLITE_ROW) {
         uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
         struct slice place = column(s, 1);
@@ -907,7 +905,6 @@ static bool load_entries(sqlite3 *db, struct err *err)
         message_free(&m);
     }
     sqlite3_finalize(s);
-    config_free(&cfg);
     if (q.schedule.messages)
         log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages, q.schedule.rcpts);
     if (damaged)
@@ -947,39 +944,44 @@ static void start_fiber(const char *name, void (*fn)(void *))
 
 bool queue_start(const char *home, struct err *err)
 {
-    struct config *cfg = running_config();
-    const struct delivery *delivery = CONFIG_SINGLE(cfg, delivery);
     char *spool = xasprintf("%s/spool", home), *path = xasprintf("%s/queue.db", home);
     const char *name;
     size_t pos = 0;
     void *value;
-    sqlite3 *db;
-    bool ok;
 
     q.changes_end = &q.changes;
-    schedule_init(&q.schedule, delivery ? (unsigned)delivery->max_concurrency : 2000);
-    config_free(&cfg);
-    db = spool_open(spool, err) ? open_database(path, err) : NULL;
+    schedule_init(&q.schedule, 1);
+    q.db = spool_open(spool, err) ? open_database(path, err) : NULL;
     free(spool);
     free(path);
-    if (!db)
-        return false;
-    ok = read_values(db, err) && load_entries(db, err) && spool_ready(err);
-    q.writer = ok ? writer_new("queue", db, spool_sync, NULL) : NULL;
-    if (!q.writer) {
-        sqlite3_close(db);
+    if (!q.db || !read_values(q.db, err)) {
+        sqlite3_close(q.db);
+        q.db = NULL;
         return false;
     }
-    if (!writer_txn(q.writer, reserve_ids, NULL, err))
-        return false;
-    ids_reserved(NULL, true);
     q.schedule.suspended = queue_kept_value("suspended") != 0;
     while (map_next(&q.kept, &pos, &name, &value)) /* see control_queue.c */
         if (str_starts(name, "listener/") && *(uint64_t *)value)
             listeners_suspend(name[9] ? name + 9 : NULL, true);
-    q.running = true;
-    start_fiber("queue clock", clock_fiber);
-    start_fiber("queue loader", loader_fiber);
+    return true;
+}
+
+/* With the first configuration: destinations have limits and routes only now. */
+static bool load_queue(const struct config *cfg, struct err *err)
+{
+    if (q.writer)
+        return true;
+    if (!q.db)
+        return err_set(err, E_IO, "the queue is not open");
+    if (!load_entries(q.db, cfg, err) || !spool_ready(err))
+        return false;
+    q.writer = writer_new("queue", q.db, spool_sync, NULL);
+    if (!q.writer)
+        return err_set(err, E_IO, "no thread for the queue's writer");
+    q.db = NULL; /* the writer's now */
+    if (!writer_txn(q.writer, reserve_ids, NULL, err))
+        return false;
+    ids_reserved(NULL, true);
     return true;
 }
 
@@ -990,14 +992,16 @@ void queue_stop(void)
     size_t pos = 0;
     void *value;
 
-    if (!q.writer)
-        return;
     pthread_mutex_lock(&q.lock);
     q.running = false;
     pthread_mutex_unlock(&q.lock);
-    end_flush(&f, writer_txn(q.writer, flush_job, &f, NULL));
-    writer_txn(q.writer, final_ids, NULL, NULL);
-    writer_free(&q.writer);
+    if (q.writer) {
+        end_flush(&f, writer_txn(q.writer, flush_job, &f, NULL));
+        writer_txn(q.writer, final_ids, NULL, NULL);
+        writer_free(&q.writer);
+    }
+    sqlite3_close(q.db);
+    q.db = NULL;
     for (struct change *c = take_changes(), *next; c; c = next) {
         next = c->next;
         change_free(c);
@@ -1015,10 +1019,8 @@ void queue_stop(void)
 static bool prepare(const struct config *old, const struct config *cfg, void **state, struct err *err)
 {
     (void)old;
-    (void)cfg;
-    (void)err;
     *state = NULL;
-    return true; /* nothing here can fail: what the sections may contain is checked before */
+    return load_queue(cfg, err); /* a later configuration holds nothing that can fail here */
 }
 
 static void publish(void *state, const struct config *cfg)
@@ -1027,6 +1029,7 @@ static void publish(void *state, const struct config *cfg)
     msec_t now = clock_now();
     const char *key;
     size_t pos = 0;
+    bool begin;
     void *d;
 
     (void)state;
@@ -1040,8 +1043,14 @@ static void publish(void *state, const struct config *cfg)
 
         set_limits(cfg, d, entry ? entry + 1 : key);
     }
+    begin = !q.running;
+    q.running = true;
     open_sessions(now);
     pthread_mutex_unlock(&q.lock);
+    if (begin) {
+        start_fiber("queue clock", clock_fiber);
+        start_fiber("queue loader", loader_fiber);
+    }
 }
 
 static void discard(void *state)

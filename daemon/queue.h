@@ -62,8 +62,10 @@ void message_free(struct message **m); /* drops a reference, and with the last o
 bool queue_submit(struct message *m, struct err *err);
 bool queue_accepts(struct err *err); /* cheap: false when the disk or the queue is over its limit (452) */
 
-bool queue_start(const char *home, struct err *err); /* opens queue.db and the spool, loads, starts delivering */
-void queue_stop(void); /* after the fibers are gone: writes what is pending and closes */
+/* Opens queue.db and the spool; identifiers can be had from here on. reload_queue does the rest: it loads when the first
+ * configuration is prepared and delivers when that is published. */
+bool queue_start(const char *home, struct err *err);
+void queue_stop(void); /* after the loops have ended: writes what is pending and closes */
 
 struct queue_totals {
     uint64_t messages, recipients, unattempted, attempted, destinations, deliveries; /* now */

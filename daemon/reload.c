@@ -47,13 +47,14 @@ void reload_publish(const struct config *cfg)
 {
     struct config *old;
 
-    for (size_t i = 0; i < prepared; i++)
-        parts[i]->publish(states[i], cfg);
-    prepared = 0;
+    /* First the snapshot: what a part starts may ask for it at once. */
     pthread_mutex_lock(&lock);
     old = running;
     running = config_ref(cfg);
     pthread_mutex_unlock(&lock);
+    for (size_t i = 0; i < prepared; i++)
+        parts[i]->publish(states[i], cfg);
+    prepared = 0;
     config_free(&old);
 }
 

@@ -1,6 +1,7 @@
 /* rules.c - rules of one value, named by .check in schema/. See rules.h. */
 #include "store/rules.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/base/net.h"
@@ -168,13 +169,22 @@ bool check_route_domain(const struct field *f, const char *text, struct err *err
 
 bool check_route_host(const struct field *f, const char *text, struct err *err)
 {
-    size_t n = strlen(text), name_len;
-    const char *colon;
-    char name[256];
+    const char *colon, *priority = strstr(text, "/pri=");
+    char name[256], host[400];
     struct addr a;
+    size_t name_len;
 
     (void)f;
-    if (str_eq(text, "USEDNS") || str_eq(text, "/dev/null") || addr_parse(text, &a))
+    if (priority) {
+        size_t digits = strlen(priority + 5);
+
+        if (!digits || digits > 5 || !consists_of(priority + 5, DIGITS) ||
+            strtoul(priority + 5, NULL, 10) > 65535 || (size_t)(priority - text) >= sizeof(host))
+            goto refuse;
+        str_copy(host, (size_t)(priority - text) + 1, text);
+        text = host;
+    }
+    if ((!priority && (str_eq(text, "USEDNS") || str_eq(text, "/dev/null"))) || addr_parse(text, &a))
         return true;
     if (*text == '[') {
         const char *end = strchr(text, ']');
@@ -188,7 +198,7 @@ bool check_route_host(const struct field *f, const char *text, struct err *err)
         colon = strrchr(text, ':');
         if (colon && !is_port(colon + 1))
             goto refuse;
-        name_len = colon ? (size_t)(colon - text) : n;
+        name_len = colon ? (size_t)(colon - text) : strlen(text);
     }
     if (name_len == 0 || name_len >= sizeof(name))
         goto refuse;
@@ -197,8 +207,8 @@ bool check_route_host(const struct field *f, const char *text, struct err *err)
         return true;
 refuse:
     return err_set(err, E_INVALID,
-                   "The value must be a host name, an IP address, either with \":PORT\" behind it, "
-                   "USEDNS or /dev/null.");
+                   "The value must be a host name, an IP address, either with \":PORT\" and \"/pri=0\" "
+                   "to \"/pri=65535\" behind it, USEDNS or /dev/null.");
 }
 
 bool check_sender(const struct field *f, const char *text, struct err *err)
