@@ -44,7 +44,7 @@ void control_audit(struct control *c, const char *action, const char *object, co
 void control_notify_others(struct control *not_this, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* any thread */
 
-extern const struct control_op control_config_ops[], control_queue_ops[], control_status_ops[],
+extern const struct control_op control_config_ops[], control_text_ops[], control_queue_ops[], control_status_ops[],
     control_log_ops[], control_cert_ops[], control_debug_ops[]; /* each ends with {NULL} */
 
 #endif

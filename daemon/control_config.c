@@ -17,7 +17,7 @@
 #include "store/secret.h"
 
 #define LIST_LIMIT 1000 /* names in one answer */
-#define BODY_LIMIT 20000 /* the same when asked for more */
+#define LIST_MAX 20000 /* the same when asked for more */
 
 /* Who may change what an operator may not. */
 static bool is_security(const struct section *s)
@@ -75,12 +75,18 @@ bool control_view(struct control *c, const json_t *args, const char *key, const 
 
 static json_t *candidate_json(const struct candidate *c)
 {
+    struct config *head = config_db_head();
     json_t *j = json_object();
 
     json_put_int(j, "id", (json_int_t)c->db.id);
     json_put_int(j, "changes", (json_int_t)candidate_count(c));
-    json_put_int(j, "base", (json_int_t)c->db.changes.base_revision);
-    json_put(j, "touched", date_json(c->db.touched));
+    json_put_int(
+        j, "base",
+        (json_int_t)(candidate_count(c) ? c->db.changes.base_revision : config_revision(head)));
+    json_put_int(j, "head", (json_int_t)config_revision(head));
+    json_put_str(j, "host", CONFIG_SINGLE(head, system)->hostname);
+    json_put(j, "touched", c->db.touched ? date_json(c->db.touched) : NULL);
+    config_free(&head);
     return j;
 }
 
@@ -106,6 +112,17 @@ static bool do_hello(struct control *c, const json_t *args, json_t *data, struct
     config_free(&head);
     if (json_bool_of(args, "interactive", false))
         control_audit(c, "login", NULL, "ok", control_peer(c));
+    return true;
+}
+
+static bool do_state(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    json_t *state = candidate_json(*control_candidate(c));
+
+    (void)args;
+    (void)err;
+    json_object_update(data, state);
+    json_decref(state);
     return true;
 }
 
@@ -206,19 +223,21 @@ static bool do_list(struct control *c, const json_t *args, json_t *data, struct 
         json_decref(entries);
         return false;
     }
-    if (limit < 1 || limit > BODY_LIMIT)
-        limit = BODY_LIMIT;
+    if (limit < 1 || limit > LIST_MAX)
+        limit = LIST_MAX;
     rows = config_ordered(view, s, owner, &n);
-    if (after) { /* a name that is gone: in sorted sections its place is known */
-        while (i < n && strcmp(rows[i]->name, after) != 0)
-            i++;
-        if (i < n)
-            i++;
-        else
-            for (i = 0; i < n && !s->ordered && strcmp(rows[i]->name, after) <= 0; i++)
-                ;
+    if (after && s->ordered) {
+        while (i < n && strcmp(rows[i++]->name, after) != 0)
+            ;
+    } else if (after) {
+        size_t first = 0, at = config_lower_bound(view, s, after);
+
+        if (owner)
+            config_children(view, s, owner, &first);
+        i = at > first ? at - first : 0;
+        i += i < n && str_eq(rows[i]->name, after);
     }
-    for (; i < n && !more; i++) {
+    for (; i < n; i++) {
         json_t *e;
 
         if (!str_starts(row_leaf(rows[i]), prefix))
@@ -763,6 +782,7 @@ static bool do_rollback(struct control *c, const json_t *args, json_t *data, str
 
 const struct control_op control_config_ops[] = {
     {"hello",               ROLE_GUEST,    do_hello    },
+    {"candidate.state",     ROLE_GUEST,    do_state    },
     {"candidate.attach",    ROLE_OPERATOR, do_attach   },
     {"candidate.anonymous", ROLE_GUEST,    do_anonymous},
     {"candidate.keep",      ROLE_OPERATOR, do_keep     },
