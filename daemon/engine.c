@@ -57,7 +57,7 @@ static void stop_loops(void)
 }
 
 /* Everything that is built from the configuration, in the order of publishing. */
-static const struct reload_part *const parts[] = {&reload_logs, NULL};
+static const struct reload_part *const parts[] = {&reload_logs, &reload_tls, NULL};
 
 static bool activate(struct err *err)
 {

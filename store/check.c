@@ -337,6 +337,9 @@ static void check_deleted(const struct config *cfg, const struct row *gone, stru
     AUTO(buf) struct buf users = BUF_INIT(600);
     size_t n = 0;
 
+    if (gone->section == &section_certificate && ((const struct certificate *)gone->data)->demo)
+        error_about(out, gone->section, gone->name,
+                    "The demonstration certificate cannot be deleted; a new listener starts with it.");
     for (size_t k = 0; k < SECTIONS; k++) {
         const struct section *s = section_at(k);
 
