@@ -29,6 +29,9 @@ bool dialog_any(struct session *s, const struct row *owner);
 void print_rows(struct ui *ui, struct session *s, const struct section *sec, const char *owner);
 void print_row(struct ui *ui, const struct row *r);
 
+/* Prints the answer of config.diff: objects with their changed fields, old and new. JSON: data.objects. */
+void print_diff(struct ui *ui, const json_t *diff);
+
 /* The uniform batch verbs of a section: new, edit, set, replace, delete, absent, move, list, print/detail, with key=value and
  * the flags --if-exists, --if-not-exists (see the reference pages). Returns false, taking nothing, when the words are none of them:
  * a further word behind "edit NAME" belongs to the menus. The dispatcher calls it before menu and run. */

@@ -27,6 +27,8 @@ bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *ar
                     bool (*fn)(void *arg, const json_t *data), void *arg);
 
 struct row *session_get(struct session *s, const struct section *sec, const char *name); /* new reference or NULL */
+/* Has another object the name of this row of session_edit or session_new? */
+bool session_taken(struct session *s, const struct row *row);
 /* Names in order (child sections: of that owner, without "OWNER/"). Caller frees with strlist_free. */
 void session_names(struct session *s, const struct section *sec, const char *owner, struct strlist *out);
 /* At most limit of them that begin with prefix. */
@@ -43,8 +45,28 @@ struct row *session_new(struct session *s, const struct section *sec, const char
 void session_delete(struct session *s, const struct section *sec, const char *name);
 /* Plain text of a secret field, to be sealed by the daemon; the row is one of session_edit or session_new. */
 void session_secret(struct session *s, struct row *row, const char *field, const char *plain);
-unsigned session_mark(struct session *s);            /* savepoint */
-void session_undo(struct session *s, unsigned mark); /* drops what came after it */
-bool session_flush(struct session *s, struct ui *ui); /* sends everything; false: refused by the daemon, shown, dropped */
+unsigned session_mark(struct session *s);               /* savepoint */
+void session_undo(struct session *s, unsigned mark);    /* rows are again as they were; new ones are dropped */
+void session_release(struct session *s, unsigned mark); /* forgets the savepoint (and those within) */
+bool session_flush(struct session *s, struct ui *ui);   /* sends everything; false: refused by the daemon, shown, undone */
+
+/* The life of a session: main, batch and tests. */
+struct session_options {
+    const char *path;     /* of the control socket */
+    bool interactive;
+};
+struct session *session_open(const struct session_options *o, struct err *err);
+struct session *session_of_fd(int fd, struct err *err); /* on a connected socket, for tests */
+void session_close(struct session **s);
+const struct section *session_section(const struct session *s); /* what the menu that runs is about */
+void session_use(struct session *s, struct ui *ui);  /* whose questions and errors the calls without a ui belong to */
+void session_end_command(struct session *s);         /* forgets rows of session_edit and session_new */
+void session_deferred(struct session *s, bool on);   /* batch: changes are sent many at a time; see session_sync */
+bool session_sync(struct session *s, struct ui *ui); /* sends what was deferred */
+bool session_refresh(struct session *s);             /* asks for the state of the candidate, for the prompt */
+int session_fd(const struct session *s);             /* to wait for notices; -1: not connected */
+char *session_notice(struct session *s);             /* the next notice; the caller frees it */
+void session_prompt(const struct session *s, struct buf *out); /* "* gw.example.com> " */
+json_t *session_state(const struct session *s);      /* head, base, candidate for the envelope; new */
 
 #endif

@@ -17,6 +17,7 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+void str_free(char **s);                         /* for AUTO(str): free and NULL */
 bool str_eq(const char *a, const char *b);       /* both may be NULL */
 bool str_ieq(const char *a, const char *b);      /* ASCII, case-insensitive */
 int str_icmp(const char *a, const char *b);

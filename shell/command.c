@@ -1,0 +1,348 @@
+/* command.c - see command.h: which command a statement names, and how it is run. */
+#include "shell/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shell/backend.h"
+#include "shell/run.h"
+#include "shell/words.h"
+
+#define COMMAND(name) &cmd_##name,
+static const struct command *const commands[] = {
+#include "cmds/commands.def"
+};
+#undef COMMAND
+
+size_t command_count(void)
+{
+    return countof(commands);
+}
+
+const struct command *command_at(size_t i)
+{
+    return commands[i];
+}
+
+static bool has_alias(const struct command *c, const char *name)
+{
+    struct strlist names = {0};
+    bool found = false;
+
+    strlist_split(&names, c->aliases ? c->aliases : "", ' ');
+    for (size_t i = 0; i < names.n; i++)
+        found = found || str_ieq(names.items[i], name);
+    strlist_free(&names);
+    return found;
+}
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < countof(commands); i++) {
+        if (str_ieq(commands[i]->name, name) || has_alias(commands[i], name))
+            return commands[i];
+    }
+    return NULL;
+}
+
+bool command_allowed(const struct command *c, const struct session *s)
+{
+    return !s || session_role(s) >= c->roles;
+}
+
+static bool is_of(const struct section *sec, const struct command *c)
+{
+    size_t n = strlen(c->name);
+
+    return strncmp(sec->command, c->name, n) == 0 && (!sec->command[n] || sec->command[n] == ' ');
+}
+
+const struct section *command_section(const struct command *c, size_t i)
+{
+    for (size_t n = 0; n < section_count(); n++) {
+        if (is_of(section_at(n), c) && i-- == 0)
+            return section_at(n);
+    }
+    return NULL;
+}
+
+/* --- sections on the line -------------------------------------------------------------------- */
+
+/* How many words behind the command name the section, counted from word `at`; -1: they do not. */
+static int section_words(const struct ui *ui, const struct section *sec, size_t at)
+{
+    struct strlist parts = {0};
+    int n = 0;
+    bool same = true;
+
+    strlist_split(&parts, sec->command, ' ');
+    for (size_t i = 1; i < parts.n && same; i++, n++) {
+        const char *word = ui_peek(ui, at + i - 1);
+
+        same = word && str_ieq(word, parts.items[i]);
+    }
+    strlist_free(&parts);
+    return same ? n : -1;
+}
+
+struct match {
+    const struct section *section;
+    size_t owner; /* position of the owner's name + 1; 0: none */
+    size_t words; /* of the path, owner included */
+};
+
+/* "listenerconfig hostaccess policy VERB OWNER/NAME", "listenerconfig [edit] OWNER hostaccess policy VERB NAME": the longest
+ * path that fits. */
+static struct match find_section(const struct ui *ui, const struct command *c)
+{
+    struct match best = {0};
+    const struct section *sec;
+    bool edit = ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "edit");
+
+    for (size_t i = 0; (sec = command_section(c, i)) != NULL; i++) {
+        int direct = section_words(ui, sec, 0);
+        size_t owner = edit ? 1 : 0;
+        int within = sec->parent && ui_peek(ui, owner) ? section_words(ui, sec, owner + 1) : -1;
+
+        if (direct >= 0 && (!best.section || (size_t)direct > best.words))
+            best = (struct match){sec, 0, (size_t)direct};
+        if (within > 0 && owner + 1 + (size_t)within > best.words)
+            best = (struct match){sec, owner + 1, owner + 1 + (size_t)within};
+    }
+    return best;
+}
+
+static bool menu_has(const struct menu *m, const char *word)
+{
+    for (size_t i = 0; m && word && i < m->n; i++) {
+        if (str_ieq(m->ops[i].name, word))
+            return true;
+    }
+    return false;
+}
+
+/* The uniform verbs; false: the line is for menu or run, with no word taken. */
+static bool run_verbs(struct ui *ui, struct session *s, const struct command *c)
+{
+    struct match m = find_section(ui, c);
+    const char *verb = ui_peek(ui, m.words);
+    AUTO(str) char *owner = NULL;
+    bool *used, taken;
+
+    if (!m.section)
+        return false;
+    /* What a command lists in its own way is its own. */
+    if (!m.words && verb && (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) && menu_has(c->menu, verb))
+        return false;
+    used = xcalloc(ui->words.n + 1, sizeof(*used));
+    for (size_t i = 0; i < ui->words.n; i++)
+        used[i] = ui->words.items[i].used;
+    for (size_t i = 0; i < m.words; i++) {
+        const char *word = ui_word(ui);
+
+        if (i + 1 == m.owner)
+            owner = xstrdup(word);
+    }
+    taken = dialog_verbs(ui, s, m.section, owner);
+    for (size_t i = 0; i < ui->words.n && !taken; i++)
+        ui->words.items[i].used = used[i];
+    free(used);
+    return taken;
+}
+
+/* --- running --------------------------------------------------------------------------------- */
+
+/* Edits to turn one word into the other, at most limit. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[40], n = (unsigned)strlen(b);
+
+    if (strlen(a) >= 39 || n >= 39)
+        return 99;
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1]; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = i;
+        for (unsigned j = 1; j <= n; j++) {
+            unsigned above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+
+            best = best < above + 1 ? best : above + 1;
+            best = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+            row[j] = best;
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+static void unknown_command(struct ui *ui, const struct session *s, const char *name)
+{
+    const struct command *near = NULL;
+    unsigned best = 3;
+    AUTO(str) char *lower = xstrdup(name);
+
+    str_lower(lower);
+    for (size_t i = 0; i < countof(commands); i++) {
+        unsigned d = distance(lower, commands[i]->name);
+
+        if (strlen(lower) >= 3 && str_starts(commands[i]->name, lower))
+            d = 1;
+        if (command_allowed(commands[i], s) && d < best && d * 2 < strlen(commands[i]->name)) {
+            best = d;
+            near = commands[i];
+        }
+    }
+    if (near)
+        ui_fail(ui, E_USAGE, "Unknown command or missing feature key: %s\nDid you mean \"%s\"?", str_printable(name), near->name);
+    else
+        ui_fail(ui, E_USAGE, "Unknown command or missing feature key: %s", str_printable(name));
+}
+
+static void run_found(struct ui *ui, struct session *s, const struct command *c)
+{
+    unsigned mark = session_mark(s);
+
+    ui->command = c;
+    ui->section = c->section;
+    if (!run_verbs(ui, s, c)) {
+        if (c->run)
+            c->run(ui, s);
+        else if (c->menu)
+            run_menu(ui, s, c->menu, NULL);
+        else
+            ui_fail(ui, E_USAGE, "Say what to do; \"help %s\" shows how.", c->name);
+    }
+    if (!ui_failed(ui))
+        ui_end_of_words(ui);
+    if (ui_failed(ui)) {
+        session_undo(s, mark);
+    } else {
+        session_flush(s, ui);
+        session_release(s, mark);
+    }
+    session_end_command(s);
+}
+
+int run_statement(struct ui *ui, struct session *s, struct words *words)
+{
+    char *name = xstrdup(words->items[0].text);
+    const struct command *c = command_find(name);
+    int code;
+
+    ui_begin(ui, words);
+    session_use(s, ui);
+    ui->words.items[0].used = true;
+    ui->json = ui_flag(ui, "--json") || ui->json_always;
+    ui->yes = ui_flag(ui, "--yes") || ui->yes_always;
+    if (ui_flag(ui, "--no-input"))
+        ui->no_input = true;
+    if (c && command_allowed(c, s))
+        run_found(ui, s, c);
+    else
+        unknown_command(ui, s, name);
+    code = ui_finish(ui, c ? c->name : name, ui->json ? session_state(s) : NULL);
+    free(name);
+    return code;
+}
+
+int run_statements(struct ui *ui, struct session *s, struct statements *list)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < list->n && !code; i++) {
+        if (i && ui->backend)
+            ui_gap(ui);
+        code = run_statement(ui, s, &list->items[i]);
+        if (ui->end && ui->end != UI_FAILED)
+            break;
+    }
+    return code;
+}
+
+bool line_has_secret(const char *line)
+{
+    struct statements list = {0};
+    bool found = false;
+
+    if (!words_parse(line, strlen(line), NULL, NULL, &list, NULL))
+        return true; /* better lost than kept: a quotation mark may be missing around it */
+    for (size_t i = 0; i < list.n && !found; i++) {
+        for (size_t w = 0; w < list.items[i].n && !found; w++) {
+            const char *key = list.items[i].items[w].key;
+
+            found = key && (strstr(key, "pass") || strstr(key, "secret"));
+            for (size_t n = 0; key && n < section_count() && !found; n++) {
+                const struct field *f = field_find(section_at(n), key);
+
+                found = f && f->secret;
+            }
+        }
+    }
+    statements_free(&list);
+    return found;
+}
+
+/* --- batch forms ----------------------------------------------------------------------------- */
+
+static void value_hint(const struct field *f, struct buf *out)
+{
+    if (f->type == &type_choice) {
+        for (size_t i = 0; f->choices[i].word; i++)
+            buf_printf(out, "%s%s", i ? "|" : "", f->choices[i].word);
+    } else if (f->type == &type_boolean) {
+        buf_str_add(out, "yes|no");
+    } else {
+        AUTO(str) char *name = xstrdup(f->ref ? f->ref : f->type->name);
+
+        for (char *p = name; *p; p++)
+            *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+        buf_str_add(out, name);
+    }
+}
+
+static void section_usage(const struct section *sec, struct buf *out)
+{
+    const char *name = sec->parent ? "OWNER/NAME" : "NAME";
+
+    if (sec->single && sec->lead)
+        buf_printf(out, "%s [%s] [FIELD=VALUE ...]\n", sec->command, sec->lead);
+    else if (sec->single)
+        buf_printf(out, "%s FIELD=VALUE ...\n", sec->command);
+    if (sec->single) {
+        buf_printf(out, "%s print\n", sec->command);
+    } else {
+        buf_printf(out, "%s new|set|replace %s [FIELD=VALUE ...] [--if-not-exists]\n", sec->command, name);
+        buf_printf(out, "%s edit %s FIELD=VALUE ... [--if-exists]\n", sec->command, name);
+        buf_printf(out, "%s delete|absent %s [--if-exists]\n", sec->command, name);
+        if (sec->ordered)
+            buf_printf(out, "%s move %s first|last|before=NAME|after=NAME\n", sec->command, name);
+        buf_printf(out, "%s print %s\n%s list\n", sec->command, name, sec->command);
+    }
+    for (size_t i = 0; i < sec->nfields; i++) {
+        const struct field *f = &sec->fields[i];
+
+        if (f->key || (f->hidden && str_eq(f->name, "position")))
+            continue;
+        buf_printf(out, "    %s=", f->name);
+        value_hint(f, out);
+        buf_char(out, '\n');
+    }
+}
+
+void command_usage(const struct command *c, struct buf *out)
+{
+    const struct section *sec;
+
+    if (c->usage)
+        buf_printf(out, "%s\n", c->usage);
+    for (size_t i = 0; (sec = command_section(c, i)) != NULL; i++) {
+        if (out->n)
+            buf_char(out, '\n');
+        section_usage(sec, out);
+    }
+    if (!out->n)
+        buf_printf(out, "%s\n", c->name);
+}

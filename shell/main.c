@@ -1,0 +1,376 @@
+/* main.c - the console program: options, login, and which of its forms this run has.
+ *
+ *   postern [--home DIR] [--json] [--yes] [--no-input]          a person at a terminal, or statements on standard input
+ *   postern ... COMMAND ARGS...                                one statement
+ *   postern ... batch [--commit] < FILE                        a file as one transaction
+ *   postern -c 'COMMAND; COMMAND'                              as a login shell; ForceCommand's SSH_ORIGINAL_COMMAND likewise */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shell/backend.h"
+#include "shell/batch.h"
+#include "shell/event.h"
+#include "shell/harden.h"
+#include "shell/help.h"
+#include "shell/run.h"
+#include "shell/ui_term.h"
+#include "store/base/clock.h"
+#include "store/base/home.h"
+#include "store/base/version.h"
+
+#define IDLE_SECONDS (30 * 60)
+
+struct options {
+    const char *home, *line, *reference;
+    bool json, yes, no_input;
+    char **words;
+    int nwords;
+};
+
+static int usage(FILE *to)
+{
+    fputs("usage: postern [--home DIR] [--json] [--yes] [--no-input] [COMMAND ARGS... | -c 'COMMAND; COMMAND']\n"
+          "       postern [--home DIR] batch [--commit] [--comment TEXT] [--dry-run] [--replace] < FILE\n"
+          "       postern --version | --help | --reference DIR\n"
+          "\"postern help\" lists the commands.\n", to);
+    return to == stdout ? 0 : 2;
+}
+
+/* The option's value, from "--home=DIR" or the next argument. */
+static const char *option_value(int argc, char **argv, int *i, const char *name)
+{
+    size_t n = strlen(name);
+
+    if (strncmp(argv[*i], name, n) == 0 && argv[*i][n] == '=')
+        return argv[*i] + n + 1;
+    if (str_eq(argv[*i], name) && *i + 1 < argc)
+        return argv[++*i];
+    return NULL;
+}
+
+/* -1: go on; else the exit code. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    const char *value;
+
+    for (int i = 1; i < argc; i++) {
+        if ((value = option_value(argc, argv, &i, "--home")) != NULL) {
+            o->home = value;
+        } else if ((value = option_value(argc, argv, &i, "--reference")) != NULL) {
+            o->reference = value;
+        } else if ((value = option_value(argc, argv, &i, "-c")) != NULL) {
+            o->line = value;
+        } else if (str_eq(argv[i], "--json")) {
+            o->json = true;
+        } else if (str_eq(argv[i], "--yes")) {
+            o->yes = true;
+        } else if (str_eq(argv[i], "--no-input")) {
+            o->no_input = true;
+        } else if (str_eq(argv[i], "-l") || str_eq(argv[i], "--login")) {
+            continue; /* what su and terminals give a login shell */
+        } else if (str_eq(argv[i], "--help")) {
+            return usage(stdout);
+        } else if (str_eq(argv[i], "--version")) {
+            puts("postern " POSTERN_VERSION);
+            return 0;
+        } else if (argv[i][0] == '-') {
+            fprintf(stderr, "postern: unknown option %s\n", str_printable(argv[i]));
+            return usage(stderr);
+        } else {
+            o->words = argv + i;
+            o->nwords = argc - i;
+            break;
+        }
+    }
+    return -1;
+}
+
+static const char *first_word_base(const char *line, size_t *n)
+{
+    const char *end, *slash;
+
+    while (*line == ' ')
+        line++;
+    end = strchr(line, ' ');
+    *n = end ? (size_t)(end - line) : strlen(line);
+    for (slash = line + *n; slash > line && slash[-1] != '/'; slash--)
+        ;
+    *n -= (size_t)(slash - line);
+    return slash;
+}
+
+/* What sshd starts for file transfers and other services. */
+static bool is_transfer(const char *line)
+{
+    static const char *const names[] = {"sftp-server", "internal-sftp", "scp", "rsync", "git-upload-pack", "git-receive-pack"};
+    size_t n;
+    const char *word = first_word_base(line, &n);
+
+    for (size_t i = 0; i < countof(names); i++) {
+        if (strlen(names[i]) == n && strncmp(word, names[i], n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* ForceCommand run by a login shell that is the console itself. */
+static bool is_self(const char *line)
+{
+    size_t n;
+    const char *word = first_word_base(line, &n);
+
+    return n == strlen("postern") && strncmp(word, "postern", n) == 0 && !word[n];
+}
+
+static void find_line(struct options *o)
+{
+    const char *original = getenv("SSH_ORIGINAL_COMMAND");
+
+    if (o->line && is_self(o->line))
+        o->line = NULL;
+    if (!o->line && !o->nwords && original && *original)
+        o->line = original;
+}
+
+static char *history_path(void)
+{
+    const char *home = getenv("HOME");
+    const struct passwd *pw = home && *home ? NULL : getpwuid(getuid());
+
+    if (pw)
+        home = pw->pw_dir;
+    return home && home[0] == '/' && access(home, W_OK) == 0 ? xasprintf("%s/.postern_history", home) : NULL;
+}
+
+/* --- a person at a terminal ------------------------------------------------------------------ */
+
+static void banner(struct ui *ui, struct session *s, unsigned idle)
+{
+    const char *last = json_str(session_hello(s), "last_login", NULL);
+
+    if (last)
+        ui_say(ui, "Last login: %s", str_printable(last));
+    ui_say(ui, "Postern %s\n\nWelcome to the Postern secure mail gateway\n", json_str(session_hello(s), "version", POSTERN_VERSION));
+    ui_say(ui, "NOTE: This session ends when it is idle for %u minutes. Configuration changes that\n"
+               "are not committed are not active; they are kept and offered at the next login.\n"
+               "\"help\" lists the commands, \"?\" explains at any point.", idle / 60 ? idle / 60 : 1);
+}
+
+static void offer_detached(struct ui *ui, struct session *s)
+{
+    const json_t *list = json_object_get(session_hello(s), "detached");
+    json_t *c;
+    size_t i;
+
+    json_array_foreach(list, i, c) {
+        AUTO(str) char *question = NULL;
+        json_t *args;
+        char date[40];
+        long long changes = json_int(c, "changes", 0);
+
+        if (session_changes(s))
+            break; /* one was taken up */
+        if (json_is_string(json_object_get(c, "touched")))
+            str_copy(date, sizeof(date), json_str(c, "touched", ""));
+        else
+            clock_commit_date((usec_t)json_int(c, "touched", 0), date);
+        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes, changes == 1 ? "" : "s", str_printable(date));
+        if (!ask_yes(ui, "resume", question, true) || ui_failed(ui))
+            continue;
+        args = json_object();
+        json_put_int(args, "id", json_int(c, "id", 0));
+        json_decref(session_call(s, ui, "candidate.attach", args));
+        session_refresh(s);
+    }
+}
+
+static void begin_nothing(struct ui *ui)
+{
+    struct words none = {0};
+
+    ui_begin(ui, &none);
+}
+
+static int run_typed(struct ui *ui, struct session *s, const char *line)
+{
+    struct statements list = {0};
+    struct err err = {0};
+    int code = 2;
+
+    if (words_parse(line, strlen(line), NULL, NULL, &list, &err)) {
+        code = run_statements(ui, s, &list);
+    } else {
+        begin_nothing(ui);
+        ui_say(ui, "%s", err.text);
+    }
+    statements_free(&list);
+    return code;
+}
+
+static void farewell(struct ui *ui, struct session *s, enum ui_end end, unsigned idle)
+{
+    begin_nothing(ui);
+    ui->end = UI_GOES_ON;
+    if (end == UI_IDLE)
+        ui_say(ui, "Nothing was typed for %u minute%s: the session has ended.%s", idle / 60 ? idle / 60 : 1, idle / 60 > 1 ? "s" : "",
+               session_changes(s) ? " Uncommitted changes are kept and offered at the next login." : "");
+}
+
+static int interact(struct session *s, const struct options *o, const char *history)
+{
+    const char *test_idle = getenv("POSTERN_TEST_IDLE");
+    unsigned idle = test_idle && atoi(test_idle) > 0 ? (unsigned)atoi(test_idle) : IDLE_SECONDS;
+    struct ui *ui = ui_term_new(s, history, idle);
+    enum ui_end end = UI_GOES_ON;
+
+    ui->json_always = o->json;
+    ui->yes_always = o->yes;
+    session_use(s, ui);
+    begin_nothing(ui);
+    banner(ui, s, idle);
+    offer_detached(ui, s);
+    end = ui->end == UI_HANGUP || ui->end == UI_IDLE ? ui->end : UI_GOES_ON;
+    while (!end && !ui->leave) {
+        AUTO(buf) struct buf prompt = BUF_INIT(1024), line = BUF_INIT(WORDS_MAX_LINE * 4);
+
+        begin_nothing(ui);
+        session_refresh(s);
+        ui_gap(ui);
+        session_prompt(s, &prompt);
+        end = ui_term_line(ui, buf_str(&prompt), &line);
+        ui->newlines = 2; /* an empty line prints the prompt again, without a gap */
+        if (end == UI_INTERRUPTED) {
+            end = UI_GOES_ON;
+            continue;
+        }
+        if (end == UI_EOF) {
+            end = UI_GOES_ON;
+            buf_str_add(&line, "quit");
+        }
+        if (end || !*str_trim((char *)(uintptr_t)buf_str(&line)))
+            continue;
+        ui_term_remember(ui, str_trim((char *)(uintptr_t)buf_str(&line)));
+        ui->newlines = 1;
+        ui->answered = true;
+        ui_term_done(ui, run_typed(ui, s, buf_str(&line)));
+        if (ui->answered)
+            ui->newlines = 2; /* it printed nothing */
+        if (ui->end == UI_HANGUP || ui->end == UI_IDLE)
+            end = ui->end;
+    }
+    farewell(ui, s, end, idle);
+    ui_free(&ui);
+    return end == UI_HANGUP || end == UI_IDLE ? 1 : 0;
+}
+
+/* --- without one ----------------------------------------------------------------------------- */
+
+/* What a one-shot staged and did not commit is kept, and said. */
+static void keep_candidate(struct session *s, struct ui *ui)
+{
+    json_t *state;
+
+    session_refresh(s);
+    if (!session_changes(s))
+        return;
+    begin_nothing(ui);
+    ui->end = UI_GOES_ON;
+    session_use(s, ui);
+    json_decref(session_call(s, ui, "candidate.keep", NULL));
+    state = session_state(s);
+    if (!ui_failed(ui))
+        fprintf(stderr, "postern: %zu change%s staged, not committed: \"commit candidate=%lld\" makes them active\n", session_changes(s),
+                session_changes(s) == 1 ? "" : "s", (long long)json_int(state, "candidate", 0));
+    json_decref(state);
+}
+
+static int run_once(struct session *s, const struct options *o)
+{
+    struct ui *ui = ui_new(NULL, NULL);
+    struct statements list = {0};
+    struct words words = {0};
+    struct err err = {0};
+    int code;
+
+    ui->json_always = o->json;
+    ui->yes_always = o->yes;
+    ui->no_input = o->no_input;
+    session_use(s, ui);
+    if (o->line && !words_parse(o->line, strlen(o->line), NULL, NULL, &list, &err)) {
+        ui_error(ui, &err);
+        code = ui->exit_code;
+    } else if (o->line) {
+        code = run_statements(ui, s, &list);
+    } else if (o->nwords) {
+        for (int i = 0; i < o->nwords; i++)
+            words_add_argument(&words, o->words[i]);
+        code = run_statement(ui, s, &words);
+    } else {
+        ui->json = o->json;
+        code = batch_lines(ui, s, stdin);
+    }
+    statements_free(&list);
+    if (ui->end == UI_GOES_ON || ui->end == UI_FAILED)
+        keep_candidate(s, ui);
+    ui_free(&ui);
+    return code;
+}
+
+static int refuse(const struct options *o, const struct err *err)
+{
+    if (o->json) {
+        AUTO(json) json_t *e = json_pack("{sisbsssisssbsn}", "v", 1, "ok", 0, "code", err_code_name(err->code), "exit",
+                                         err_exit_code(err->code), "message", err->text, "changed", 0, "data");
+        AUTO(str) char *text = json_text(e);
+
+        puts(text);
+    } else {
+        fprintf(stderr, "postern: %s\n", err->text);
+    }
+    return err_exit_code(err->code);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    struct err err = {0};
+    struct session *s;
+    bool person;
+    AUTO(str) char *history = NULL;
+    int code = parse_options(argc, argv, &o);
+
+    if (code >= 0)
+        return code;
+    if (o.reference)
+        return help_reference(o.reference, &err) ? 0 : refuse(&o, &err);
+    find_line(&o);
+    if (o.line && is_transfer(o.line)) {
+        fputs("postern: this account is a console; it has no file transfer (SFTP, SCP, rsync)\n", stderr);
+        return err_exit_code(E_DENIED);
+    }
+    if (!home_set(o.home, &err))
+        return refuse(&o, &err);
+    person = !o.line && !o.nwords && !o.no_input && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    history = person ? history_path() : NULL;
+    o.line = o.line ? xstrdup(o.line) : NULL; /* it may be part of the environment */
+    harden_environment();
+    event_init();
+    s = session_open(&(struct session_options){.path = home_control(), .interactive = person}, &err);
+    if (!s)
+        return refuse(&o, &err);
+    if (!harden_process(&err))
+        return refuse(&o, &err);
+    code = person ? interact(s, &o, history) : run_once(s, &o);
+    session_close(&s);
+    free((char *)(uintptr_t)o.line);
+    if (fflush(stdout) != 0 && !code)
+        code = 1;
+    return code;
+}
