@@ -1,0 +1,219 @@
+/* smtp_data.c - DATA: the message from the socket into the spool, our trace line in front, and into
+ * the queue. Nothing of it is held in one piece; a message that is refused is read to its end and
+ * leaves nothing behind. */
+#include "daemon/smtp_server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/conn.h"
+#include "daemon/maillog.h"
+#include "daemon/queue.h"
+#include "daemon/smtp_intake.h"
+#include "daemon/spool.h"
+#include "daemon/stats.h"
+#include "daemon/tls.h"
+#include "store/base/log.h"
+#include "store/base/str.h"
+
+struct intake { /* the scanner and where its text goes */
+    struct smtp_intake scan;
+    struct smtp *s;
+    struct body_writer *body;
+    struct err err;
+};
+
+static struct intake *intake_of(struct smtp_intake *in)
+{
+    return (struct intake *)(void *)in; /* scan is the first member */
+}
+
+static void put(struct intake *i, const char *p, size_t n)
+{
+    if (!i->scan.fault && !body_append(i->body, p, n, &i->err))
+        smtp_intake_fault(&i->scan, FAULT_STORE);
+}
+
+static void store(struct smtp_intake *in, const char *p, size_t n)
+{
+    put(intake_of(in), p, n);
+}
+
+/* RFC 6409 section 8.3: senders we relay for get the Message-ID they forgot. Mail from elsewhere
+ * stays as it is. */
+static void header_end(struct smtp_intake *in)
+{
+    struct intake *i = intake_of(in);
+    char line[400];
+    int n;
+
+    if (in->has_message_id || i->s->flow->behavior != BEHAVIOR_RELAY)
+        return;
+    snprintf(in->message_id, sizeof(in->message_id), "<%llx.%llx@%.250s>",
+             (unsigned long long)clock_wall(), (unsigned long long)i->s->tx->mid, i->s->hostname);
+    n = snprintf(line, sizeof(line), "Message-ID: %s\r\n", in->message_id);
+    put(i, line, (size_t)n);
+}
+
+/* Our trace line, RFC 5321 section 4.4 and RFC 3848, 6531 for the protocol's name. What the peer
+ * said of itself was checked by smtp_parse_helo, its name comes from verified DNS; neither can
+ * leave the comment it stands in. */
+static void put_received(struct intake *i)
+{
+    const struct smtp *s = i->s;
+    const struct message *m = s->tx;
+    AUTO(buf) struct buf b = BUF_INIT(4096);
+    char ip[ADDR_TEXT], date[40];
+    bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
+
+    buf_reserve(&b, 1000);
+    buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
+               s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",
+               addr_text(&s->peer, ip));
+    if (tls) {
+        struct tls_info info;
+
+        conn_tls_info(s->conn, &info);
+        buf_printf(&b, "\t(using %s with cipher %s)\r\n", info.protocol, info.cipher);
+    }
+    buf_printf(&b, "\tby %s with %s%s id ICID%llu-MID%llu", s->hostname,
+               utf8       ? "UTF8SMTP"
+               : s->esmtp ? "ESMTP"
+                          : "SMTP",
+               tls && s->esmtp ? "S" : "", (unsigned long long)s->icid, (unsigned long long)m->mid);
+    if (m->nrcpts == 1) /* with more, each would learn of the others (RFC 5321 section 7.6) */
+        buf_printf(&b, "\r\n\tfor <%s>", m->rcpts[0].address);
+    buf_printf(&b, "; %s\r\n", clock_rfc5322(m->received, date));
+    put(i, b.p, b.n);
+}
+
+/* What each fault is called in the reply and in the log; log NULL: the abort alone says enough. */
+static const struct {
+    int code;
+    const char *enhanced, *text, *log;
+} faults[] = {
+    [FAULT_BARE_LF] = {550, "5.6.0", "Message contains bare LF; lines end with CRLF",
+                       "Message contains bare LF"                                                                    },
+    [FAULT_BARE_CR] = {550, "5.6.0", "Message contains bare CR; lines end with CRLF",
+                       "Message contains bare CR"                                                                    },
+    [FAULT_NUL] = {550, "5.6.0", "Message contains NUL characters",
+                       "Message contains NUL characters"                                                             },
+    [FAULT_LONG_LINE] = {550, "5.6.0", "Message contains a line of more than 65536 bytes",
+                       "Line too long"                                                                               },
+    [FAULT_SIZE] = {552, "5.3.4", "message size exceeds limit",                       "Message size exceeds limit"},
+    [FAULT_HEADERS] = {552, "5.3.4", "Too many header lines",                            "Too many header lines"     },
+    [FAULT_LOOP] = {554, "5.4.6", "Message loop: too many Received headers",          "Message loop"              },
+    [FAULT_STORE] = {452, "4.3.1", "Server resources low - try again later",           NULL                        },
+};
+
+static void refuse(struct smtp *s, const struct intake *i)
+{
+    enum smtp_fault f = i->scan.fault;
+
+    if (faults[f].log)
+        maillog_receiving_failed(s->icid, faults[f].log);
+    if (f == FAULT_STORE)
+        log_warning("storing message %llu: %s", (unsigned long long)s->tx->mid, i->err.text);
+    smtp_reply(s, faults[f].code, faults[f].enhanced, "%s", faults[f].text);
+    smtp_abort(s);
+}
+
+/* YIELDS. Reads up to the end of the data; false: the connection failed. */
+static bool read_data(struct intake *i)
+{
+    struct conn *c = i->s->conn;
+
+    for (;;) {
+        struct slice have = conn_peek(c);
+        size_t used;
+
+        if (have.n > i->scan.looked) {
+            used = smtp_intake_feed(&i->scan, have.p, have.n);
+            conn_consume(c, used);
+            if (i->scan.ended)
+                return true;
+            if (i->scan.fault && i->body)
+                body_abort(&i->body); /* nothing that follows is kept: give the room back now */
+            if (i->scan.stalled && i->scan.fault) {
+                /* The sender means something else by the end of the data, and waits for our word.
+                 */
+                conn_consume(c, conn_peek(c).n);
+                i->s->quit = true;
+                return true;
+            }
+        }
+        if (!conn_fill(c))
+            return false;
+    }
+}
+
+/* YIELDS. The message is whole; from here on it is the queue's or nobody's. */
+static void submit(struct smtp *s, struct intake *i)
+{
+    struct message *m = s->tx;
+    struct err err = {0};
+
+    m->body = body_finish(&i->body, &i->err);
+    if (!m->body) {
+        smtp_intake_fault(&i->scan, FAULT_STORE);
+        refuse(s, i);
+        return;
+    }
+    m->subject = message_text(m, i->scan.subject);
+    if (i->scan.has_8bit)
+        m->flags |= MSG_8BIT;
+    if (i->scan.message_id[0])
+        maillog_message_id(m->mid, i->scan.message_id);
+    if (i->scan.has_subject)
+        maillog_subject(m->mid, i->scan.subject);
+    maillog_ready(m->mid, body_length(m->body), m->sender);
+    if (!queue_submit(m, &err)) { /* YIELDS */
+        log_warning("queueing message %llu: %s", (unsigned long long)m->mid, err.text);
+        body_remove(m->body);
+        if (err.code == E_LIMIT)
+            smtp_reply(s, 452, "4.3.1", "%s", err.text);
+        else
+            smtp_reply(s, 451, "4.3.0", "Server error");
+        smtp_abort(s);
+        return;
+    }
+    s->messages++;
+    stats_add(STAT_INJ_MSGS, 1);
+    stats_add(STAT_INJ_RECIPS, m->nrcpts);
+    smtp_reply(s, 250, "2.6.0", "ok:  Message %llu accepted", (unsigned long long)m->mid);
+    message_free(&s->tx);
+}
+
+void smtp_receive(struct smtp *s)
+{
+    struct intake *i = xcalloc(1, sizeof(*i));
+    struct err err = {0};
+
+    if (!queue_accepts(&err)) {
+        smtp_reply(s, 452, "4.3.1", "%s", err.text);
+        smtp_abort(s);
+        free(i);
+        return;
+    }
+    smtp_reply(s, 354, NULL, "go ahead");
+    i->s = s;
+    i->body = body_create();
+    i->scan.store = store;
+    i->scan.header_end = header_end;
+    i->scan.max_size = s->flow->max_message_size;
+    i->scan.max_header_lines = (unsigned)s->setup->max_header_lines;
+    i->scan.max_received = (unsigned)s->setup->max_received;
+    i->scan.want_8bit = !(s->tx->flags & MSG_8BIT);
+    smtp_intake_start(&i->scan);
+    s->tx->received = clock_wall();
+    put_received(i);
+    if (!read_data(i))
+        smtp_abort(s);
+    else if (i->scan.fault)
+        refuse(s, i);
+    else
+        submit(s, i);
+    body_abort(&i->body);
+    free(i);
+}

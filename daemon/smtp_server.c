@@ -1,0 +1,285 @@
+/* smtp_server.c - see smtp_server.h. Here: a session's beginning (who is it, may it talk), its loop
+ * of commands with time-outs and shutdown, and its end with the lines the mail log owes. */
+#include "daemon/smtp_server.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/conn.h"
+#include "daemon/dns.h"
+#include "daemon/fiber.h"
+#include "daemon/limits.h"
+#include "daemon/maillog.h"
+#include "daemon/queue.h"
+#include "daemon/stats.h"
+#include "daemon/tls.h"
+#include "store/base/str.h"
+
+#define BAD_COMMANDS_MAX 5
+#define REPLY_MAX 510 /* RFC 5321 section 4.5.3.1.5, without CRLF */
+#define NAME_LOOKUP SECONDS(10)
+
+static const char rejection[] =
+    "Your access to this mail system has been rejected due to the sending MTA's poor reputation. "
+    "If you believe that "
+    "this failure is in error, please contact the intended recipient via alternate means.";
+
+void smtp_reply(struct smtp *s, int code, const char *enhanced, const char *fmt, ...)
+{
+    char line[REPLY_MAX + 3];
+    size_t n;
+    va_list ap;
+    int more;
+
+    if (!enhanced)
+        enhanced = "";
+    else if (!s->esmtp && code < 400)
+        enhanced = "";
+    n = (size_t)snprintf(line, sizeof(line), "%03d %s%s%s", code, *enhanced && !s->esmtp ? "#" : "",
+                         enhanced, *enhanced ? " " : "");
+    va_start(ap, fmt);
+    more = vsnprintf(line + n, REPLY_MAX + 1 - n, fmt, ap);
+    va_end(ap);
+    if (more > 0)
+        n += (size_t)more;
+    if (n > REPLY_MAX)
+        n = REPLY_MAX;
+    memcpy(line + n, "\r\n", 2);
+    conn_write(s->conn, line, n + 2);
+}
+
+void smtp_close(struct smtp *s, const char *enhanced, const char *fmt, ...)
+{
+    char text[300];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    smtp_reply(s, 421, enhanced, "%s", text);
+    s->quit = true;
+}
+
+void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char *text)
+{
+    if (++s->bad_commands >= BAD_COMMANDS_MAX)
+        smtp_close(s, "4.7.0", "Exceeded bad SMTP command limit, disconnecting.");
+    else
+        smtp_reply(s, code, enhanced, "%s", text);
+}
+
+void smtp_abort(struct smtp *s)
+{
+    if (!s->tx)
+        return;
+    maillog_aborted(s->tx->mid, "Receiving aborted");
+    message_free(&s->tx);
+}
+
+static void service_not_available(struct smtp *s)
+{
+    smtp_close(s, "4.3.2", "%s Service not available, closing transaction channel", s->hostname);
+}
+
+/* Waits for the next command; false: the session is over (and has been told so). YIELDS */
+static bool await_command(struct smtp *s)
+{
+    msec_t now = clock_now(), until = now + (msec_t)s->setup->idle_timeout * 1000;
+    bool ok;
+
+    if (fiber_stopping()) {
+        service_not_available(s);
+        return false;
+    }
+    if (now < s->end) {
+        if (conn_input_pending(s->conn))
+            return true;
+        fiber_interruptible(true);
+        ok = conn_await(s->conn, until < s->end ? until : s->end);
+        fiber_interruptible(false);
+        if (ok || conn_failed(s->conn))
+            return true; /* the read that follows meets the failure */
+        if (fiber_interrupted()) {
+            service_not_available(s);
+            return false;
+        }
+        now = clock_now();
+    }
+    if (now < s->end || !s->messages)
+        maillog_icid_timeout(s->icid, &s->peer);
+    smtp_close(s, "4.4.2", "Exceeded allowable connection time, disconnecting.");
+    return false;
+}
+
+static bool is_long_verb(struct slice verb)
+{
+    return slice_ieq(verb, "MAIL") || slice_ieq(verb, "RCPT");
+}
+
+/* YIELDS. The next command into verb and args; lines that are none are answered here. */
+static bool read_command(struct smtp *s)
+{
+    struct slice line;
+
+    while (!s->quit && await_command(s)) {
+        switch (conn_read_line(s->conn, SMTP_COMMAND_LONG_MAX, &line)) {
+        case CONN_LINE_FAILED:
+            return false;
+        case CONN_LINE_LONG:
+            smtp_bad_command(s, 500, "5.5.2", "Line too long");
+            continue;
+        case CONN_LINE_BARE:
+            smtp_bad_command(s, 500, "5.5.2",
+                             "Bare CR, bare LF or NUL in a command; lines end with CRLF");
+            continue;
+        case CONN_LINE_OK:
+            break;
+        }
+        smtp_split_command(line, &s->verb, &s->args);
+        if (line.n <= SMTP_COMMAND_MAX || is_long_verb(s->verb))
+            return true;
+        smtp_bad_command(s, 500, "5.5.2", "Line too long");
+    }
+    return false;
+}
+
+/* RFC 5321 section 3.1: after a 554 greeting the server waits for QUIT. */
+static void refuse_everything(struct smtp *s)
+{
+    conn_printf(s->conn, "554-%s\r\n554 %s\r\n", s->hostname, rejection);
+    s->rejected = true;
+    while (read_command(s)) {
+        if (slice_ieq(s->verb, "QUIT")) {
+            smtp_reply(s, 221, "2.0.0", "%s", s->hostname);
+            s->quit = true;
+        } else {
+            smtp_bad_command(s, 503, "5.5.1",
+                             "No mail is accepted from your host; QUIT is all that is left");
+        }
+    }
+}
+
+/* The whole life of one inbound session, in the order a reader of RFC 5321 expects. */
+static void converse(struct smtp *s)
+{
+    s->state = AT_START;
+    smtp_reply(s, 220, NULL, "%s ESMTP", s->hostname);
+    while (read_command(s)) /* YIELDS; sends replies when input runs dry */
+        smtp_run_verb(s);
+}
+
+/* A sender's MTA waits for the greeting (RFC 5321 section 3.1, RFC 2920 section 3.1); what does not
+ * is a program that pays no heed to replies, or bytes that were meant for another protocol. */
+static bool talks_too_soon(const struct smtp *s)
+{
+    char byte;
+
+    return s->flow->behavior != BEHAVIOR_RELAY &&
+           recv(conn_fd(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* YIELDS. The access tables' word on the peer; false: it is not to be talked to. */
+static bool let_in(struct smtp *s)
+{
+    static const char *const words[] = {[BEHAVIOR_ACCEPT] = "ACCEPT",
+                                        [BEHAVIOR_RELAY] = "RELAY",
+                                        [BEHAVIOR_REJECT] = "REJECT",
+                                        [BEHAVIOR_TCPREFUSE] = "TCPREFUSE",
+                                        [BEHAVIOR_CONTINUE] = "CONTINUE"};
+    struct access_match match;
+    char name[256] = "";
+    bool verified = false;
+
+    if (access_needs_name(s->table, &s->peer)) {
+        if (!dns_reverse(&s->peer, clock_in(NAME_LOOKUP), name, sizeof(name), &verified))
+            name[0] = '\0';
+        if (verified && name[0])
+            s->reverse = xstrdup(name);
+    }
+    access_sender(s->table, &s->peer, s->reverse ? s->reverse : "", &match);
+    s->flow = match.flow;
+    maillog_icid_new(s->icid, s->listener->name, &s->local, &s->peer, name, verified);
+    maillog_icid_access(s->icid, words[s->flow->behavior], match.group, match.entry);
+    if (s->flow->behavior == BEHAVIOR_TCPREFUSE)
+        return false;
+    if (s->flow->behavior == BEHAVIOR_REJECT) {
+        refuse_everything(s);
+        return false;
+    }
+    s->host = limits_host_enter(s->limits, &s->peer, s->flow->max_concurrency);
+    if (!s->host) {
+        maillog_receiving_failed(s->icid, "Connection limit exceeded");
+        smtp_close(s, "4.4.5", "Too many connections from your host.");
+        return false;
+    }
+    if (listeners_suspended(s->listener->name) || fiber_stopping()) {
+        service_not_available(s);
+        return false;
+    }
+    if (talks_too_soon(s)) {
+        maillog_receiving_failed(s->icid, "Data before the greeting");
+        smtp_reply(s, 554, "5.5.0", "SMTP protocol synchronization error: wait for the greeting");
+        return false;
+    }
+    return true;
+}
+
+/* The last lines of the log, and what the session held. */
+static void finish(struct smtp *s)
+{
+    const struct err *why = conn_err(s->conn);
+
+    smtp_abort(s);
+    if (s->flow && s->flow->tls == TLS_REQUIRED && s->told_starttls && !s->accepted_rcpts)
+        maillog_icid_tls_missing(s->icid);
+    if (why->code == E_TIMEOUT) {
+        maillog_icid_timeout(s->icid, &s->peer);
+        conn_last_words(s->conn, "421 %sExceeded allowable connection time, disconnecting.\r\n",
+                        s->esmtp ? "4.4.2 " : "");
+    } else if (why->code && !s->quit) {
+        maillog_icid_lost(s->icid);
+    }
+    conn_free(&s->conn);
+    maillog_icid_close(s->icid);
+    if (s->host)
+        limits_host_leave(s->host);
+    if (s->tls_counted)
+        limits_tls_leave();
+    tls_context_free(&s->tls);
+    free(s->reverse);
+    free(s->helo);
+}
+
+void smtp_serve(const struct smtp_origin *o)
+{
+    struct smtp s = {
+        .conn = conn_new(o->fd),
+        .access = o->access,
+        .table = o->table,
+        .limits = o->limits,
+        .peer = o->peer,
+        .local = o->local,
+        .icid = queue_next_icid(),
+    };
+    const struct config *cfg = access_config(o->access);
+    char ip[ADDR_TEXT];
+
+    s.listener = access_listener(s.table);
+    s.setup = CONFIG_SINGLE(cfg, listener_setup);
+    s.hostname = CONFIG_SINGLE(cfg, system)->hostname;
+    s.end = clock_in((msec_t)s.setup->session_timeout * 1000);
+    conn_set_timeout(s.conn, (msec_t)s.setup->idle_timeout * 1000);
+    conn_set_deadline(s.conn, s.end);
+    fiber_rename("smtp %llu %s", (unsigned long long)s.icid, addr_text(&s.peer, ip));
+    stats_add(STAT_CONNS_IN, 1);
+    gauge_add(GAUGE_CONN_IN, 1);
+    if (let_in(&s))
+        converse(&s);
+    finish(&s);
+    gauge_add(GAUGE_CONN_IN, -1);
+    limits_disconnect(s.limits);
+    access_free(&s.access);
+}

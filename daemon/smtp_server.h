@@ -1,0 +1,91 @@
+/* smtp_server.h - the server's side of SMTP: a session, shared by smtp_server.c (its life),
+ * smtp_verbs.c (one function per verb) and smtp_data.c (the message). A session belongs to one
+ * fiber. */
+#ifndef POSTERN_SMTP_SERVER_H
+#define POSTERN_SMTP_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/access.h"
+#include "store/base/clock.h"
+#include "store/base/net.h"
+
+struct conn;
+struct limits_host;
+struct limits_listener;
+struct message;
+struct tls_context;
+
+/* YIELDS. The whole life of one inbound connection; owns fd and the reference to access. limits has
+ * already counted the connection (limits_connect). */
+struct smtp_origin {
+    int fd;
+    struct access *access;
+    const struct access_table *table; /* of the listener, in access */
+    struct limits_listener *limits;
+    struct addr peer, local;
+};
+void smtp_serve(const struct smtp_origin *o);
+
+/* Whether new sessions and new messages of this listener are refused at the moment
+ * ("suspendlistener"); listeners.c. */
+bool listeners_suspended(const char *name);
+
+/* --- for the three files
+ * ------------------------------------------------------------------------------------- */
+
+enum smtp_state { /* bits, for the table of verbs */
+                  AT_START = 1, /* before HELO or EHLO */
+                  AT_READY = 2,
+                  AT_MAIL = 4, /* a sender, no recipient yet */
+                  AT_RCPT = 8, /* at least one recipient */
+                  ANY_STATE = 15,
+};
+
+struct smtp {
+    struct conn *conn;
+    struct access *access;
+    const struct access_table *table;
+    const struct listener *listener;
+    const struct listener_setup *setup;
+    const struct mail_flow *flow;
+    const char *hostname; /* ours */
+    struct limits_listener *limits;
+    struct limits_host *host;
+    struct tls_context *tls; /* to offer; NULL: policy or certificate does not allow */
+    uint64_t icid;
+    struct addr peer, local;
+    char *reverse; /* verified name of the peer or NULL */
+    char *helo; /* what it called itself or NULL */
+    msec_t end; /* of the whole session */
+    enum smtp_state state;
+    bool esmtp; /* greeted with EHLO: enhanced codes were announced */
+    bool quit; /* the session ends after the replies that are pending */
+    bool rejected; /* the host access table says REJECT: only QUIT is answered */
+    bool tls_counted;
+    bool told_starttls; /* "Must issue a STARTTLS command first" was said */
+    unsigned bad_commands, messages, accepted_rcpts;
+    struct slice verb, args; /* of the command in hand, valid until the next read */
+    struct message *tx; /* the transaction in hand or NULL */
+    uint64_t declared_size; /* of tx */
+};
+
+/* One reply of one line. enhanced: "5.1.0", NULL: none. It is written as RFC 2034 demands once EHLO
+ * has announced it, and before that in the manner of AsyncOS: "#5.1.0" behind refusals, nothing
+ * behind the others. */
+void smtp_reply(struct smtp *s, int code, const char *enhanced, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* A command nobody should send: counts towards the limit of bad commands. */
+void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char *text);
+
+/* 421 and the end. */
+void smtp_close(struct smtp *s, const char *enhanced, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+void smtp_run_verb(struct smtp *s); /* YIELDS; smtp_verbs.c */
+void smtp_abort(struct smtp *s); /* drops the transaction, with its log lines */
+void smtp_receive(struct smtp *s); /* YIELDS; smtp_data.c: DATA */
+
+#endif

@@ -1,0 +1,433 @@
+/* smtp_verbs.c - one function per verb of the server's session, and the table that says when each
+ * is allowed. */
+#include "daemon/smtp_server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/conn.h"
+#include "daemon/limits.h"
+#include "daemon/maillog.h"
+#include "daemon/queue.h"
+#include "daemon/reload.h"
+#include "daemon/stats.h"
+#include "daemon/tls.h"
+#include "store/base/str.h"
+
+/* RFC 2920: EHLO, HELO and DATA end a group of commands, for the client has to read the answer
+ * before it may go on. Trusted senders may be sloppy; from others it is the sign of smuggled or
+ * misdirected bytes. */
+static bool out_of_step(struct smtp *s)
+{
+    if (s->flow->behavior == BEHAVIOR_RELAY || !conn_input_pending(s->conn))
+        return false;
+    maillog_receiving_failed(s->icid, "Improper use of command pipelining");
+    smtp_reply(s, 503, "5.5.0", "SMTP protocol synchronization error: improper use of pipelining");
+    s->quit = true;
+    return true;
+}
+
+/* --- the session
+ * ------------------------------------------------------------------------------------------- */
+
+static bool greet(struct smtp *s, const char *verb)
+{
+    char name[256];
+
+    if (out_of_step(s))
+        return false;
+    if (!smtp_parse_helo(s->args, name, sizeof(name))) {
+        smtp_reply(s, 501, "5.5.4", "%s requires domain address", verb);
+        return false;
+    }
+    smtp_abort(s); /* RFC 5321 section 4.1.4: as RSET */
+    free(s->helo);
+    s->helo = xstrdup(name);
+    s->state = AT_READY;
+    return true;
+}
+
+static void do_helo(struct smtp *s)
+{
+    if (!greet(s, "HELO"))
+        return;
+    s->esmtp = false;
+    smtp_reply(s, 250, NULL, "%s", s->hostname);
+}
+
+static void do_ehlo(struct smtp *s)
+{
+    if (!greet(s, "EHLO"))
+        return;
+    s->esmtp = true;
+    if (!s->tls && s->flow->tls != TLS_OFF)
+        s->tls = running_tls_server(s->listener->certificate);
+    conn_printf(s->conn,
+                "250-%s\r\n"
+                "250-8BITMIME\r\n"
+                "250-PIPELINING\r\n"
+                "250-ENHANCEDSTATUSCODES\r\n"
+                "250-DSN\r\n"
+                "250-SMTPUTF8\r\n"
+                "%s"
+                "250 SIZE %llu\r\n",
+                s->hostname, s->tls && !conn_is_tls(s->conn) ? "250-STARTTLS\r\n" : "",
+                (unsigned long long)s->flow->max_message_size);
+}
+
+/* RFC 3207 */
+static void do_starttls(struct smtp *s)
+{
+    struct tls_info info;
+    struct err err = {0};
+
+    if (s->flow->tls == TLS_OFF) {
+        smtp_bad_command(s, 500, "5.5.1", "command not recognized");
+        return;
+    }
+    if (conn_is_tls(s->conn)) {
+        smtp_reply(s, 503, "5.5.1", "TLS is already in use");
+        return;
+    }
+    if (s->args.n) {
+        smtp_reply(s, 501, "5.5.4", "STARTTLS takes no parameters");
+        return;
+    }
+    if (!s->tls)
+        s->tls = running_tls_server(s->listener->certificate);
+    if (!s->tls || !(s->tls_counted || limits_tls_enter((unsigned)s->setup->max_tls_connections))) {
+        smtp_reply(s, 454, "4.7.0", "TLS not available due to a temporary reason");
+        return;
+    }
+    s->tls_counted = true;
+    if (conn_input_pending(
+            s->conn)) { /* section 6: commands injected in clear must never count as secured */
+        maillog_icid_tls_failed(s->icid, "data in clear text after the STARTTLS command");
+        smtp_reply(s, 554, "5.5.0", "Data in clear text after the STARTTLS command");
+        stats_add(STAT_TLS_FAILED_IN, 1);
+        s->quit = true;
+        return;
+    }
+    smtp_reply(s, 220, "2.0.0", "Go ahead with TLS");
+    if (!conn_start_tls_server(s->conn, s->tls, &err)) { /* YIELDS */
+        maillog_icid_tls_failed(s->icid, err.text);
+        stats_add(STAT_TLS_FAILED_IN, 1);
+        s->quit = true;
+        return;
+    }
+    conn_tls_info(s->conn, &info);
+    maillog_icid_tls(s->icid, info.protocol, info.cipher);
+    stats_add(STAT_TLS_IN, 1);
+    smtp_abort(s); /* section 4.2: nothing that was said in clear is remembered */
+    free(s->helo);
+    s->helo = NULL;
+    s->esmtp = false;
+    s->state = AT_START;
+}
+
+static void do_quit(struct smtp *s)
+{
+    smtp_reply(s, 221, "2.0.0", "%s", s->hostname);
+    s->quit = true;
+}
+
+static void do_noop(struct smtp *s)
+{
+    smtp_reply(s, 250, "2.0.0", "ok");
+}
+
+static void do_rset(struct smtp *s)
+{
+    smtp_abort(s);
+    if (s->state != AT_START)
+        s->state = AT_READY;
+    smtp_reply(s, 250, "2.0.0", "reset");
+}
+
+/* RFC 5321 section 3.5.3: nobody learns here who exists. */
+static void do_vrfy(struct smtp *s)
+{
+    if (!s->args.n)
+        smtp_reply(s, 501, "5.5.4", "VRFY requires an address");
+    else
+        smtp_reply(s, 252, "2.1.5", "Cannot verify the user; send the message and see");
+}
+
+static void do_help(struct smtp *s)
+{
+    const char *e = s->esmtp ? "2.0.0 " : "";
+
+    conn_printf(s->conn,
+                "214-%sThe following commands are recognized\r\n"
+                "214-%s   data     ehlo     helo     help\r\n"
+                "214-%s   mail     noop     quit     rcpt\r\n"
+                "214 %s   rset     %-8s vrfy\r\n",
+                e, e, e, e, s->flow->tls != TLS_OFF ? "starttls" : "");
+}
+
+static void do_unsupported(struct smtp *s)
+{
+    smtp_bad_command(s, 502, "5.5.1", "command not implemented");
+}
+
+/* A browser made to talk to us by somebody else's page. */
+static void do_http(struct smtp *s)
+{
+    maillog_receiving_failed(s->icid, "HTTP request on an SMTP listener");
+    smtp_close(s, "4.7.0", "This is an SMTP server, disconnecting.");
+}
+
+/* --- the transaction
+ * --------------------------------------------------------------------------------------- */
+
+static void refused(struct smtp *s, const struct smtp_refusal *why)
+{
+    smtp_reply(s, why->code, why->enhanced, "%s", why->text);
+}
+
+static bool has_domain(const struct smtp_path *p)
+{
+    return p->address[p->local_len] == '@';
+}
+
+/* Adds the listener's default domain; false: there is none, or no room. */
+static bool add_default_domain(const struct smtp *s, struct smtp_path *p)
+{
+    const char *domain = s->listener->default_domain;
+
+    if (!domain[0] || strlen(domain) > SMTP_DOMAIN_MAX)
+        return false;
+    p->address[p->local_len] = '@';
+    str_copy(p->address + p->local_len + 1, SMTP_DOMAIN_MAX + 1, domain);
+    return true;
+}
+
+static void do_mail(struct smtp *s)
+{
+    struct smtp_refusal why;
+    struct smtp_mail mail;
+    struct err err = {0};
+    struct message *m;
+
+    if (!smtp_parse_mail(s->args, &mail, &why)) {
+        refused(s, &why);
+        return;
+    }
+    if (mail.esmtp && !s->esmtp) {
+        smtp_reply(s, 555, "5.5.4", "Parameters need EHLO");
+        return;
+    }
+    if (listeners_suspended(s->listener->name)) {
+        smtp_close(s, "4.3.2", "%s Service not available, closing transaction channel",
+                   s->hostname);
+        return;
+    }
+    if (s->messages >= s->flow->max_msgs_per_session) {
+        smtp_close(s, "4.7.0", "Too many messages for this session");
+        return;
+    }
+    if (mail.size > s->flow->max_message_size) {
+        maillog_receiving_failed(s->icid, "Message size exceeds limit");
+        smtp_reply(s, 552, "5.3.4", "message size exceeds limit");
+        return;
+    }
+    if (!queue_accepts(&err)) {
+        smtp_reply(s, 452, "4.3.1", "%s", err.text);
+        return;
+    }
+    if (mail.from.address[0] && !has_domain(&mail.from) && !add_default_domain(s, &mail.from)) {
+        smtp_reply(s, 553, "5.5.4", "Domain required for sender address");
+        return;
+    }
+    m = s->tx = message_new();
+    m->mid = queue_next_mid();
+    m->icid = s->icid;
+    m->sender = message_text(m, mail.from.address);
+    m->bounce_profile = message_text(m, s->listener->bounce_profile);
+    m->flags = (mail.eightbit ? MSG_8BIT : 0) | (mail.smtputf8 ? MSG_SMTPUTF8 : 0) |
+               (mail.ret == 'H'   ? MSG_RET_HDRS
+                : mail.ret == 'F' ? MSG_RET_FULL
+                                  : 0);
+    if (mail.envid.n)
+        m->envid = arena_slice(&m->arena, mail.envid);
+    s->state = AT_MAIL;
+    maillog_start(m->mid, s->icid);
+    maillog_from(m->mid, s->icid, m->sender);
+    smtp_reply(s, 250, "2.1.0", "sender <%s> ok", m->sender);
+}
+
+/* RFC 5321 section 4.5.1: "postmaster" needs no domain. It is the administrator, else ours by name.
+ */
+static bool is_postmaster(const struct smtp_path *p)
+{
+    return !has_domain(p) && str_ieq(p->address, "postmaster");
+}
+
+static void expand_postmaster(const struct smtp *s, struct smtp_path *p)
+{
+    const char *admin = CONFIG_SINGLE(access_config(s->access), system)->admin_address;
+    const char *at = strrchr(admin, '@');
+
+    if (at && at - admin <= SMTP_LOCAL_MAX && strlen(admin) <= SMTP_ADDRESS_MAX) {
+        str_copy(p->address, sizeof(p->address), admin);
+        p->local_len = (unsigned)(at - admin);
+    } else if (!add_default_domain(s, p)) {
+        p->address[p->local_len] = '@';
+        str_copy(p->address + p->local_len + 1, SMTP_DOMAIN_MAX + 1, s->hostname);
+    }
+}
+
+/* Routing hidden in the local part, for a host behind us that still believes in it:
+ * user%elsewhere@here, elsewhere!user@here, "user@elsewhere"@here. */
+static char routing_character(const struct smtp_path *p)
+{
+    for (unsigned i = 0; i < p->local_len; i++)
+        if (strchr("%!@:", p->address[i]))
+            return p->address[i];
+    return '\0';
+}
+
+/* RCPT: syntax, then limits, then policy, then the transaction; one reply on every path. */
+static void do_rcpt(struct smtp *s)
+{
+    struct smtp_refusal why;
+    struct smtp_rcpt rcpt;
+    struct message *m = s->tx;
+    char *orcpt = NULL, routing;
+
+    if (!smtp_parse_rcpt(s->args, &rcpt, &why)) {
+        refused(s, &why);
+        return;
+    }
+    if (rcpt.esmtp && !s->esmtp) {
+        smtp_reply(s, 555, "5.5.4", "Parameters need EHLO");
+        return;
+    }
+    if (rcpt.to.utf8 && !(m->flags & MSG_SMTPUTF8)) {
+        smtp_reply(s, 553, "5.6.7", "The address needs SMTPUTF8, which MAIL did not ask for");
+        return;
+    }
+    if (m->nrcpts >= s->flow->max_rcpts_per_msg) {
+        smtp_reply(s, 452, "4.5.3", "Too many recipients");
+        return;
+    }
+    if (is_postmaster(&rcpt.to)) {
+        expand_postmaster(s, &rcpt.to);
+    } else if (!has_domain(&rcpt.to) && !add_default_domain(s, &rcpt.to)) {
+        smtp_reply(s, 553, "5.1.3", "Domain required for recipient address");
+        return;
+    } else if (s->flow->behavior != BEHAVIOR_RELAY) {
+        if (!access_rcpt(s->table, &rcpt.to)) {
+            maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
+            stats_add(STAT_REJECTED_RECIPS, 1);
+            smtp_reply(s, 550, "5.1.0", "Address rejected.");
+            return;
+        }
+        routing = routing_character(&rcpt.to);
+        if (routing) {
+            maillog_to_invalid(m->mid, s->icid, routing);
+            stats_add(STAT_REJECTED_RECIPS, 1);
+            smtp_reply(s, 553, "5.1.3", "Invalid character in address: '%c'", routing);
+            return;
+        }
+    }
+    if (!limits_rcpt(s->host, s->flow->max_rcpts_per_hour)) {
+        smtp_reply(s, 452, "4.7.1", "Too many recipients received this hour");
+        return;
+    }
+    if (rcpt.orcpt.n)
+        orcpt = arena_slice(&m->arena, rcpt.orcpt);
+    message_add_rcpt(m, rcpt.to.address, orcpt, rcpt.notify);
+    s->accepted_rcpts++;
+    s->state = AT_RCPT;
+    maillog_to(m->mid, s->icid, m->nrcpts - 1, rcpt.to.address);
+    smtp_reply(s, 250, "2.1.5", "recipient <%s> ok", rcpt.to.address);
+}
+
+static void do_data(struct smtp *s)
+{
+    if (s->args.n) {
+        smtp_reply(s, 501, "5.5.4", "DATA takes no parameters");
+        return;
+    }
+    if (out_of_step(s))
+        return;
+    smtp_receive(s); /* YIELDS */
+    s->state = AT_READY;
+}
+
+/* --- the table
+ * --------------------------------------------------------------------------------------------- */
+
+static const struct verb {
+    const char *name;
+    unsigned when;
+    bool before_tls; /* allowed where TLS is required and not yet in use (RFC 3207 section 4) */
+    void (*run)(struct smtp *s);
+} verbs[] = {
+    {"MAIL",     AT_READY,          false, do_mail       },
+    {"RCPT",     AT_MAIL | AT_RCPT, false, do_rcpt       },
+    {"DATA",     AT_RCPT,           false, do_data       },
+    {"EHLO",     ANY_STATE,         true,  do_ehlo       },
+    {"HELO",     ANY_STATE,         true,  do_helo       },
+    {"STARTTLS", ANY_STATE,         true,  do_starttls   },
+    {"RSET",     ANY_STATE,         false, do_rset       },
+    {"NOOP",     ANY_STATE,         true,  do_noop       },
+    {"QUIT",     ANY_STATE,         true,  do_quit       },
+    {"VRFY",     ANY_STATE,         false, do_vrfy       },
+    {"HELP",     ANY_STATE,         false, do_help       },
+    {"EXPN",     ANY_STATE,         false, do_unsupported},
+    {"ETRN",     ANY_STATE,         false, do_unsupported},
+    {"TURN",     ANY_STATE,         false, do_unsupported},
+    {"ATRN",     ANY_STATE,         false, do_unsupported},
+    {"BDAT",     ANY_STATE,         false, do_unsupported},
+    {"AUTH",     ANY_STATE,         false, do_unsupported},
+    {"GET",      ANY_STATE,         true,  do_http       },
+    {"POST",     ANY_STATE,         true,  do_http       },
+    {"PUT",      ANY_STATE,         true,  do_http       },
+    {"CONNECT",  ANY_STATE,         true,  do_http       },
+};
+
+static const struct verb *verb_find(struct slice name)
+{
+    for (size_t i = 0; i < countof(verbs); i++)
+        if (slice_ieq(name, verbs[i].name))
+            return &verbs[i];
+    return NULL;
+}
+
+static void wrong_order(struct smtp *s)
+{
+    switch (s->state) {
+    case AT_START:
+        smtp_reply(s, 503, "5.5.1", "EHLO or HELO first.");
+        break;
+    case AT_READY:
+        smtp_reply(s, 503, "5.5.1", "MAIL first.");
+        break;
+    case AT_MAIL:
+        if (slice_ieq(s->verb, "DATA")) {
+            smtp_reply(s, 503, "5.5.1", "RCPT first.");
+            break;
+        }
+        /* fall through */
+    default:
+        smtp_reply(s, 503, "5.5.1", "Sender already specified.");
+    }
+}
+
+void smtp_run_verb(struct smtp *s)
+{
+    const struct verb *v = verb_find(s->verb);
+
+    if (s->flow->tls == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
+        s->told_starttls = true; /* the mail log's line about it depends on this having been said */
+        smtp_reply(s, 530, NULL, "#5.7.0 Must issue a STARTTLS command first");
+    } else if (!v) {
+        smtp_bad_command(s, 500, "5.5.1", "command not recognized");
+    } else if (!(v->when & s->state)) {
+        wrong_order(s);
+    } else {
+        v->run(s);
+    }
+}
