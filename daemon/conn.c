@@ -661,17 +661,14 @@ struct slice conn_read_some(struct conn *c, size_t max)
     return s;
 }
 
-/* The offset of the next CRLF behind in_pos, or -1. */
+/* The offset of the next LF behind in_pos, or -1. */
 static ssize_t find_line_end(struct conn *c)
 {
     struct slice s = conn_peek(c);
-    const char *p = s.p + c->scanned, *end = s.p + s.n;
+    const char *lf = memchr(s.p + c->scanned, '\n', s.n - c->scanned);
 
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-        if (p > s.p && p[-1] == '\r')
-            return p - 1 - s.p;
-        p++;
-    }
+    if (lf)
+        return lf - s.p;
     c->scanned = s.n;
     return -1;
 }
@@ -692,13 +689,15 @@ enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line)
 
         if (n >= 0) {
             struct slice s = {c->in + c->in_pos, (size_t)n};
+            bool crlf = n > 0 && s.p[n - 1] == '\r';
 
-            conn_consume(c, s.n + 2);
+            s.n -= crlf;
+            conn_consume(c, (size_t)n + 1);
             c->scanned = 0;
             if (skipped || s.n > max)
                 return CONN_LINE_LONG;
             *line = s;
-            return is_bare(s) ? CONN_LINE_BARE : CONN_LINE_OK;
+            return !crlf || is_bare(s) ? CONN_LINE_BARE : CONN_LINE_OK;
         }
         if (have > max + 1 ||
             skipped) { /* too long already; its last byte may be the CR of the end */
