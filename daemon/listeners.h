@@ -1,5 +1,5 @@
-/* listeners.h - the sockets that accept mail. Each loop accepts on its own (SO_REUSEPORT where the parent can bind it so,
- * else a shared descriptor with EPOLLEXCLUSIVE) and starts one fiber per connection. */
+/* listeners.h - the sockets that accept mail. All loops accept from one descriptor per listener (EPOLLEXCLUSIVE wakes one of
+ * them) and each connection becomes a fiber of the loop that has the fewest. */
 #ifndef POSTERN_LISTENERS_H
 #define POSTERN_LISTENERS_H
 
@@ -7,12 +7,15 @@
 
 #include "store/base/err.h"
 
-/* Asks the privileged parent for a listening socket (supervisor.c implements it; engine side). YIELDS. -1 and err. */
+/* Asks the privileged parent for a listening socket (ports.c). -1 and err. */
 int supervisor_bind(const char *address, unsigned port, unsigned backlog, struct err *err);
 
-void listeners_suspend(const char *name, bool suspend); /* NULL: all; a suspended listener answers 421 */
-bool listeners_suspended(const char *name);
+/* A suspended listener answers 421 to new connections and to MAIL. NULL: all, and what was said of single ones is
+ * forgotten. Any thread; names need not exist (yet). */
+void listeners_suspend(const char *name, bool suspend);
+bool listeners_suspended(const char *name); /* NULL: are all? */
+
 unsigned listeners_connections(void);
-void listeners_stop(void);
+void listeners_stop(void); /* no new connections; those that are open go on */
 
 #endif
