@@ -589,46 +589,71 @@ static bool input_room(struct conn *c)
     return true;
 }
 
-/* Reads more behind what is buffered. Before it waits it sends the pending output and gives an
- * empty buffer back. */
-bool conn_fill(struct conn *c)
+/* Reads what is there behind what is buffered, without waiting: true when that was something. False
+ * and *events 0: the conn has failed; else what is to be waited for, with the pending output sent
+ * and an empty buffer given back. */
+static bool fill_now(struct conn *c, uint32_t *events)
 {
-    for (;;) {
-        uint32_t events = EPOLLIN;
-        size_t room;
-        ssize_t n;
+    size_t room;
+    ssize_t n;
 
-        if (c->err)
-            return false;
-        if (fiber_fd_is_dry(&c->fd) && (!c->ssl || !SSL_has_pending(c->ssl))) {
-            n = WOULD_BLOCK;
-        } else {
-            if (!input_room(c))
-                return false;
-            room = c->in_cap - c->in_end;
-            n = c->ssl ? tls_read(c, c->in + c->in_end, room, &events)
-                       : socket_read(c, c->in + c->in_end, room);
-            c->bulk = n >= BLOCK || (n == (ssize_t)room && c->bulk);
-        }
-        if (n > 0) {
-            c->in_end += (size_t)n;
-            return true;
-        }
-        if (n == AT_END) {
-            flush(c, false); /* the peer may have closed its side only */
-            conn_fail(c, E_CLOSED, "connection closed by the peer");
+    *events = EPOLLIN;
+    if (fiber_fd_is_dry(&c->fd) && (!c->ssl || !SSL_has_pending(c->ssl))) {
+        n = WOULD_BLOCK;
+    } else {
+        if (!input_room(c)) {
+            *events = 0;
             return false;
         }
-        if (n == BROKEN) {
-            if (!c->err)
-                fail_errno(c, c->socket_errno);
-            return false;
-        }
+        room = c->in_cap - c->in_end;
+        n = c->ssl ? tls_read(c, c->in + c->in_end, room, events)
+                   : socket_read(c, c->in + c->in_end, room);
+        c->bulk = n >= BLOCK || (n == (ssize_t)room && c->bulk);
+    }
+    if (n > 0) {
+        c->in_end += (size_t)n;
+        return true;
+    }
+    if (n == AT_END) {
+        flush(c, false); /* the peer may have closed its side only */
+        conn_fail(c, E_CLOSED, "connection closed by the peer");
+    } else if (n == BROKEN) {
+        if (!c->err)
+            fail_errno(c, c->socket_errno);
+    } else {
         if (c->in_pos == c->in_end)
             release_input(c);
-        if (!flush(c, true) || !wait_for(c, events))
+        if (flush(c, true))
             return false;
     }
+    *events = 0;
+    return false;
+}
+
+bool conn_fill(struct conn *c)
+{
+    uint32_t events;
+
+    while (!c->err) {
+        if (fill_now(c, &events))
+            return true;
+        if (!events || !wait_for(c, events))
+            return false;
+    }
+    return false;
+}
+
+bool conn_await(struct conn *c, msec_t deadline)
+{
+    uint32_t events;
+
+    while (!c->err) {
+        if (c->in_pos < c->in_end || fill_now(c, &events))
+            return true;
+        if (!events || !fiber_fd_wait(&c->fd, events, deadline, "a command"))
+            return false;
+    }
+    return false;
 }
 
 struct slice conn_peek(struct conn *c)

@@ -10,12 +10,16 @@
 
 #include "daemon/config_db.h"
 #include "daemon/control.h"
+#include "daemon/dns.h"
 #include "daemon/fiber.h"
+#include "daemon/listeners.h"
 #include "daemon/logfile.h"
 #include "daemon/loop.h"
 #include "daemon/ports.h"
+#include "daemon/queue.h"
 #include "daemon/reload.h"
 #include "daemon/sandbox.h"
+#include "daemon/stats.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
@@ -45,6 +49,7 @@ static bool start_loops(struct err *err)
 {
     (void)err;
     loops_start(0);
+    stats_run();
     return true;
 }
 
@@ -57,7 +62,24 @@ static void stop_loops(void)
 }
 
 /* Everything that is built from the configuration, in the order of publishing. */
-static const struct reload_part *const parts[] = {&reload_logs, &reload_tls, NULL};
+static const struct reload_part *const parts[] = {
+    &reload_logs, &reload_tls, &reload_queue, &reload_access, &reload_listeners, NULL,
+};
+
+static bool start_stats(struct err *err)
+{
+    return stats_start(home_dir(), err);
+}
+
+static bool start_dns(struct err *err)
+{
+    return dns_start(home_dir(), err);
+}
+
+static bool start_queue(struct err *err)
+{
+    return queue_start(home_dir(), err);
+}
 
 static bool activate(struct err *err)
 {
@@ -79,8 +101,11 @@ static const struct step {
     {"the logs",               start_logs,           logfile_stop},
     {"the worker threads",     start_workers,        workers_stop},
     {"the configuration",      start_config,         config_db_stop},
+    {"name resolution",        start_dns,            dns_stop},
+    {"the queue",              start_queue,          queue_stop},
+    {"the counters",           start_stats,          stats_stop},
     {"the loops",              start_loops,          stop_loops},
-    {"what is configured",     activate,             NULL},
+    {"what is configured",     activate,             listeners_stop},
     {"the control socket",     start_control,        control_stop},
 };
 

@@ -143,6 +143,12 @@ uint64_t queue_next_dcid(void)
     return next_id(ID_DCID);
 }
 
+void queue_last_ids(uint64_t out[3])
+{
+    for (int k = 0; k < ID_KINDS; k++)
+        out[k] = atomic_load(&q.ids[k]);
+}
+
 static bool final_ids(sqlite3 *db, void *unused, struct err *err)
 {
     (void)unused;

@@ -50,6 +50,7 @@ struct message {
 uint64_t queue_next_mid(void);  /* also ICIDs and DCIDs: they grow over restarts */
 uint64_t queue_next_icid(void);
 uint64_t queue_next_dcid(void);
+void queue_last_ids(uint64_t out[3]); /* MID, ICID, DCID: the last ones given out */
 
 struct message *message_new(void);                         /* sender, subject, bounce_profile are "" */
 char *message_text(struct message *m, const char *s);      /* a copy of s that lives as long as m: m->sender = ... */

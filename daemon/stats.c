@@ -268,9 +268,12 @@ bool stats_start(const char *home, struct err *err)
     pthread_mutex_lock(&lock);
     take_sample();
     pthread_mutex_unlock(&lock);
-    if (loops_count())
-        loop_post(loops_get(0), start_timer, NULL);
     return true;
+}
+
+void stats_run(void)
+{
+    loop_post(loops_get(0), start_timer, NULL);
 }
 
 void stats_stop(void)

@@ -56,10 +56,10 @@ void stats_reset(void);
 usec_t stats_since(void); /* start of the engine */
 usec_t stats_last_reset(void); /* 0: never */
 
-/* Reads HOME/counters, then samples the rates every few seconds and writes the file every minute
- * and at the end. A damaged file is logged and replaced: counters are never a reason not to carry
- * mail. */
-bool stats_start(const char *home, struct err *err); /* after loops_start */
+/* Reads HOME/counters; stats_stop writes it. A damaged file is logged and replaced: counters are never a reason not to
+ * carry mail. */
+bool stats_start(const char *home, struct err *err);
+void stats_run(void); /* once there are loops: samples the rates every few seconds, writes the file every minute */
 void stats_stop(void);
 void stats_sample(void); /* what the timer calls; for tests */
 
