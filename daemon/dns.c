@@ -17,6 +17,7 @@
 
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
+#include "daemon/worker.h"
 #include "store/base/log.h"
 
 enum { TYPE_A = 1, TYPE_NS = 2, TYPE_PTR = 12, TYPE_MX = 15, TYPE_AAAA = 28 };
@@ -93,6 +94,17 @@ static bool option(struct ub_ctx *ctx, const char *name, const char *value)
     return !rc;
 }
 
+/* The library reads files and builds tables when it is first asked, on the stack of who asks: more than a fiber has. */
+static bool first_question(void *ctx, struct err *err)
+{
+    struct ub_result *result = NULL;
+    int rc = ub_resolve(ctx, "localhost", TYPE_A, 1, &result); /* answered by the library itself */
+
+    if (result)
+        ub_resolve_free(result);
+    return !rc || err_set(err, E_DNS, "the resolver cannot be started: %s", ub_strerror(rc));
+}
+
 static struct resolver *resolver_new(const struct strlist *servers, const char *anchor, struct err *err)
 {
     struct resolver *r = xcalloc(1, sizeof(*r));
@@ -127,6 +139,8 @@ static struct resolver *resolver_new(const struct strlist *servers, const char *
         }
     }
     ub_ctx_async(r->ctx, 1); /* a thread, not a process */
+    if (!worker_call(first_question, r->ctx, err)) /* YIELDS */
+        goto fail;
     atomic_fetch_add(&dns.running, 1);
     if (pthread_create(&r->thread, NULL, resolver_thread, r)) {
         atomic_fetch_sub(&dns.running, 1);
