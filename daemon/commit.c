@@ -177,15 +177,10 @@ static bool write(struct candidate *c, const struct changes *merged, const struc
 
 static void publish(struct candidate *c, struct config *next)
 {
-    struct err err;
-
     reload_publish(next);
     config_db_set_head(next);
     candidate_committed(c);
-    if (!config_db_set_active(config_revision(next),
-                              &err)) /* the next start publishes it once more */
-        log_warning("marking revision %llu active: %s", (unsigned long long)config_revision(next),
-                    err.text);
+    config_db_set_active(config_revision(next));
 }
 
 /* The steps between which a commit can stop. The caller holds the lock. */
@@ -292,8 +287,8 @@ bool commit_take_back(struct err *err)
     if (ok && config_db_write(&r, &back, 0, &who, err)) {
         reload_publish(next);
         config_db_set_head(next);
-        ok = config_db_set_active(r.rev, err) &&
-             restage(json_str(json_array_get(last, 0), "author", "root"), &forth, err);
+        config_db_set_active(r.rev);
+        ok = restage(json_str(json_array_get(last, 0), "author", "root"), &forth, err);
     } else if (ok) {
         reload_discard();
         ok = false;

@@ -128,12 +128,15 @@ static bool write_job(sqlite3 *db, void *arg, struct err *err)
     return db_write_revision(db, j->revision, j->changes, j->candidate, j->who, err);
 }
 
-static bool after_write(sqlite3 *db, void *arg, struct err *err)
+static bool active_job(sqlite3 *db, void *arg, struct err *err)
 {
-    uint64_t rev = (uint64_t)(uintptr_t)arg;
+    return db_set_active(db, (uint64_t)(uintptr_t)arg, err);
+}
 
-    /* Pruning looks at everything, so it waits until there is something worth it. */
-    return db_set_active(db, rev, err) && (rev % 50 || db_prune(db, DB_KEEP_REVISIONS, err));
+static bool prune_job(sqlite3 *db, void *arg, struct err *err)
+{
+    (void)arg;
+    return db_prune(db, DB_KEEP_REVISIONS, err);
 }
 
 bool config_db_write(const struct db_revision *r, const struct changes *c, uint64_t candidate,
@@ -158,9 +161,14 @@ void config_db_audit(const struct db_audit *row)
                      row->object ? row->object : "", row->result, row->actor, err.text);
 }
 
-bool config_db_set_active(uint64_t revision, struct err *err)
+void config_db_set_active(uint64_t revision)
 {
-    return config_db_call(after_write, (void *)(uintptr_t)revision, err);
+    struct err err;
+
+    writer_post(writer, active_job, NULL, (void *)(uintptr_t)revision);
+    /* Pruning looks at everything, so it waits until there is something worth it. */
+    if (revision % 50 == 0 && !config_db_call(prune_job, NULL, &err))
+        log_warning("forgetting old revisions: %s", err.text);
 }
 
 /* --- start --- */
@@ -228,6 +236,7 @@ static void keep_candidate(void *arg, struct db_candidate *c)
 
 static bool load(sqlite3 *db, const char *home, struct err *err)
 {
+    bool migrated;
     uint64_t rev;
 
     if (!db_head(db, &rev, &head_was_applying, err))
@@ -237,8 +246,13 @@ static bool load(sqlite3 *db, const char *home, struct err *err)
             return false;
         rev = 1;
     }
-    if (!db_snapshot(db, rev, &head, err))
+    if (!db_snapshot(db, rev, &head, err) || !db_migrate_head(db, head, &migrated, err))
         return false;
+    if (migrated) {
+        config_free(&head);
+        if (!db_snapshot(db, rev + 1, &head, err))
+            return false;
+    }
     return db_candidates(db, keep_candidate, NULL, err);
 }
 
@@ -264,7 +278,8 @@ bool config_db_activate(struct err *err)
 
     if (ok) {
         reload_publish(cfg);
-        ok = !head_was_applying || config_db_set_active(config_revision(cfg), err);
+        if (head_was_applying)
+            config_db_set_active(config_revision(cfg));
     } else if (head_was_applying && config_revision(cfg) > 1) {
         log_critical("revision %llu cannot be activated (%s); going back to the one before",
                      (unsigned long long)config_revision(cfg), err->text);

@@ -31,7 +31,9 @@ void config_db_audit(const struct db_audit *row); /* what cannot be written is l
 /* For the commit pipeline. */
 bool config_db_write(const struct db_revision *r, const struct changes *c, uint64_t candidate,
                      const struct db_audit *who, struct err *err);
-bool config_db_set_active(uint64_t revision, struct err *err); /* after publishing; prunes now and then */
+/* After publishing, without waiting for the disk: an engine that dies before publishes the revision once more. Prunes now
+ * and then. */
+void config_db_set_active(uint64_t revision);
 void config_db_set_head(struct config *cfg); /* after the write; takes a reference */
 
 #endif

@@ -33,7 +33,8 @@ CREATE TABLE candidate(
 CREATE TABLE change(
   cand INTEGER NOT NULL REFERENCES candidate ON DELETE CASCADE,
   scope TEXT NOT NULL, class TEXT NOT NULL, name TEXT NOT NULL,
-  base_hash BLOB, new_hash BLOB, -- NULL: absent
+  base_hash BLOB, new_hash BLOB,    -- NULL: absent
+  schema_ver INTEGER NOT NULL,      -- of the two bodies
   PRIMARY KEY(cand, scope, class, name)) STRICT, WITHOUT ROWID;
 
 CREATE TABLE confirm(               -- at most one row: the armed timer of a commit that waits for its confirmation

@@ -137,9 +137,11 @@ static bool get_int(sqlite3 *db, int64_t *out, struct err *err, const char *sql)
     }
 }
 
+/* Not IMMEDIATE, which would lock the audit file too and make every transaction one over two files.
+ * Nobody else has the database open, so nothing is lost by locking at the first write. */
 static bool begin(sqlite3 *db, struct err *err)
 {
-    return script(db, "BEGIN IMMEDIATE", err);
+    return script(db, "BEGIN", err);
 }
 
 /* COMMIT when ok, else ROLLBACK; returns whether it is on disk. */
@@ -172,7 +174,7 @@ static const char settings[] =
     "PRAGMA main.synchronous=EXTRA; PRAGMA audit.synchronous=EXTRA;"
     "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
     "PRAGMA main.secure_delete=ON; PRAGMA audit.secure_delete=ON; PRAGMA temp_store=MEMORY;"
-    "PRAGMA cache_size=-16000";
+    "PRAGMA cache_size=-64000";
 
 static bool backup(sqlite3 *db, int version, struct err *err)
 {
@@ -455,10 +457,9 @@ static bool write_entries(sqlite3 *db, const struct changes *c, uint64_t rev, st
                                       err);
     AUTO(stmt) sqlite3_stmt *blob = prepare(db, blob_insert, err);
     AUTO(stmt)
-    sqlite3_stmt *entry =
-        prepare(db,
-                "INSERT INTO entry(scope,class,name,from_rev,hash) VALUES('" SCOPE "',?1,?2,?3,?4)",
-                err);
+    sqlite3_stmt *entry = prepare(
+        db, "INSERT INTO entry(scope,class,name,from_rev,hash) VALUES('" SCOPE "',?1,?2,?3,?4)",
+        err);
 
     if (!close_old || !blob || !entry)
         return false;
@@ -545,8 +546,9 @@ bool db_head(sqlite3 *db, uint64_t *rev, bool *applying, struct err *err)
     return rc == SQLITE_ROW || rc == SQLITE_DONE || sql_error(db, err, "reading the head");
 }
 
+/* hash: of the stored body, or NULL. */
 static struct row *read_row(const char *class, const char *name, const char *body, size_t n,
-                            int from, struct err *err)
+                            const void *hash, int from, struct err *err)
 {
     json_t *j = json_parse(body, n, err);
     const struct section *s = section_find(class);
@@ -557,7 +559,10 @@ static struct row *read_row(const char *class, const char *name, const char *bod
     if (j && s && db_migrate_body(class, j, from, db_body_steps, err))
         r = row_from_json(s, name, j, err);
     json_decref(j);
-    if (r)
+    if (r && hash && from == SCHEMA_VERSION)
+        memcpy(r->hash, hash,
+               sizeof(r->hash)); /* most of the time it takes to load is saved here */
+    else if (r)
         row_freeze(r);
     else
         err_wrap(err, "reading %s %s", class, name);
@@ -588,7 +593,7 @@ bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err
     AUTO(stmt)
     sqlite3_stmt *st =
         prepare(db,
-                "SELECT class,name,body FROM entry JOIN blob USING(hash) WHERE scope='" SCOPE
+                "SELECT class,name,body,hash FROM entry JOIN blob USING(hash) WHERE scope='" SCOPE
                 "' AND from_rev<=?1 AND (to_rev IS NULL OR to_rev>?1)",
                 err);
     struct config_edit *edits = NULL;
@@ -601,12 +606,12 @@ bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err
         return false;
     bind(st, "i", (int64_t)rev);
     while (ok && (rc = sqlite3_step(st)) != SQLITE_DONE) {
-        struct row *r = rc != SQLITE_ROW
-                            ? NULL
-                            : read_row((const char *)sqlite3_column_text(st, 0),
-                                       (const char *)sqlite3_column_text(st, 1),
-                                       (const char *)sqlite3_column_text(st, 2),
-                                       (size_t)sqlite3_column_bytes(st, 2), version, err);
+        struct row *r = rc != SQLITE_ROW ? NULL
+                                         : read_row((const char *)sqlite3_column_text(st, 0),
+                                                    (const char *)sqlite3_column_text(st, 1),
+                                                    (const char *)sqlite3_column_text(st, 2),
+                                                    (size_t)sqlite3_column_bytes(st, 2),
+                                                    sqlite3_column_blob(st, 3), version, err);
 
         if (rc != SQLITE_ROW)
             sql_error(db, err, "reading a revision");
@@ -625,6 +630,43 @@ bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err
         row_free(&edits[i].row);
     free(edits);
     return ok;
+}
+
+bool db_migrate_head(sqlite3 *db, const struct config *head, bool *written, struct err *err)
+{
+    struct db_audit who = {.actor = "posternd", .uid = -1, .action = "migrate", .result = "ok"};
+    struct db_revision r = {.rev = config_revision(head) + 1,
+                            .kind = "migrate",
+                            .comment = "The settings of an earlier release",
+                            .keep = true,
+                            .created = clock_wall(),
+                            .tree_hash = config_hash(head),
+                            .via = "posternd"};
+    struct changes all = {0};
+    size_t cap = 0;
+    int version;
+    bool ok;
+
+    *written = false;
+    if (!schema_of(db, config_revision(head), &version, err))
+        return false;
+    if (version == SCHEMA_VERSION)
+        return true;
+    for (size_t i = 0; i < section_count(); i++)
+        cap += config_count(head, section_at(i));
+    all.items = xcalloc(cap, sizeof(*all.items));
+    for (size_t i = 0; i < section_count(); i++)
+        for (size_t k = 0; k < config_count(head, section_at(i)); k++) {
+            struct row *row = (struct row *)config_at(head, section_at(i), k);
+
+            all.items[all.n++] = (struct change){section_at(i), row->name, row, row};
+        }
+    r.n_changed = (unsigned)all.n;
+    ok = db_write_revision(db, &r, &all, 0, &who, err) && db_set_active(db, r.rev, err);
+    free(all.items); /* the rest is the snapshot's */
+    *written = ok;
+    return ok ||
+           err_wrap(err, "writing the settings of an earlier release in the form of this one");
 }
 
 static void put_text(json_t *o, const char *key, sqlite3_stmt *st, int column)
@@ -713,9 +755,9 @@ static bool put_changes(sqlite3 *db, const struct db_candidate *c,
     AUTO(stmt)
     sqlite3_stmt *put = prepare(
         db,
-        "INSERT INTO change(cand,scope,class,name,base_hash,new_hash) VALUES(?1,'" SCOPE
-        "',?2,?3,?4,?5)"
-        " ON CONFLICT DO UPDATE SET base_hash=excluded.base_hash, new_hash=excluded.new_hash",
+        "INSERT INTO change(cand,scope,class,name,base_hash,new_hash,schema_ver) VALUES(?1,'" SCOPE
+        "',?2,?3,?4,?5,?6) ON CONFLICT DO UPDATE SET base_hash=excluded.base_hash,"
+        "new_hash=excluded.new_hash,schema_ver=excluded.schema_ver",
         err);
     AUTO(stmt)
     sqlite3_stmt *drop = prepare(
@@ -733,8 +775,9 @@ static bool put_changes(sqlite3 *db, const struct db_candidate *c,
                 return false;
             continue;
         }
-        bind(put, "isshh", (int64_t)c->id, t->section->name, t->name,
-             item->base ? item->base->hash : NULL, item->now ? item->now->hash : NULL);
+        bind(put, "isshhi", (int64_t)c->id, t->section->name, t->name,
+             item->base ? item->base->hash : NULL, item->now ? item->now->hash : NULL,
+             (int64_t)SCHEMA_VERSION);
         if ((item->base && !put_blob(db, blob, item->base, err)) ||
             (item->now && !put_blob(db, blob, item->now, err)) || !step_done(db, put, err))
             return false;
@@ -793,10 +836,11 @@ void db_candidate_clear(struct db_candidate *c)
 static bool read_changes(sqlite3 *db, struct db_candidate *c, struct err *err)
 {
     AUTO(stmt)
-    sqlite3_stmt *st = prepare(db,
-                               "SELECT class,name,b.body,n.body FROM change LEFT JOIN blob b ON "
-                               "b.hash=base_hash LEFT JOIN blob n ON n.hash=new_hash WHERE cand=?1",
-                               err);
+    sqlite3_stmt *st =
+        prepare(db,
+                "SELECT class,name,b.body,n.body,schema_ver FROM change LEFT JOIN blob b ON "
+                "b.hash=base_hash LEFT JOIN blob n ON n.hash=new_hash WHERE cand=?1",
+                err);
     bool ok = st;
 
     if (st)
@@ -811,7 +855,8 @@ static bool read_changes(sqlite3 *db, struct db_candidate *c, struct err *err)
             if (sqlite3_column_type(st, 2 + i) == SQLITE_NULL)
                 continue;
             rows[i] = read_row(class, name, (const char *)sqlite3_column_text(st, 2 + i),
-                               (size_t)sqlite3_column_bytes(st, 2 + i), SCHEMA_VERSION, err);
+                               (size_t)sqlite3_column_bytes(st, 2 + i), NULL,
+                               sqlite3_column_int(st, 4), err);
             ok = rows[i];
         }
         if (ok && s)

@@ -68,7 +68,7 @@ bool db_candidates(sqlite3 *db, void (*fn)(void *arg, struct db_candidate *c), v
 void db_candidate_clear(struct db_candidate *c);
 
 /* Migrations, in order; the last is {0}. Layouts (user_version) are migrated when the file is opened, bodies
- * (revision.schema_ver) when they are read; the head is rewritten as a revision of kind "migrate". */
+ * (revision.schema_ver) whenever they are read; the head is written once more as a revision of kind "migrate". */
 struct db_layout_step {
     int to;
     const char *sql;
@@ -79,6 +79,7 @@ struct db_body_step {
 };
 extern const struct db_layout_step db_layout_steps[];
 extern const struct db_body_step db_body_steps[];
+bool db_migrate_head(sqlite3 *db, const struct config *head, bool *written, struct err *err);
 bool db_migrate_layout(sqlite3 *db, const struct db_layout_step *steps, int newest, struct err *err);
 bool db_migrate_body(const char *class, json_t *body, int from, const struct db_body_step *steps, struct err *err);
 
