@@ -746,6 +746,7 @@ static struct message *read_message(sqlite3 *db, uint64_t mid, struct err *err)
         m->body = body_decode(place.p, place.n, err);
     if (m && !m->body)
         message_free(&m);
+    sqlite3_reset(s);
     return m;
 }
 
@@ -1120,11 +1121,14 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
             go_on = v->fn(m, body_length(b), v->arg);
         body_free(&b);
         message_free(&m);
-        if (!go_on)
+        if (!go_on) {
+            sqlite3_reset(s);
             return true;
+        }
     }
     if (n < v->max)
         v->last = 0;
+    sqlite3_reset(s);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? true : err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
 }
 

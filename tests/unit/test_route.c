@@ -1,0 +1,248 @@
+/* The tables of route.c: which route, which controls, which key; and what a host of a route may look like. */
+#include "daemon/route.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/str.h"
+#include "tests/unit/cm.h"
+
+struct object {
+    const struct section *section;
+    const char *name, *values; /* "field=value|field=value" */
+};
+
+static const struct object objects[] = {
+    {&section_smtp_route,     "example.com",       "hosts=mx1.inside.example"                             },
+    {&section_smtp_route,     ".example.com",      "hosts=mx2.inside.example"                             },
+    {&section_smtp_route,     ".deep.example.com", "hosts=mx3.inside.example"                             },
+    {&section_smtp_route,     "a.example.com",     "hosts=mx4.inside.example"                             },
+    {&section_smtp_route,     "dns.example.com",   "hosts=USEDNS"                                         },
+    {&section_smtp_route,     "drop.example",      "hosts=/dev/null"                                      },
+    {&section_smtp_route,     "ALL",               "hosts=relay.example, backup.example/pri=10"           },
+    {&section_destination,    "default",           "concurrency_limit=40|use_tls=on|max_messages_per_connection=7"},
+    {&section_destination,    "strict.example",    "use_tls=require|concurrency_limit=5|limit_type=MXIP"  },
+    {&section_destination,    ".partner.example",  "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"},
+    {&section_bounce_profile, "Default",           ""                                                     },
+    {&section_bounce_profile, "Patient",           "max_queue_seconds=999999"                             },
+    {&section_bounce_profile, "Quick",             "max_queue_seconds=10"                                 },
+    {&section_listener,       "In",                "address=192.0.2.1|port=25"                            },
+    {&section_listener,       "Any",               "address=0.0.0.0|port=2525"                            },
+};
+
+static struct config *cfg;
+
+static struct config *config_of(const struct object *o, size_t n)
+{
+    struct config_edit *edits = xcalloc(n, sizeof(*edits));
+    struct config *c;
+
+    for (size_t i = 0; i < n; i++) {
+        struct row *r = row_new(o[i].section, o[i].name);
+        struct strlist values = {0};
+
+        strlist_split(&values, o[i].values, '|');
+        for (size_t k = 0; k < values.n; k++) {
+            char *equals = strchr(values.items[k], '=');
+            struct err err = {0};
+
+            *equals = '\0';
+            if (!row_set(r, values.items[k], equals + 1, &err))
+                fail_msg("%s %s: %s", o[i].name, values.items[k], err.text);
+        }
+        strlist_free(&values);
+        row_freeze(r);
+        edits[i] = (struct config_edit){o[i].section, r->name, r};
+    }
+    c = config_edit(NULL, edits, n, 1);
+    for (size_t i = 0; i < n; i++)
+        row_free(&edits[i].row);
+    free(edits);
+    return c;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    cfg = config_of(objects, countof(objects));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    config_free(&cfg);
+    return 0;
+}
+
+static void most_specific_wins(void **state)
+{
+    static const struct {
+        const char *domain, *route;
+    } cases[] = {
+        {"example.com",          "example.com"      },
+        {"a.example.com",        "a.example.com"    },
+        {"b.example.com",        ".example.com"     },
+        {"x.a.example.com",      ".example.com"     },
+        {"deep.example.com",     ".example.com"     },
+        {"x.deep.example.com",   ".deep.example.com"},
+        {"x.y.deep.example.com", ".deep.example.com"},
+        {"notexample.com",       "ALL"              },
+        {"com",                  "ALL"              },
+        {"",                     "ALL"              },
+        {"[192.0.2.9]",          "ALL"              },
+        {"drop.example",         "drop.example"     },
+    };
+    struct config *empty = config_new();
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++)
+        assert_string_equal(route_find(cfg, cases[i].domain)->domain, cases[i].route);
+    assert_true(route_uses_dns(route_find(cfg, "dns.example.com")));
+    assert_false(route_uses_dns(route_find(cfg, "a.example.com")));
+    assert_true(route_discards(route_find(cfg, "drop.example")));
+    assert_false(route_discards(route_find(cfg, "a.example.com")));
+    assert_null(route_find(empty, "example.com"));
+    assert_true(route_uses_dns(NULL));
+    config_free(&empty);
+}
+
+static void hosts_of_routes(void **state)
+{
+    static const struct {
+        const char *text, *host;
+        unsigned port, priority;
+        bool no_mx;
+    } good[] = {
+        {"relay.example",               "relay.example", 25,    0,     false},
+        {"relay.example:2525",          "relay.example", 2525,  0,     false},
+        {"relay.example/pri=10",        "relay.example", 25,    10,    false},
+        {"relay.example:26/pri=65535",  "relay.example", 26,    65535, false},
+        {"[relay.example]",             "relay.example", 25,    0,     true },
+        {"[relay.example]:2525/pri=1",  "relay.example", 2525,  1,     true },
+        {"192.0.2.1",                   "192.0.2.1",     25,    0,     true },
+        {"192.0.2.1:2525",              "192.0.2.1",     2525,  0,     true },
+        {"2001:db8::1",                 "2001:db8::1",   25,    0,     true },
+        {"[2001:db8::1]",               "2001:db8::1",   25,    0,     true },
+        {"[2001:db8::1]:65535/pri=7",   "2001:db8::1",   65535, 7,     true },
+    };
+    static const char *const bad[] = {
+        "", "[relay.example", "relay.example:", "relay.example:0", "relay.example:65536", "relay.example/pri=",
+        "relay.example/pri=65536", "relay.example/pri=x", "[relay.example]x", "a b", "[]", "relay.example:25x",
+    };
+    struct hop h;
+
+    (void)state;
+    for (size_t i = 0; i < countof(good); i++) {
+        if (!hop_parse(good[i].text, &h))
+            fail_msg("%s", good[i].text);
+        assert_string_equal(h.host, good[i].host);
+        assert_int_equal(h.port, good[i].port);
+        assert_int_equal(h.priority, good[i].priority);
+        assert_int_equal(h.no_mx, good[i].no_mx);
+    }
+    for (size_t i = 0; i < countof(bad); i++)
+        if (hop_parse(bad[i], &h))
+            fail_msg("%s was taken", bad[i]);
+}
+
+static void what_the_prompt_takes_is_understood(void **state)
+{
+    static const char *const words[] = {
+        "relay.example",     "relay.example:2525", "relay.example/pri=10", "relay.example:26/pri=65535",
+        "[relay.example]",   "192.0.2.1",          "2001:db8::1",          "[2001:db8::1]:25/pri=3",
+        "relay.example/pri", "relay.example/pri=", "relay.example/pri=x",  "relay.example/pri=65536",
+        "[relay.example",    "relay.example:0",    "a b",
+    };
+    const struct field *f = field_find(&section_smtp_route, "hosts");
+    struct hop h;
+
+    (void)state;
+    for (size_t i = 0; i < countof(words); i++)
+        if (f->check(f, words[i], NULL) != hop_parse(words[i], &h))
+            fail_msg("%s", words[i]);
+}
+
+static void controls_inherit(void **state)
+{
+    struct config *empty = config_new();
+    struct controls c;
+
+    (void)state;
+    route_controls(cfg, "anything.example", &c);
+    assert_int_equal(c.limits.sessions, 40);
+    assert_int_equal(c.limits.messages_per_session, 7);
+    assert_int_equal(c.tls, DEST_TLS_PREFERRED);
+    assert_int_equal(c.ip_preference, IP_PREFER_V6);
+    assert_string_equal(c.entry, "default");
+    route_controls(cfg, "strict.example", &c);
+    assert_int_equal(c.limits.sessions, 5);
+    assert_int_equal(c.limits.messages_per_session, 7);
+    assert_int_equal(c.tls, DEST_TLS_REQUIRED);
+    assert_true(c.per_address);
+    route_controls(cfg, "x.partner.example", &c);
+    assert_int_equal(c.tls, DEST_TLS_NONE);
+    assert_int_equal(c.ip_preference, IP_REQUIRE_V4);
+    assert_string_equal(c.bounce_profile, "Patient");
+    route_controls(cfg, "partner.example", &c); /* ".partner.example" is what is below it */
+    assert_int_equal(c.tls, DEST_TLS_PREFERRED);
+    route_controls(empty, "example.com", &c);
+    assert_int_equal(c.limits.sessions, 500);
+    assert_int_equal(c.limits.messages_per_session, 50);
+    assert_int_equal(c.tls, DEST_TLS_NONE);
+    config_free(&empty);
+}
+
+static void profiles(void **state)
+{
+    (void)state;
+    assert_string_equal(route_bounce_profile(cfg, "x.partner.example", "Quick")->name, "Patient");
+    assert_string_equal(route_bounce_profile(cfg, "example.com", "Quick")->name, "Quick");
+    assert_string_equal(route_bounce_profile(cfg, "example.com", "")->name, "Default");
+    assert_string_equal(route_bounce_profile(cfg, "example.com", "gone")->name, "Default");
+}
+
+static void keys(void **state)
+{
+    char a[600], b[600];
+
+    (void)state;
+    route_key(cfg, "dns.example.com", a, sizeof(a));
+    assert_string_equal(a, "dns.example.com");
+    route_key(cfg, "one.example", a, sizeof(a));
+    route_key(cfg, "two.example", b, sizeof(b));
+    assert_string_equal(a, b); /* one smart host, the same controls: they share connections */
+    route_key(cfg, "strict.example", b, sizeof(b));
+    assert_string_not_equal(a, b); /* the same host, but another demand on the connection */
+    route_key(cfg, "b.example.com", b, sizeof(b));
+    assert_string_not_equal(a, b);
+}
+
+static void own_listeners(void **state)
+{
+    static const struct {
+        const char *text;
+        bool own;
+    } cases[] = {
+        {"192.0.2.1:25", true},   {"192.0.2.1:26", false},   {"192.0.2.2:25", false},
+        {"127.0.0.1:2525", true}, {"127.0.0.1:2526", false}, {"198.51.100.77:2525", false},
+    };
+    struct addr a;
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        assert_true(addr_parse_port(cases[i].text, 0, &a));
+        assert_int_equal(route_is_self(cfg, &a), cases[i].own);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(most_specific_wins), cmocka_unit_test(hosts_of_routes),
+        cmocka_unit_test(what_the_prompt_takes_is_understood), cmocka_unit_test(controls_inherit),
+        cmocka_unit_test(profiles), cmocka_unit_test(keys), cmocka_unit_test(own_listeners),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,426 @@
+/* The schedule under virtual time: who is next, what waits, what is counted. */
+#include "daemon/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/queue.h"
+#include "store/base/str.h"
+#include "tests/unit/cm.h"
+
+static struct schedule s;
+
+static int set_up(void **state)
+{
+    (void)state;
+    schedule_init(&s, 100);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    schedule_free(&s);
+    return 0;
+}
+
+static struct dest *dest(const char *key, unsigned sessions)
+{
+    struct dest *d = schedule_dest(&s, key);
+
+    d->limits.sessions = sessions;
+    return d;
+}
+
+/* A message for n destinations, in memory unless cold. */
+static struct queued *add(uint64_t mid, struct dest **d, unsigned n, msec_t due, msec_t now, bool cold)
+{
+    struct queued *q = queued_new(mid, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        q->items[i].dest = d[i];
+        q->items[i].rcpts = 1;
+        q->items[i].due = due;
+    }
+    if (!cold)
+        q->m = message_new();
+    schedule_add(&s, q, now);
+    return q;
+}
+
+static void finish(struct item *i)
+{
+    struct queued *q = i->message;
+
+    if (!schedule_done(&s, i))
+        return;
+    message_free(&q->m);
+    free(q);
+}
+
+static void one_message(void **state)
+{
+    struct dest *d = dest("example.com", 10);
+    struct queued *q = add(7, &d, 1, 0, 1000, false);
+    struct item *i;
+
+    (void)state;
+    assert_ptr_equal(schedule_find(&s, 7), q);
+    assert_null(schedule_find(&s, 8));
+    assert_ptr_equal(schedule_open(&s, 1000), d);
+    assert_null(schedule_open(&s, 1000)); /* one message, one session */
+    i = schedule_take(&s, d, 1000);
+    assert_ptr_equal(i, &q->items[0]);
+    assert_null(schedule_take(&s, d, 1000));
+    assert_int_equal(s.messages, 1);
+    assert_int_equal(s.unattempted, 1);
+    finish(i);
+    assert_int_equal(s.messages, 0);
+    assert_int_equal(s.rcpts, 0);
+    assert_int_equal(s.unattempted, 0);
+    assert_null(schedule_find(&s, 7));
+    schedule_close(&s, d, 1000);
+    assert_null(schedule_find_dest(&s, "example.com")); /* forgotten with its last session */
+}
+
+static void limits_of_sessions(void **state)
+{
+    struct dest *d = dest("a.example", 3), *e = dest("b.example", 50);
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 20; mid++)
+        add(mid, &d, 1, 0, 0, false);
+    for (int i = 0; i < 3; i++)
+        assert_ptr_equal(schedule_open(&s, 0), d);
+    assert_null(schedule_open(&s, 0));
+    schedule_close(&s, d, 0);
+    assert_ptr_equal(schedule_open(&s, 0), d); /* somebody left */
+    assert_null(schedule_open(&s, 0));
+    s.max_sessions = 5;
+    for (uint64_t mid = 21; mid <= 40; mid++)
+        add(mid, &e, 1, 0, 0, false);
+    assert_ptr_equal(schedule_open(&s, 0), e);
+    assert_ptr_equal(schedule_open(&s, 0), e);
+    assert_null(schedule_open(&s, 0)); /* five in all */
+}
+
+static void destinations_take_turns(void **state)
+{
+    struct dest *d[3] = {dest("a.example", 50), dest("b.example", 50), dest("c.example", 50)};
+    unsigned opened[3] = {0};
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 200; mid++) /* the first has by far the most */
+        add(mid, &d[0], 1, 0, 0, false);
+    for (uint64_t mid = 1001; mid <= 1010; mid++)
+        add(mid, &d[1], 1, 0, 0, false);
+    for (uint64_t mid = 2001; mid <= 2010; mid++)
+        add(mid, &d[2], 1, 0, 0, false);
+    s.max_sessions = 9;
+    for (struct dest *o; (o = schedule_open(&s, 0));)
+        for (int i = 0; i < 3; i++)
+            opened[i] += o == d[i];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(opened[i], 3);
+}
+
+static void windows_open_for_slow_peers_only(void **state)
+{
+    struct dest *d = dest("a.example", 20);
+    unsigned n = 0, before;
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 1000; mid++)
+        add(mid, &d, 1, 0, 0, false);
+    while (schedule_open(&s, 0))
+        n++;
+    assert_true(n > 1 && n < 20); /* it starts small */
+    before = d->window;
+    for (int i = 0; i < 500; i++)
+        schedule_worked(d, false);
+    assert_int_equal(d->window, before);
+    for (int i = 0; i < 500; i++)
+        schedule_worked(d, true);
+    assert_int_equal(d->window, 20); /* and never over the limit */
+    schedule_failed(&s, d, 0);
+    assert_int_equal(d->window, 10);
+}
+
+static void time_brings_them_back(void **state)
+{
+    struct dest *d = dest("a.example", 50);
+    static const int due[] = {500, 100, 900, 300, 700, 200, 800, 400, 600};
+    struct item *i;
+
+    (void)state;
+    for (size_t k = 0; k < countof(due); k++)
+        add((uint64_t)due[k], &d, 1, due[k], 0, false);
+    assert_null(schedule_open(&s, 0));
+    assert_int_equal(schedule_advance(&s, 0), 100);
+    for (int t = 100; t <= 900; t += 100) {
+        assert_int_equal(schedule_advance(&s, t - 1), t);
+        assert_null(schedule_take(&s, d, t - 1));
+        schedule_advance(&s, t);
+        i = schedule_take(&s, d, t);
+        assert_non_null(i);
+        assert_int_equal(i->message->mid, t);
+        finish(i);
+    }
+    assert_int_equal(schedule_advance(&s, 2000), NEVER);
+}
+
+static void deferred_items_keep_count(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct queued *q = queued_new(1, 2);
+    struct item *a, *b;
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        q->items[i] = (struct item){.dest = d[i], .rcpts = 3, .message = q};
+    list_init(&q->items[0].node);
+    list_init(&q->items[1].node);
+    q->m = message_new();
+    schedule_add(&s, q, 0);
+    assert_int_equal(s.rcpts, 6);
+    assert_int_equal(s.unattempted, 6);
+    a = schedule_take(&s, d[0], 0);
+    b = schedule_take(&s, d[1], 0);
+    schedule_defer(&s, a, 1, 60000, 0); /* two of its three went through */
+    assert_int_equal(s.rcpts, 4);
+    assert_int_equal(s.unattempted, 3);
+    assert_int_equal(a->attempts, 1);
+    finish(b);
+    assert_int_equal(s.rcpts, 1);
+    assert_int_equal(s.messages, 1);
+    assert_int_equal(schedule_advance(&s, 0), 60000);
+    schedule_advance(&s, 60000);
+    a = schedule_take(&s, d[0], 60000);
+    assert_non_null(a);
+    finish(a);
+    assert_int_equal(s.rcpts, 0);
+    assert_int_equal(s.unattempted, 0);
+}
+
+static unsigned woken;
+static struct idle *woken_idle;
+
+static void note_wake(struct idle *i)
+{
+    woken++;
+    woken_idle = i;
+}
+
+static void waiting_sessions_come_first(void **state)
+{
+    struct dest *d = dest("a.example", 5);
+    struct idle one = {.wake = note_wake}, two = {.wake = note_wake};
+    struct queued *q;
+
+    (void)state;
+    woken = 0;
+    add(1, &d, 1, 0, 0, false);
+    assert_ptr_equal(schedule_open(&s, 0), d);
+    finish(schedule_take(&s, d, 0));
+    schedule_wait(d, &one);
+    schedule_wait(d, &two);
+    q = add(2, &d, 1, 0, 0, false);
+    assert_int_equal(woken, 1);
+    assert_ptr_equal(woken_idle->item, &q->items[0]);
+    assert_null(schedule_open(&s, 0)); /* no further session for it */
+    schedule_unwait(&one);
+    schedule_unwait(&two);
+    add(3, &d, 1, 0, 0, false);
+    assert_int_equal(woken, 1);
+    assert_ptr_equal(schedule_open(&s, 0), d);
+    finish(&q->items[0]);
+}
+
+static void cold_ones_are_loaded_by_turns(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct item *items[16];
+    unsigned of_b = 0;
+    size_t n;
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 100; mid++)
+        add(mid, &d[0], 1, 0, 0, true);
+    for (uint64_t mid = 101; mid <= 104; mid++)
+        add(mid, &d[1], 1, 0, 0, true);
+    assert_null(schedule_open(&s, 0)); /* nothing can be delivered from disk alone */
+    assert_int_equal(s.ncold, 104);
+    n = schedule_cold(&s, items, 16);
+    assert_true(n >= 8 && n <= 16);
+    for (size_t i = 0; i < n; i++) {
+        of_b += items[i]->dest == d[1];
+        items[i]->message->m = message_new();
+        schedule_warm(&s, items[i], 0);
+    }
+    assert_int_equal(of_b, 4); /* the small one is not kept waiting */
+    assert_int_equal(s.ncold, 104 - n);
+    assert_non_null(schedule_open(&s, 0));
+}
+
+static void rates_hold(void **state)
+{
+    struct dest *d = dest("a.example", 50);
+    unsigned taken = 0;
+    msec_t next;
+
+    (void)state;
+    d->limits.rcpts = 10;
+    d->limits.rcpt_minutes = 2;
+    for (uint64_t mid = 1; mid <= 25; mid++)
+        add(mid, &d, 1, 0, 0, false);
+    assert_non_null(schedule_open(&s, 0));
+    for (struct item *i; (i = schedule_take(&s, d, 0)); taken++)
+        finish(i);
+    assert_int_equal(taken, 10);
+    schedule_close(&s, d, 0);
+    assert_null(schedule_open(&s, 0));
+    next = schedule_advance(&s, 0);
+    assert_true(next <= MINUTES(2));
+    for (msec_t t = 0; t < MINUTES(2); t = next) /* it asks to be called often enough */
+        next = schedule_advance(&s, t);
+    schedule_advance(&s, next);
+    assert_ptr_equal(schedule_open(&s, next), d);
+    for (taken = 0;; taken++) {
+        struct item *i = schedule_take(&s, d, next);
+
+        if (!i)
+            break;
+        finish(i);
+    }
+    assert_int_equal(taken, 10);
+}
+
+static void now_means_now(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 50; mid++)
+        add(mid, &d[mid % 2], 1, (msec_t)(100000 - mid * 7 % 13), 0, mid % 3 == 0);
+    assert_int_equal(schedule_now(&s, d[0], 5), 25);
+    assert_int_equal(d[0]->ndeferred, 0);
+    assert_int_equal(d[0]->nready + d[0]->ncold, 25);
+    assert_int_equal(d[1]->ndeferred, 25);
+    assert_true(schedule_advance(&s, 5) >= 100000 - 13); /* the heap is whole */
+    assert_int_equal(schedule_now(&s, NULL, 5), 25);
+    assert_int_equal(s.nheap, 0);
+}
+
+static void suspended_means_nothing_moves(void **state)
+{
+    struct dest *d = dest("a.example", 5);
+    struct idle idle = {.wake = note_wake};
+    struct item *cold[4];
+
+    (void)state;
+    woken = 0;
+    add(1, &d, 1, 0, 0, false);
+    assert_ptr_equal(schedule_open(&s, 0), d);
+    finish(schedule_take(&s, d, 0));
+    schedule_wait(d, &idle);
+    schedule_suspend(&s, true, 0);
+    assert_int_equal(woken, 1); /* sent home */
+    assert_null(idle.item);
+    schedule_close(&s, d, 0);
+    d = dest("a.example", 5);
+    add(2, &d, 1, 0, 0, false);
+    add(3, &d, 1, 0, 0, true);
+    assert_null(schedule_open(&s, 0));
+    assert_null(schedule_take(&s, d, 0));
+    assert_int_equal(schedule_cold(&s, cold, 4), 0);
+    schedule_suspend(&s, false, 0);
+    assert_ptr_equal(schedule_open(&s, 0), d);
+    assert_non_null(schedule_take(&s, d, 0));
+    assert_int_equal(schedule_cold(&s, cold, 4), 1);
+}
+
+static void returned_items_stay_first(void **state)
+{
+    struct dest *d = dest("a.example", 5);
+    struct item *i;
+
+    (void)state;
+    add(1, &d, 1, 0, 0, false);
+    add(2, &d, 1, 0, 0, false);
+    i = schedule_take(&s, d, 0);
+    schedule_requeue(&s, i, 0);
+    assert_ptr_equal(schedule_take(&s, d, 0), i);
+    assert_int_equal(i->attempts, 0);
+}
+
+/* Many messages, added, deferred and finished in a random order against a plain model of what must be there. */
+static void many(void **state)
+{
+    enum { N = 20000 };
+    struct dest *d = dest("a.example", 1000);
+    static struct queued *all[N];
+    uint32_t x = 12345;
+    unsigned alive = 0;
+    msec_t now = 0;
+
+    (void)state;
+    memset(all, 0, sizeof(all));
+    for (int step = 0; step < 200000; step++) {
+        unsigned k;
+
+        x = x * 1664525u + 1013904223u;
+        k = x >> 8;
+        if (k % 3 == 0 && !all[k % N]) {
+            all[k % N] = add(k % N + 1, &d, 1, now + k % 5000, now, false);
+            alive++;
+        } else if (k % 3 == 1) {
+            struct item *i = schedule_take(&s, d, now);
+
+            if (i && k % 2) {
+                all[i->message->mid - 1] = NULL;
+                alive--;
+                finish(i);
+            } else if (i) {
+                schedule_defer(&s, i, 1, now + k % 7000, now);
+            }
+        } else {
+            now += k % 10;
+            schedule_advance(&s, now);
+        }
+        assert_int_equal(s.messages, alive);
+    }
+    for (unsigned i = 0; i < N; i++)
+        assert_ptr_equal(schedule_find(&s, i + 1), all[i]);
+    assert_int_equal(d->nready + d->ndeferred + d->nbusy + d->ncold, alive);
+    for (size_t i = 1; i < s.nheap; i++)
+        assert_true(s.heap[(i - 1) / 2]->due <= s.heap[i]->due);
+}
+
+static void entries_are_small(void **state)
+{
+    (void)state;
+    /* with the index at its emptiest (24 bytes), the heap's pointer and malloc's header */
+    assert_true(sizeof(struct queued) + sizeof(struct item) + 24 + 8 + 16 < 300);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(one_message, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(limits_of_sessions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(destinations_take_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(windows_open_for_slow_peers_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(time_brings_them_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(deferred_items_keep_count, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(waiting_sessions_come_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cold_ones_are_loaded_by_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(returned_items_stay_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many, set_up, tear_down),
+        cmocka_unit_test(entries_are_small),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
