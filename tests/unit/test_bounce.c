@@ -1,0 +1,319 @@
+/* Delivery reports as they are sent, byte for byte; and the stored forms of a message. */
+#include "daemon/bounce.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/message.h"
+#include "store/base/str.h"
+#include "tests/unit/cm.h"
+
+static const char original[] = "Received: from client\r\nSubject: Hello\r\nFrom: <a@example.org>\r\n\r\nText.\r\n";
+
+static struct message *message(void)
+{
+    struct message *m = message_new();
+
+    m->mid = 511;
+    m->received = 1700000000000000;
+    m->sender = message_text(m, "sender@example.org");
+    message_add_rcpt(m, "gone@example.com", NULL, 0);
+    message_add_rcpt(m, "full@example.com", "rfc822;Full+40Sales@example.com", NOTIFY_FAILURE | NOTIFY_DELAY);
+    return m;
+}
+
+static struct bounce report(enum bounce_kind kind, const struct message *m, const struct bounce_rcpt *rcpts, unsigned n)
+{
+    struct bounce b = {.kind = kind, .of = m, .rcpts = rcpts, .n = n, .hostname = "gw.example.net", .mid = 515,
+                       .now = 1700000300000000, .original = {original, sizeof(original) - 1}, .original_whole = true};
+
+    return b;
+}
+
+static char *text_of(const struct bounce *b)
+{
+    struct buf out = BUF_INIT(1u << 20);
+
+    bounce_text(b, &out);
+    assert_false(out.full);
+    for (size_t i = 0; i < out.n; i++) /* nothing but CRLF ends a line */
+        assert_true((out.p[i] == '\n') == (i > 0 && out.p[i - 1] == '\r'));
+    return buf_take(&out);
+}
+
+static void failure(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpts[2] = {
+        {&m->rcpts[0], "5.1.1", status_phrase("5.1.1"), 550, "no such user\nsee https://example.com/", "mx.example.com"},
+        {&m->rcpts[1], "5.4.7", status_phrase("5.4.7"), 0, "the message is too old", ""},
+    };
+    struct bounce b = report(BOUNCE_FAILED, m, rcpts, 2);
+    char *text;
+
+    (void)state;
+    m->envid = message_text(m, "QQ+2B314");
+    text = text_of(&b);
+    assert_string_equal(
+        text,
+        "Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
+        "From: \"Mail Delivery System\" <MAILER-DAEMON@gw.example.net>\r\n"
+        "To: <sender@example.org>\r\n"
+        "Subject: Delivery Status Notification (Failure)\r\n"
+        "Message-ID: <dsn.515.60a2448d97f00@gw.example.net>\r\n"
+        "Auto-Submitted: auto-replied\r\n"
+        "MIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+        " boundary=\"=_203.60a2448d97f00\"\r\n"
+        "\r\n"
+        "--=_203.60a2448d97f00\r\n"
+        "Content-Type: text/plain; charset=us-ascii\r\n"
+        "\r\n"
+        "The following message to <gone@example.com> was undeliverable.\r\n"
+        "The reason for the problem:\r\n"
+        "5.1.1 - Bad destination email address 550-'no such user see https://example.com/'\r\n"
+        "\r\n"
+        "The following message to <full@example.com> was undeliverable.\r\n"
+        "The reason for the problem:\r\n"
+        "5.4.7 - Delivery expired (message too old) 'the message is too old'\r\n"
+        "\r\n"
+        "--=_203.60a2448d97f00\r\n"
+        "Content-Type: message/delivery-status\r\n"
+        "\r\n"
+        "Reporting-MTA: dns; gw.example.net\r\n"
+        "Original-Envelope-Id: QQ+314\r\n"
+        "Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+        "\r\n"
+        "Final-Recipient: rfc822; gone@example.com\r\n"
+        "Action: failed\r\n"
+        "Status: 5.1.1\r\n"
+        "Remote-MTA: dns; mx.example.com\r\n"
+        "Diagnostic-Code: smtp; 550 no such user see https://example.com/\r\n"
+        "Last-Attempt-Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
+        "\r\n"
+        "Original-Recipient: rfc822;Full@Sales@example.com\r\n"
+        "Final-Recipient: rfc822; full@example.com\r\n"
+        "Action: failed\r\n"
+        "Status: 5.4.7\r\n"
+        "Last-Attempt-Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
+        "\r\n"
+        "--=_203.60a2448d97f00\r\n"
+        "Content-Type: message/rfc822\r\n"
+        "\r\n"
+        "Received: from client\r\n"
+        "Subject: Hello\r\n"
+        "From: <a@example.org>\r\n"
+        "\r\n"
+        "Text.\r\n"
+        "\r\n"
+        "--=_203.60a2448d97f00--\r\n");
+    free(text);
+    message_free(&m);
+}
+
+static void delay(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[1], "4.2.2", status_phrase("4.2.2"), 452, "try later", "mx.example.com"};
+    struct bounce b = report(BOUNCE_DELAYED, m, &rcpt, 1);
+    char *text;
+
+    (void)state;
+    b.retry_until = m->received + (usec_t)259200 * 1000000;
+    text = text_of(&b);
+    assert_non_null(strstr(text, "Subject: Delivery Status Notification (Delay)\r\n"));
+    assert_non_null(strstr(text, "has not been delivered yet; it will be tried again.\r\n"));
+    assert_non_null(strstr(text, "Action: delayed\r\nStatus: 4.2.2\r\n"));
+    assert_non_null(strstr(text, "Will-Retry-Until: Fri, 17 Nov 2023 22:13:20 +0000\r\n"));
+    assert_non_null(strstr(text, "Content-Type: text/rfc822-headers\r\n\r\nReceived: from client\r\n"));
+    assert_null(strstr(text, "Text.")); /* the header alone */
+    free(text);
+    message_free(&m);
+}
+
+static void relay(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "2.1.5", status_phrase("2.1.5"), 250, "ok", "mx.example.com"};
+    struct bounce b = report(BOUNCE_RELAYED, m, &rcpt, 1);
+    char *text = text_of(&b);
+
+    (void)state;
+    assert_non_null(strstr(text, "was passed on to a system that does not send notifications"));
+    assert_non_null(strstr(text, "Action: relayed\r\nStatus: 2.1.5\r\n"));
+    assert_null(strstr(text, "Text."));
+    free(text);
+    message_free(&m);
+}
+
+static void how_much_of_the_original(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", ""};
+    struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
+    char *long_header = xmalloc(BOUNCE_COPY + 1), *text;
+
+    (void)state;
+    m->flags = MSG_RET_HDRS;
+    text = text_of(&b);
+    assert_null(strstr(text, "Text."));
+    assert_non_null(strstr(text, "text/rfc822-headers"));
+    free(text);
+    m->flags = MSG_RET_FULL;
+    text = text_of(&b);
+    assert_non_null(strstr(text, "Text."));
+    free(text);
+    b.original_whole = false; /* longer than what is copied */
+    text = text_of(&b);
+    assert_null(strstr(text, "Text."));
+    free(text);
+
+    memset(long_header, 'x', BOUNCE_COPY); /* a header without an end is cut at the end of a line */
+    memcpy(long_header, "X-A: ", 5);
+    memcpy(long_header + 5000, "\r\nX-B: ", 7);
+    b.original = (struct slice){long_header, BOUNCE_COPY};
+    text = text_of(&b);
+    assert_non_null(strstr(text, "\r\n\r\nX-A: "));
+    assert_null(strstr(text, "X-B"));
+    free(text);
+    b.original = (struct slice){NULL, 0}; /* not to be had */
+    text = text_of(&b);
+    assert_null(strstr(text, "rfc822-headers"));
+    assert_non_null(strstr(text, "Action: failed"));
+    free(text);
+    free(long_header);
+    message_free(&m);
+}
+
+static void eight_bit(void **state)
+{
+    static const char latin[] = "Subject: caf\xe9\r\n\r\n\xc3\xa9\r\n";
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "nicht gefunden \xc3\xbc\x1b[2J", ""};
+    struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
+    char *text;
+
+    (void)state;
+    text = text_of(&b); /* foreign text alone makes nothing 8-bit */
+    assert_null(strstr(text, "8bit"));
+    assert_null(strchr(text, '\x1b'));
+    for (char *p = text; *p; p++)
+        assert_true((unsigned char)*p < 128);
+    free(text);
+    b.original = (struct slice){latin, sizeof(latin) - 1};
+    text = text_of(&b);
+    assert_non_null(strstr(text, "MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n"));
+    assert_non_null(strstr(text, "message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n"));
+    assert_non_null(strstr(text, latin));
+    free(text);
+    m->flags = MSG_SMTPUTF8;
+    message_add_rcpt(m, "j\xc3\xb6rg@example.com", NULL, 0);
+    rcpt.rcpt = &m->rcpts[2];
+    text = text_of(&b);
+    assert_non_null(strstr(text, "message/global-delivery-status"));
+    assert_non_null(strstr(text, "Final-Recipient: utf-8; j\xc3\xb6rg@example.com\r\n"));
+    assert_non_null(strstr(text, "message/global\r\n"));
+    free(text);
+    message_free(&m);
+}
+
+static void phrases(void **state)
+{
+    (void)state;
+    assert_string_equal(status_phrase("5.1.1"), "Bad destination email address");
+    assert_string_equal(status_phrase("4.3.1"), "Mail system full");
+    assert_string_equal(status_phrase("5.1.0"), "Unknown address error");
+    assert_string_equal(status_phrase("5.99.99"), "Unknown address error");
+    assert_string_equal(status_phrase(""), "Unknown address error");
+}
+
+static void stored_forms(void **state)
+{
+    struct buf envelope = BUF_INIT(1u << 20), states = BUF_INIT(1u << 20);
+    struct message *m = message(), *back;
+    struct err err = {0};
+
+    (void)state;
+    m->icid = 77;
+    m->flags = MSG_8BIT | MSG_RET_HDRS;
+    m->subject = message_text(m, "caf\xe9");
+    m->bounce_profile = message_text(m, "Default");
+    for (unsigned i = 0; i < 300; i++) {
+        char address[40];
+
+        snprintf(address, sizeof(address), "user%u@example.com", i);
+        message_add_rcpt(m, address, NULL, i % 16);
+    }
+    message_encode(m, &envelope);
+    back = message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err);
+    assert_non_null(back);
+    assert_int_equal(back->mid, 511);
+    assert_int_equal(back->icid, 77);
+    assert_int_equal(back->received, m->received);
+    assert_int_equal(back->flags, m->flags);
+    assert_string_equal(back->sender, "sender@example.org");
+    assert_string_equal(back->subject, "caf\xe9");
+    assert_string_equal(back->bounce_profile, "Default");
+    assert_null(back->envid);
+    assert_int_equal(back->nrcpts, 302);
+    assert_string_equal(back->rcpts[1].orcpt, "rfc822;Full+40Sales@example.com");
+    assert_null(back->rcpts[0].orcpt);
+    assert_string_equal(back->rcpts[301].address, "user299@example.com");
+    assert_int_equal(back->rcpts[301].notify, 299 % 16);
+    assert_int_equal(back->rcpts[301].state, RCPT_QUEUED);
+    message_free(&back);
+
+    m->rcpts[5].state = RCPT_DELIVERED;
+    m->rcpts[6].attempts = 70000;
+    m->rcpts[6].next_try = 1700000000123456;
+    m->rcpts[6].last_error = xstrdup("450 4.2.1 busy");
+    m->rcpts[6].warnings = 2;
+    message_encode_state(m, &states);
+    back = message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){states.p, states.n}, &err);
+    assert_non_null(back);
+    assert_int_equal(back->rcpts[5].state, RCPT_DELIVERED);
+    assert_int_equal(back->rcpts[6].attempts, 70000);
+    assert_int_equal(back->rcpts[6].next_try, 1700000000123456);
+    assert_string_equal(back->rcpts[6].last_error, "450 4.2.1 busy");
+    assert_int_equal(back->rcpts[6].warnings, 2);
+    message_free(&back);
+
+    /* Cut anywhere, or with something behind: refused, never read beyond its end. */
+    for (size_t n = 0; n < envelope.n; n++) {
+        char *exact = xmalloc(n ? n : 1);
+
+        memcpy(exact, envelope.p, n);
+        memset(&err, 0, sizeof(err));
+        assert_null(message_decode(511, (struct slice){exact, n}, (struct slice){NULL, 0}, &err));
+        assert_int_equal(err.code, E_IO);
+        free(exact);
+    }
+    for (size_t n = 1; n < states.n; n++)
+        assert_null(message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){states.p, n}, &err));
+    buf_char(&envelope, 'x');
+    assert_null(message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err));
+    buf_free(&envelope);
+    buf_free(&states);
+    message_free(&m);
+}
+
+static void domains(void **state)
+{
+    (void)state;
+    assert_string_equal(address_domain("a@b.example"), "b.example");
+    assert_string_equal(address_domain("\"a@c\"@b.example"), "b.example");
+    assert_string_equal(address_domain("postmaster"), "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failure),   cmocka_unit_test(delay),   cmocka_unit_test(relay),
+        cmocka_unit_test(how_much_of_the_original),             cmocka_unit_test(eight_bit),
+        cmocka_unit_test(phrases),   cmocka_unit_test(stored_forms), cmocka_unit_test(domains),
+    };
+
+    setenv("TZ", "UTC", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
