@@ -71,7 +71,6 @@ static struct {
     bool ticking;
     struct wait load;    /* of the loader fiber, while loading waits */
     bool load_waits;
-    atomic_int fibers;   /* clock, loader, compaction */
 
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
@@ -318,7 +317,6 @@ static void clock_fiber(void *unused)
         if (fiber_stopping())
             break;
     }
-    atomic_fetch_sub(&q.fibers, 1);
 }
 
 /* --- accepting ------------------------------------------------------------------------------------------------------ */
@@ -839,7 +837,129 @@ static void loader_fiber(void *unused)
         config_free(&cfg);
     }
     free(l);
-    atomic_fetch_sub(&q.fibers, 1);
+}
+
+/* --- compaction ------------------------------------------------------------------------------------------------------- */
+
+#define MOVE_BATCH 64u
+#define MOVE_BYTES (1u << 20) /* at a time, because acceptance waits meanwhile */
+
+struct move {
+    uint64_t mids[MOVE_BATCH];
+    struct body *old[MOVE_BATCH], *fresh[MOVE_BATCH]; /* fresh[i] is NULL where nothing was moved */
+    size_t n;
+};
+
+/* Nobody has the message in memory or is about to: its row alone says where the body is. */
+static bool only_on_disk(uint64_t mid)
+{
+    const struct queued *e;
+    bool rests;
+
+    pthread_mutex_lock(&q.lock);
+    e = schedule_find(&q.schedule, mid);
+    rests = e && !e->m && at_rest(e);
+    pthread_mutex_unlock(&q.lock);
+    return rests;
+}
+
+static bool move_one(uint64_t mid, struct body **old, struct body **fresh, struct err *err)
+{
+    sqlite3_stmt *read = writer_stmt("SELECT body FROM message WHERE mid = ?1", err);
+    sqlite3_stmt *write = writer_stmt("UPDATE message SET body = ?2 WHERE mid = ?1", err);
+    struct buf place = BUF_INIT(4096);
+    struct slice was;
+    bool ok = false;
+
+    if (!read || !write || !only_on_disk(mid))
+        return false;
+    sqlite3_bind_int64(read, 1, (sqlite3_int64)mid);
+    if (sqlite3_step(read) == SQLITE_ROW) {
+        was = column(read, 0);
+        *old = body_decode(was.p, was.n, err);
+    }
+    sqlite3_reset(read);
+    *fresh = *old ? body_copy(*old, err) : NULL;
+    if (*fresh) {
+        body_encode(*fresh, &place);
+        sqlite3_bind_int64(write, 1, (sqlite3_int64)mid);
+        sqlite3_bind_blob(write, 2, place.p, (int)place.n, SQLITE_STATIC);
+        ok = sqlite3_step(write) == SQLITE_DONE;
+        sqlite3_reset(write);
+        if (!ok)
+            body_remove_pieces(*fresh);
+    }
+    if (!ok) {
+        body_free(old);
+        body_free(fresh);
+    }
+    buf_free(&place);
+    return ok;
+}
+
+static bool move_bodies(sqlite3 *db, void *arg, struct err *err)
+{
+    struct move *m = arg;
+    uint64_t bytes = 0;
+
+    (void)db;
+    for (size_t i = 0; i < m->n && bytes < MOVE_BYTES; i++)
+        if (move_one(m->mids[i], &m->old[i], &m->fresh[i], err))
+            bytes += body_length(m->fresh[i]);
+    writer_want_sync();
+    return true;
+}
+
+/* YIELDS. Copies what is left in a nearly empty segment to the current one. Returns how many messages were moved. */
+static size_t compact(struct move *m)
+{
+    uint32_t segment = spool_sparse_segment();
+    size_t moved = 0;
+    bool ok;
+
+    memset(m, 0, sizeof(*m));
+    if (!segment)
+        return 0;
+    pthread_mutex_lock(&q.lock);
+    for (size_t i = 0; i < q.schedule.index_cap && m->n < MOVE_BATCH; i++) {
+        const struct queued *e = q.schedule.index[i];
+
+        if (e && e->segment == segment && !e->m && at_rest(e))
+            m->mids[m->n++] = e->mid;
+    }
+    pthread_mutex_unlock(&q.lock);
+    if (!m->n)
+        return 0;
+    ok = writer_txn(q.writer, move_bodies, m, NULL);
+    for (size_t i = 0; i < m->n; i++) {
+        if (!m->fresh[i])
+            continue;
+        if (ok) { /* else the copies stay unused until the next start finds nobody refers to them */
+            struct queued *e;
+
+            body_remove_pieces(m->old[i]);
+            pthread_mutex_lock(&q.lock);
+            e = schedule_find(&q.schedule, m->mids[i]);
+            if (e)
+                e->segment = body_segment(m->fresh[i]);
+            pthread_mutex_unlock(&q.lock);
+            moved++;
+        }
+        body_free(&m->old[i]);
+        body_free(&m->fresh[i]);
+    }
+    return moved;
+}
+
+static void compaction_fiber(void *unused)
+{
+    struct move *m = xcalloc(1, sizeof(*m));
+
+    (void)unused;
+    while (fiber_sleep(COMPACT_EVERY))
+        while (compact(m) && !fiber_stopping())
+            ;
+    free(m);
 }
 
 /* --- start and end -------------------------------------------------------------------------------------------------------- */
@@ -940,13 +1060,6 @@ static sqlite3 *open_database(const char *path, struct err *err)
         return NULL;
     }
     return db;
-}
-
-static void start_fiber(const char *name, void (*fn)(void *))
-{
-    atomic_fetch_add(&q.fibers, 1);
-    if (!fiber_spawn(loops_get(0), name, fn, NULL))
-        atomic_fetch_sub(&q.fibers, 1);
 }
 
 bool queue_start(const char *home, struct err *err)
@@ -1055,8 +1168,9 @@ static void publish(void *state, const struct config *cfg)
     open_sessions(now);
     pthread_mutex_unlock(&q.lock);
     if (begin) {
-        start_fiber("queue clock", clock_fiber);
-        start_fiber("queue loader", loader_fiber);
+        fiber_spawn(loops_get(0), "queue clock", clock_fiber, NULL);
+        fiber_spawn(loops_get(0), "queue loader", loader_fiber, NULL);
+        fiber_spawn(loops_get(0), "spool compaction", compaction_fiber, NULL);
     }
 }
 
