@@ -61,13 +61,13 @@ static void failure(void **state)
         "From: \"Mail Delivery System\" <MAILER-DAEMON@gw.example.net>\r\n"
         "To: <sender@example.org>\r\n"
         "Subject: Delivery Status Notification (Failure)\r\n"
-        "Message-ID: <dsn.515.60a2448d97f00@gw.example.net>\r\n"
+        "Message-ID: <dsn.515.60a2429ffe300@gw.example.net>\r\n"
         "Auto-Submitted: auto-replied\r\n"
         "MIME-Version: 1.0\r\n"
         "Content-Type: multipart/report; report-type=delivery-status;\r\n"
-        " boundary=\"=_203.60a2448d97f00\"\r\n"
+        " boundary=\"=_203.60a2429ffe300\"\r\n"
         "\r\n"
-        "--=_203.60a2448d97f00\r\n"
+        "--=_203.60a2429ffe300\r\n"
         "Content-Type: text/plain; charset=us-ascii\r\n"
         "\r\n"
         "The following message to <gone@example.com> was undeliverable.\r\n"
@@ -78,7 +78,7 @@ static void failure(void **state)
         "The reason for the problem:\r\n"
         "5.4.7 - Delivery expired (message too old) 'the message is too old'\r\n"
         "\r\n"
-        "--=_203.60a2448d97f00\r\n"
+        "--=_203.60a2429ffe300\r\n"
         "Content-Type: message/delivery-status\r\n"
         "\r\n"
         "Reporting-MTA: dns; gw.example.net\r\n"
@@ -98,7 +98,7 @@ static void failure(void **state)
         "Status: 5.4.7\r\n"
         "Last-Attempt-Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
         "\r\n"
-        "--=_203.60a2448d97f00\r\n"
+        "--=_203.60a2429ffe300\r\n"
         "Content-Type: message/rfc822\r\n"
         "\r\n"
         "Received: from client\r\n"
@@ -107,7 +107,7 @@ static void failure(void **state)
         "\r\n"
         "Text.\r\n"
         "\r\n"
-        "--=_203.60a2448d97f00--\r\n");
+        "--=_203.60a2429ffe300--\r\n");
     free(text);
     message_free(&m);
 }
