@@ -92,6 +92,7 @@ $(B)/%.o: %.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/store/db.o: schema/config.sql schema/audit.sql # EMBED: the compiler does not see them
 $(B)/%.o: %.S $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(call say,CC)

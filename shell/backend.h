@@ -4,7 +4,7 @@
 #define POSTERN_BACKEND_H
 
 #include "shell/ui.h"
-#include "shell/words.h"
+#include "store/words.h"
 #include "store/base/json.h"
 
 enum ui_end {

@@ -7,7 +7,7 @@
 
 #include "shell/backend.h"
 #include "shell/run.h"
-#include "shell/words.h"
+#include "store/words.h"
 
 #define COMMAND(name) &cmd_##name,
 static const struct command *const commands[] = {

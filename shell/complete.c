@@ -6,7 +6,7 @@
 
 #include "shell/backend.h"
 #include "shell/command.h"
-#include "shell/words.h"
+#include "store/words.h"
 
 #define NAMES 200 /* so many object names are offered */
 

@@ -3,7 +3,7 @@
 #define POSTERN_RUN_H
 
 #include "shell/command.h"
-#include "shell/words.h"
+#include "store/words.h"
 
 /* Runs one statement to its end, changes sent; takes its words. The exit code. */
 int run_statement(struct ui *ui, struct session *s, struct words *words);
