@@ -700,6 +700,7 @@ static ssize_t find_line_end(struct conn *c)
 
 static bool is_bare(struct slice s)
 {
+    assert(s.p);
     return memchr(s.p, '\n', s.n) || memchr(s.p, '\r', s.n) || memchr(s.p, '\0', s.n);
 }
 

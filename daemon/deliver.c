@@ -362,7 +362,7 @@ static usec_t retry_interval(const struct bounce_profile *p, uint32_t attempts)
         seconds = p->max_retry;
     usec = (usec_t)seconds * 1000000;
     if (getrandom(&r, sizeof(r), GRND_NONBLOCK) == sizeof(r))
-        usec = usec / 10 * 9 + (usec_t)((double)r / UINT32_MAX * (double)(usec / 5));
+        usec = usec / 10 * 9 + (usec_t)((double)r / UINT32_MAX * (double)usec / 5);
     return usec;
 }
 

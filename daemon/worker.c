@@ -39,6 +39,7 @@ static void run(struct job *j)
         j->ok = j->call(j->arg, j->err);
         wait_done(&j->wait); /* j may be gone from here on */
     } else {
+        assert(j->post);
         j->post(j->arg);
         free(j);
     }

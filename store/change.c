@@ -1,6 +1,7 @@
 /* change.c - see change.h. */
 #include "store/change.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,7 +102,10 @@ void config_diff(const struct config *a, const struct config *b, struct changes 
         while (i < n || j < m) {
             const struct row *x = i < n ? config_at(a, s, i) : NULL,
                              *y = j < m ? config_at(b, s, j) : NULL;
-            int order = x == y ? 0 : !x ? 1 : !y ? -1 : strcmp(x->name, y->name);
+            int order;
+
+            assert(x || y);
+            order = x == y ? 0 : !x ? 1 : !y ? -1 : strcmp(x->name, y->name);
 
             if (order < 0)
                 y = NULL;

@@ -1,6 +1,10 @@
 /* err.c - see err.h. Formats into a scratch buffer first, because callers pass parts of the same err. */
 #include "store/base/err.h"
 
+#undef err_set
+#undef err_wrap
+#undef err_errno
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -43,6 +43,12 @@ bool err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(print
 /* As err_set with ": " and the text of errno value e appended; E_IO. */
 bool err_errno(struct err *err, int e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ /* so that it knows what they return */
+#define err_set(...) (err_set(__VA_ARGS__), false)
+#define err_wrap(...) (err_wrap(__VA_ARGS__), false)
+#define err_errno(...) (err_errno(__VA_ARGS__), false)
+#endif
+
 /* Name for JSON: "E_NOT_FOUND". */
 const char *err_code_name(enum err_code code);
 
