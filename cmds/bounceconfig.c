@@ -27,11 +27,20 @@ static void say_profiles(struct ui *ui, struct session *s, const struct row *unu
 
 static void ask_profile(struct ui *ui, struct session *s, struct row *r)
 {
-    static const char *const fields[] = {"max_retries", "max_queue_seconds", "initial_retry", "max_retry", "send_bounces",
-                                         "delay_warnings"};
+    const struct bounce_profile *p = r->data;
 
-    for (size_t i = 0; i < countof(fields); i++)
-        ask_field(ui, s, r, fields[i]);
+    ask_field(ui, s, r, "max_retries");
+    ask_field(ui, s, r, "max_queue_seconds");
+    for (bool again = true; again && !ui_failed(ui);) {
+        ask_field(ui, s, r, "initial_retry");
+        ask_field(ui, s, r, "max_retry");
+        again = p->initial_retry > p->max_retry && ui_interactive(ui);
+        if (again)
+            ui_say(ui, "The initial retry interval (%llu) must not be longer than the maximum one (%llu).",
+                   (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
+    }
+    ask_field(ui, s, r, "send_bounces");
+    ask_field(ui, s, r, "delay_warnings");
     if (row_is(r, "delay_warnings", "yes")) {
         ask_field(ui, s, r, "delay_interval");
         ask_field(ui, s, r, "delay_count");

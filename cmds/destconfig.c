@@ -108,7 +108,8 @@ static void ask_recipient_limit(struct asking *a)
 
 static void ask_limit_type(struct asking *a)
 {
-    char *whole = xasprintf("One limit applies to the entire domain %s", a->d->domain);
+    char *whole = is_default(a->d) ? xstrdup("One limit applies to each entire domain")
+                                   : xasprintf("One limit applies to the entire domain %s", a->d->domain);
     char *question = xasprintf("Select how you want to apply the limits for %s:", a->d->domain);
     const struct ui_choice choices[] = {
         {"host", whole}, {"MXIP", "Separate limit for each mail exchanger IP address"}, {NULL, NULL}};
@@ -158,7 +159,7 @@ static void ask_bounce_profile(struct asking *a)
 {
     AUTO(strlist) struct strlist names = {0};
     struct ui_choice *choices;
-    int now = 0;
+    int now = 0, picked;
 
     if (!wishes(a, "specific_bounce_profile", "apply a specific bounce profile to this domain?",
                 !str_eq(a->d->bounce_profile, "default"))) {
@@ -169,12 +170,12 @@ static void ask_bounce_profile(struct asking *a)
     choices = xcalloc(names.n + 1, sizeof(*choices));
     for (size_t i = 0; i < names.n; i++) {
         choices[i] = (struct ui_choice){names.items[i], names.items[i]};
-        if (str_eq(names.items[i], a->d->bounce_profile))
+        if (str_ieq(names.items[i], a->d->bounce_profile)) /* "default" of the default entry is the profile Default */
             now = (int)i;
     }
-    if (names.n)
-        row_set(a->row, "bounce_profile",
-                names.items[ask_choice(a->ui, "bounce_profile", "Please choose a bounce profile to apply:", choices, now)], NULL);
+    picked = names.n ? ask_choice(a->ui, "bounce_profile", "Please choose a bounce profile to apply:", choices, now) : now;
+    if (picked != now || (names.n && !is_default(a->d)))
+        row_set(a->row, "bounce_profile", names.items[picked], NULL);
     free(choices);
 }
 
@@ -436,13 +437,8 @@ const struct command cmd_destconfig = {
     .help = "Configure destination controls: limits and TLS of deliveries",
     .detail = "An entry \"example.com\" is for that domain alone, \".example.com\" for what is below it; all other domains "
               "have the default entry. What an entry does not say it takes from the default entry.",
-    .usage = "destconfig new DOMAIN [use_tls=off|on|require] [concurrency_limit=N] [max_messages_per_connection=N]\n"
-             "    [recipient_limit=N recipient_minutes=N] [limit_type=host|MXIP] [bounce_profile=NAME] [ip_sort_pref=...]\n"
-             "destconfig edit DOMAIN|default FIELD=VALUE ...\n"
-             "destconfig delete DOMAIN\n"
-             "destconfig list\n"
+    .usage = "destconfig default FIELD=VALUE ...\n"
              "destconfig detail DOMAIN|default|all\n"
-             "destconfig setup [certificate=NAME] [send_tls_req_alert=yes|no] [preferred_fallback=...]\n"
              "destconfig clear",
     .roles = ROLE_ADMIN,
     .commits = true,

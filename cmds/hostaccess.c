@@ -22,7 +22,7 @@ void say_policy_parameters(struct ui *ui, const struct row *listener)
 {
     char number[COUNT_TEXT];
 
-    ui_say(ui, "\nDefault Policy Parameters");
+    ui_say(ui, "Default Policy Parameters");
     ui_say(ui, "==========================");
     for (size_t i = 0; i < section_listener.nfields; i++) {
         const struct field *f = &section_listener.fields[i];

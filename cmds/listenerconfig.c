@@ -132,13 +132,7 @@ const struct command cmd_listenerconfig = {
     .help = "Configure mail listeners",
     .detail = "A listener accepts mail on an address and port. A public listener accepts mail for the recipients of its "
               "Recipient Access Table, a private one relays for the senders its Host Access Table allows.",
-    .usage = "listenerconfig new NAME kind=public|private address=ADDRESS port=PORT [FIELD=VALUE ...]\n"
-             "listenerconfig edit NAME FIELD=VALUE ...\n"
-             "listenerconfig delete NAME\n"
-             "listenerconfig list\n"
-             "listenerconfig print NAME\n"
-             "listenerconfig setup FIELD=VALUE ...\n"
-             "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY [COMMENT]\n"
+    .usage = "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY [COMMENT]\n"
              "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [FIELD=VALUE ...]\n"
              "listenerconfig edit NAME hostaccess edit sendergroup GROUP new|delete HOST[,HOST...]\n"
              "listenerconfig edit NAME hostaccess edit policy POLICY FIELD=VALUE ...\n"

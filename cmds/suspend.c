@@ -122,7 +122,7 @@ static bool ask_listeners(struct ui *ui, struct session *s, const char *verb, js
     json_decref(status);
     q.text = buf_str(&text);
     pick(&names, ui_ask(ui, &q), &picked, NULL);
-    for (i = 0; i < picked.n; i++)
+    for (i = 0; picked.n < names.n && i < picked.n; i++) /* none named: all, those to come too */
         json_array_append_new(list, json_string(picked.items[i]));
     json_put(args, "listeners", list);
     return !ui_failed(ui);

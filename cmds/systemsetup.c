@@ -143,8 +143,8 @@ static void ask_tls(struct ui *ui, struct session *s)
             set(ui, r, "use_tls", "on");
     }
     if (!has_name(s, &section_certificate, NULL, host) &&
-        ask_yes(ui, "make_certificate", "Do you want to create a self-signed certificate for this host name? It replaces the "
-                                        "demonstration certificate until you have one of an authority.", true) &&
+        ask_yes(ui, "make_certificate", "Do you want to create a self-signed certificate for this host name? It replaces\n"
+                                        "the demonstration certificate until you have one of an authority.", true) &&
         !ui_failed(ui) && session_flush(s, ui) && make_certificate(ui, s, host))
         use_certificate(ui, s, host);
     free(host);
@@ -183,7 +183,7 @@ static void say_field(struct ui *ui, struct session *s, const char *label, const
 
 static void say_summary(struct ui *ui, struct session *s)
 {
-    ui_say(ui, "\nThis is the configuration now:\n");
+    ui_say(ui, "This is the configuration now:\n");
     say_field(ui, s, "Hostname: ", &section_system, "-", "hostname");
     say_field(ui, s, "Administrator address: ", &section_system, "-", "admin_address");
     say_names(ui, s, "Accept mail for: ", &section_rcpt_access, INBOUND);

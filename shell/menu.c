@@ -141,12 +141,10 @@ void run_menu(struct ui *ui, struct session *s, const struct menu *m, struct row
         run_op(ui, s, op, row);
         if (once && !ui_failed(ui))
             ui_end_of_words(ui);
-        if (ui_failed(ui)) {
-            session_undo(s, mark);
-        } else {
-            session_flush(s, ui);
+        if (!ui_failed(ui) && session_flush(s, ui))
             session_release(s, mark);
-        }
+        else
+            session_undo(s, mark);
         if (once)
             break;
         if (!ui_aborted(ui))

@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+# What commands do to the running gateway: staged, checked, committed, seen in the next session, rolled back.
+
+import json
+import os
+import re
+import socket
+
+import lab
+import terminal
+
+box = lab.Sandbox()
+gate = lab.Posternd(box.path("home"))
+gate.configure("sethostname gw.lab.example\n")
+
+
+def running(section_command, name, field):
+    """A value of the committed configuration."""
+    done = gate.json("%s print %s" % (section_command, name))
+    data = done["data"]
+    for key in ("object", "entries", "objects"):
+        if key in data:
+            data = data[key][0] if isinstance(data[key], list) else data[key]
+    return data[field]
+
+
+@lab.test("TLS on a listener: offered after the commit, in new sessions only, and gone after the rollback")
+def tls_switched():
+    old = lab.Smtp(gate.public)
+    old.ehlo()
+    lab.equal(old.has("STARTTLS"), False)
+    gate.console("listenerconfig edit InboundMail tls=preferred; commit \"TLS on\" Y")
+    old.ehlo()
+    lab.equal(old.has("STARTTLS"), False, "a session keeps the configuration it began with")
+    old.quit()
+    with lab.Smtp(gate.public) as new:
+        new.ehlo()
+        lab.equal(new.has("STARTTLS"), True)
+        new.starttls()
+        new.quit()
+    history = gate.json("rollbackconfig")["data"]["revisions"]
+    gate.console("rollbackconfig %d; commit -y" % history[0]["revision"])
+    with lab.Smtp(gate.public) as last:
+        last.ehlo()
+        lab.equal(last.has("STARTTLS"), False)
+        last.quit()
+    diff = gate.json("showchanges %d running" % history[0]["revision"])["data"]["objects"]
+    lab.equal(diff, [])
+
+
+@lab.test("required TLS: everything but a few commands is refused until STARTTLS")
+def tls_required():
+    gate.configure("listenerconfig edit InboundMail tls=required\n")
+    with lab.Smtp(gate.public) as s:
+        s.ehlo()
+        s.cmd("MAIL FROM:<a@client.example>", 530)
+        s.quit()
+    gate.configure("listenerconfig edit InboundMail tls=off\n")
+
+
+@lab.test("a port in use is refused at commit check and at commit; the candidate stays")
+def port_in_use():
+    busy = socket.socket()
+    busy.bind(("127.0.0.1", 0))
+    busy.listen()
+    port = busy.getsockname()[1]
+    t = terminal.console(gate)
+    t.ask("listenerconfig edit InboundMail port=%d" % port)
+    for command in ("commit check", "commit try"):
+        out = t.ask(command, pattern=r"\S+> ")
+        while "rollback? [Y]> " in out[-40:]:
+            out += t.ask("")
+        lab.match(out, r"(?s)%d.*in use" % port, command)
+    lab.match(t.ask("showchanges"), r"port +\d+ -> %d" % port)
+    lab.equal(lab.listening(gate.public), True)
+    busy.close()
+    t.ask("commit again", pattern=r"\[Y\]> ")
+    lab.match(t.ask(""), "Changes committed: ")
+    lab.eventually(lambda: lab.listening(port), 5)
+    lab.equal(lab.listening(gate.public), False)
+    t.ask("listenerconfig edit InboundMail port=%d" % gate.public)
+    t.ask("commit back", pattern=r"\[Y\]> ")
+    t.ask("")
+    t.stop()
+
+
+@lab.test("the ports of two listeners may not be the same, at the prompt and at the commit")
+def port_taken():
+    done = gate.console("listenerconfig edit InboundMail port=%d; commit -y" % gate.private, check=False)
+    lab.equal(done.returncode, 3)
+    lab.match(done.stdout + done.stderr, "OutboundMail already uses port %d" % gate.private)
+    gate.console("clearchanges", check=False)
+
+
+@lab.test("the level of mail_logs takes effect with the commit")
+def log_level():
+    def connect():
+        with lab.Smtp(gate.private) as s:
+            s.ehlo()
+            s.quit()
+
+    connect()
+    gate.maillog().wait_for(r"New SMTP ICID")
+    gate.configure("logconfig edit mail_logs level=critical\n")
+    before = len(gate.maillog().find(r"New SMTP ICID"))
+    connect()
+    gate.configure("logconfig edit mail_logs level=information\n")
+    connect()
+    lab.eventually(lambda: len(gate.maillog().find(r"New SMTP ICID")) == before + 1, 10)
+
+
+@lab.test("the prompt shows the new host name after the commit, not before")
+def hostname():
+    t = terminal.console(gate)
+    lab.match(t.ask("sethostname new.lab.example"), r"\* gw\.lab\.example> \Z")
+    lab.match(t.ask("commit name", pattern=r"\[Y\]> "), "rollback")
+    lab.match(t.ask(""), r"(?<!\S )new\.lab\.example> \Z")
+    t.stop()
+    with lab.Smtp(gate.public) as s:
+        lab.match(s.greeting, r"^new\.lab\.example ")
+    gate.configure("sethostname gw.lab.example\n")
+
+
+def two_consoles():
+    return terminal.console(gate), terminal.console(gate)
+
+
+def commit(t, comment):
+    out = t.ask("commit \"%s\" Y" % comment)
+    return out
+
+
+@lab.test("two administrators: different fields of one object merge")
+def merged():
+    a, b = two_consoles()
+    a.ask("listenerconfig edit InboundMail max_connections=500")
+    b.ask("listenerconfig edit InboundMail max_rcpts_per_msg=60")
+    lab.match(commit(a, "a"), "Changes committed")
+    out = commit(b, "b")
+    lab.match(out, "Changes committed")
+    text = gate.console("showconfig").stdout
+    lab.match(text, r"listenerconfig .*InboundMail.*max_connections=500")
+    lab.match(text, r"listenerconfig .*InboundMail.*max_rcpts_per_msg=60")
+    a.stop()
+    b.stop()
+
+
+@lab.test("two administrators: the same field is a conflict, shown and resolved by either side")
+def conflict():
+    for take, wanted in (("mine", "8"), ("theirs", "7")):
+        a, b = two_consoles()
+        a.ask("listenerconfig edit InboundMail max_concurrency=7")
+        b.ask("listenerconfig edit InboundMail max_concurrency=8")
+        lab.match(commit(a, "a"), "Changes committed")
+        out = commit(b, "b")
+        lab.match(out, r"max_concurrency")
+        lab.match(out, r"theirs +7")
+        lab.match(out, r"yours +8")
+        lab.equal("Changes committed" in out, False)
+        lab.match(b.ask("commit resolve %s InboundMail max_concurrency" % take), "1 conflicts resolved")
+        b.ask("commit after Y")
+        lab.match(gate.console("showconfig").stdout, r"listenerconfig .*InboundMail.*max_concurrency=%s\b" % wanted)
+        a.ask("listenerconfig edit InboundMail max_concurrency=10")
+        commit(a, "back")
+        a.stop()
+        b.stop()
+
+
+@lab.test("as ssh calls it: one string, several commands, silence on success, a code on failure")
+def one_string():
+    done = gate.console("listenerconfig edit \"InboundMail\" hostaccess edit sendergroup BLACKLIST new 192.0.2.7; "
+                        "commit \"blocked\" Y")
+    lab.equal(done.stderr, "")
+    lab.match(done.stdout, r"\A(Changes committed: [^\n]*\n)?\Z")
+    lab.match(gate.console("listenerconfig edit InboundMail hostaccess print").stdout, r"BLACKLIST:\n    192\.0\.2\.7\n")
+    gate.console("listenerconfig edit InboundMail hostaccess edit sendergroup BLACKLIST delete 192.0.2.7; commit -y")
+    for command, code in (("nonsense", 2), ("destconfig edit nowhere.example use_tls=on", 7),
+                          ("destconfig new a.example use_tls=sometimes", 3), ("listenerconfig edit", 2)):
+        done = gate.console(command, check=False)
+        lab.equal((done.returncode, bool(done.stderr.strip())), (code, True), command + ": " + done.stderr)
+
+
+@lab.test("routes from a file replace the table, or nothing changes")
+def routes():
+    gate.configure("smtproutes new one.example [192.0.2.1]:25\nsmtproutes new ALL relay.example/pri=10 backup.example/pri=20\n")
+    lab.match(gate.console("smtproutes print").stdout, r"(?s)one\.example.*ALL +relay\.example/pri=10, backup")
+    export = os.path.join(gate.home, "export")
+    gate.console("smtproutes export routes.txt")
+    text = lab.read_text(os.path.join(export, "routes.txt"))
+    lab.match(text, r"(?m)^one\.example: \[192\.0\.2\.1\]:25$")
+    box.write(os.path.join(export, "bad.txt"), "two.example: [192.0.2.2]\nthree..example x\n")
+    done = gate.console("smtproutes import bad.txt", check=False)
+    lab.match(done.stdout + done.stderr, "Line 2: ")
+    box.write(os.path.join(export, "good.txt"), "# new\n\ntwo.example: [192.0.2.2]\nALL USEDNS\n")
+    gate.console("smtproutes import good.txt; commit -y")
+    printed = gate.console("smtproutes print").stdout
+    lab.equal("one.example" in printed, False)
+    lab.match(printed, r"(?s)two\.example.*ALL +USEDNS")
+    gate.console("smtproutes clear --yes; commit -y")
+
+
+@lab.test("a configuration saved and loaded again is no change; a change in the file is one")
+def saved():
+    done = gate.console("saveconfig y 1")
+    path = lab.match(done.stdout, r'location "([^"]+)"').group(1)
+    name = os.path.basename(path)
+    lab.equal(gate.json("loadconfig %s mode=replace" % name)["data"], {"new": 0, "changed": 0, "deleted": 0})
+    gate.console("clearchanges", check=False)
+    text = lab.read_text(path)
+    lab.equal("PRIVATE KEY" in text, False)
+    with open(path, "w") as f:
+        f.write(text.replace("max_connections=500", "max_connections=501"))
+    lab.equal(gate.json("loadconfig %s mode=replace" % name)["data"]["changed"], 1)
+    gate.console("clearchanges", check=False)
+
+
+@lab.test("a renamed listener keeps its access tables")
+def renamed():
+    before = gate.json("listenerconfig edit InboundMail hostaccess print")["data"]
+    gate.console("listenerconfig edit InboundMail name=Inbound; commit -y")
+    after = gate.json("listenerconfig edit Inbound hostaccess print")["data"]
+    lab.equal([g["name"] for g in after["sender_groups"]], [g["name"] for g in before["sender_groups"]])
+    lab.eventually(lambda: lab.listening(gate.public), 5)
+    gate.console("listenerconfig edit Inbound name=InboundMail; commit -y")
+
+
+@lab.test("status as text and as JSON, for a probe")
+def status():
+    text = gate.console("status detail").stdout
+    lab.match(text, r"^System status: +Online$")
+    lab.match(text, r"^    Messages Received +[\d,]+ +[\d,]+ +[\d,]+$")
+    lab.match(text, r"^    Current Inbound Conn\. +\d+$")
+    data = gate.json("status")["data"]
+    lab.equal(data["status"], "Online")
+    lab.equal(data["counters"]["conns_in_total"]["lifetime"] > 0, True)
+
+
+@lab.test("tail and grep")
+def logs():
+    done = gate.console("grep \"ICID [0-9]+ close\" mail_logs")
+    lab.match(done.stdout, r"ICID \d+ close")
+    done = gate.console("grep -i -e nothing-like-it -e NEITHER mail_logs")
+    lab.equal(done.stdout, "No results were found. Use another regular expression(s) to search.\n")
+    lab.equal(done.returncode, 0)
+    done = gate.console("grep \"(\" mail_logs", check=False)
+    lab.match(done.stdout + done.stderr, "cannot be used")
+    t = terminal.console(gate)
+    t.type("tail mail_logs")
+    t.until(r"(?s)Press Ctrl-C to stop\..*")
+    with lab.Smtp(gate.private) as s:
+        s.ehlo("tail.lab.example")
+        s.quit()
+    t.until(r"(?s)ICID \d+ close\n")
+    t.type("\x03", enter=False)
+    t.until(r"gw\.lab\.example> ")
+    lab.match(t.ask("version"), "Postern")
+    t.stop()
+
+
+@lab.test("suspended and resumed")
+def suspended():
+    gate.console("suspendlistener InboundMail 0")
+    s = lab.Smtp(gate.public, greet=False)
+    s.expect(421)
+    lab.match(gate.console("status").stdout, r"System status: +Receiving suspended")
+    gate.console("resumelistener")
+    lab.Smtp(gate.public).quit()
+    gate.console("suspend 0")
+    lab.equal(gate.json("status")["data"]["status"] != "Online", True)
+    gate.console("resume")
+    lab.equal(gate.json("status")["data"]["status"], "Online")
+
+
+lab.main()
