@@ -67,8 +67,7 @@ struct access {
     size_t ntables;
 };
 
-/* --- host access
- * ------------------------------------------------------------------------------------------- */
+/* --- host access ----------------------------------------------------------------------------- */
 
 static ip_number number_of(const struct addr *a)
 {
@@ -366,8 +365,7 @@ void access_sender(const struct access_table *t, const struct addr *a, const cha
     out->entry = entry == NO_ENTRY ? "ALL" : h->entries[entry].text;
 }
 
-/* --- recipient access
- * -------------------------------------------------------------------------------------- */
+/* --- recipient access ------------------------------------------------------------------------ */
 
 /* A pattern in the spelling of struct smtp_path: lower case, A-labels, literals as the parser
  * writes them. */
@@ -475,8 +473,7 @@ bool access_rcpt(const struct access_table *t, const struct smtp_path *to)
     return by_domain == &accept_mark;
 }
 
-/* --- the tables of a snapshot
- * ------------------------------------------------------------------------------ */
+/* --- the tables of a snapshot ---------------------------------------------------------------- */
 
 static bool same_children(const struct config *a, const struct config *b, const struct section *s,
                           const char *owner)

@@ -59,9 +59,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ports running; /* under lock */
 static atomic_int sessions[LOOPS_MAX];
 
-/* --- ports
- * -------------------------------------------------------------------------------------------------
- */
+/* --- ports ----------------------------------------------------------------------------------- */
 
 static void port_free(struct port *p)
 {
@@ -119,8 +117,7 @@ static struct port *ports_find(const struct ports *list, const struct addr *a)
     return NULL;
 }
 
-/* --- connections
- * ------------------------------------------------------------------------------------------- */
+/* --- connections ----------------------------------------------------------------------------- */
 
 struct newcomer { /* from the loop that accepted to the fiber */
     struct smtp_origin origin;
@@ -282,8 +279,7 @@ static void on_every_loop(struct port *p, void (*fn)(void *arg), bool begin)
     }
 }
 
-/* --- suspending
- * -------------------------------------------------------------------------------------------- */
+/* --- suspending ------------------------------------------------------------------------------ */
 
 static const char yes, no;
 static pthread_mutex_t suspend_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -323,9 +319,7 @@ unsigned listeners_connections(void)
     return limits_connections(NULL);
 }
 
-/* --- reload
- * ------------------------------------------------------------------------------------------------
- */
+/* --- reload ---------------------------------------------------------------------------------- */
 
 /* The port for a listener: the one that runs, the same socket under another name, or a new one. */
 static struct port *port_for(const struct ports *old, const struct listener *l, struct err *err)

@@ -129,8 +129,7 @@ static void id_text_line(const char *word, uint64_t id, const char *between, con
     write_line(&l);
 }
 
-/* --- receiving
- * -------------------------------------------------------------------------------------------- */
+/* --- receiving ------------------------------------------------------------------------------- */
 
 void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local,
                       const struct addr *peer, const char *reverse, bool verified)
@@ -356,8 +355,7 @@ void maillog_generated_bounce(uint64_t mid, uint64_t of_mid)
     write_line(&l);
 }
 
-/* --- delivery
- * --------------------------------------------------------------------------------------------- */
+/* --- delivery -------------------------------------------------------------------------------- */
 
 void maillog_dcid_new(uint64_t dcid, const struct addr *local, const struct addr *peer)
 {

@@ -70,8 +70,7 @@ const char *smtp_path_domain(const struct smtp_path *p)
     return p->address[p->local_len] == '@' ? p->address + p->local_len + 1 : "";
 }
 
-/* --- paths
- * ---------------------------------------------------------------------------------------------- */
+/* --- paths ----------------------------------------------------------------------------------- */
 
 struct path_build {
     struct smtp_path *out;
@@ -323,8 +322,7 @@ bool smtp_parse_path(struct slice *in, struct smtp_path *out, struct smtp_refusa
     return true;
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------------ */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 /* The next "KEY" or "KEY=VALUE" of *in. 1: there it is, 0: no more, -1: refused. */
 static int next_param(struct slice *in, struct slice *key, struct slice *value,
@@ -581,9 +579,7 @@ bool smtp_parse_helo(struct slice args, char *out, size_t size)
     return true;
 }
 
-/* --- xtext
- * ------------------------------------------------------------------------------------------------
- */
+/* --- xtext ----------------------------------------------------------------------------------- */
 
 static int hex_digit(char c) /* RFC 3461 section 4: capitals only */
 {
@@ -632,8 +628,7 @@ void smtp_xtext_encode(struct buf *out, const char *s)
     }
 }
 
-/* --- replies
- * ---------------------------------------------------------------------------------------------- */
+/* --- replies --------------------------------------------------------------------------------- */
 
 /* RFC 3463: "2.1.5"; the class must be that of the code. Bytes of it at the front of s, 0: none. */
 static size_t enhanced_span(struct slice s, int code)

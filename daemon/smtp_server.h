@@ -32,8 +32,7 @@ void smtp_serve(const struct smtp_origin *o);
  * ("suspendlistener"); listeners.c. */
 bool listeners_suspended(const char *name);
 
-/* --- for the three files
- * ------------------------------------------------------------------------------------- */
+/* --- for the three files --------------------------------------------------------------------- */
 
 enum smtp_state { /* bits, for the table of verbs */
                   AT_START = 1, /* before HELO or EHLO */

@@ -27,8 +27,7 @@ static bool out_of_step(struct smtp *s)
     return true;
 }
 
-/* --- the session
- * ------------------------------------------------------------------------------------------- */
+/* --- the session ----------------------------------------------------------------------------- */
 
 static bool greet(struct smtp *s, const char *verb)
 {
@@ -177,8 +176,7 @@ static void do_http(struct smtp *s)
     smtp_close(s, "4.7.0", "This is an SMTP server, disconnecting.");
 }
 
-/* --- the transaction
- * --------------------------------------------------------------------------------------- */
+/* --- the transaction ------------------------------------------------------------------------- */
 
 static void refused(struct smtp *s, const struct smtp_refusal *why)
 {
@@ -356,8 +354,7 @@ static void do_data(struct smtp *s)
     s->state = AT_READY;
 }
 
-/* --- the table
- * --------------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------- */
 
 static const struct verb {
     const char *name;

@@ -160,8 +160,7 @@ static void take_sample(void)
     sample_times[newest] = clock_now();
 }
 
-/* --- the file: "NAME LIFETIME AT-RESET" a line
- * ---------------------------------------------------------------- */
+/* --- the file: "NAME LIFETIME AT-RESET" a line ----------------------------------------------- */
 
 static void save(void)
 {
@@ -229,9 +228,7 @@ static void load(void)
         log_warning("stats: %s is damaged; some counters start again", path);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 void stats_sample(void)
 {
