@@ -94,9 +94,10 @@ class PosternServer:
         self.box = lab.Sandbox("postern-bench-")
         self.gate = lab.Posternd(self.box.path("home"))
         self.gate.configure(
-            "listenerconfig edit OutboundMail max_connections=100000 max_concurrency=100000"
-            " max_msgs_per_session=1000000 max_rcpts_per_msg=1000 max_message_size=50M tls=%s\n"
-            "destconfig edit default concurrency_limit=100 max_messages_per_connection=1000 use_tls=%s\n"
+            "listenerconfig setup max_connections=100000 max_tls_connections=100000\n"
+            "listenerconfig edit OutboundMail max_connections=100000 backlog=4096 tls=%s\n"
+            "listenerconfig edit OutboundMail hostaccess edit policy RELAYED max_concurrency=100000\n"
+            "destconfig edit default use_tls=%s\n"
             "smtproutes new ALL 127.0.0.1:%d\n"
             % ("preferred" if setup.tls else "off", "require" if setup.tls and not setup.hold else "off", sink.port))
         self.port = self.gate.private
