@@ -3,16 +3,13 @@
  * dependent sections below. */
 #include "store/check.h"
 
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/net.h"
 #include "store/rules.h"
+#include "store/x509.h"
 
 #define MAX_ITEMS 200 /* nobody reads more, and a broken import has thousands */
 
@@ -110,21 +107,10 @@ void check_certificate(const struct config *cfg, const struct row *row, struct c
         check_error(out, "certificate",
                     "The profile holds neither a certificate nor a signing request; import or "
                     "create one, or delete the profile.");
-    for (size_t i = 0; i < countof(texts); i++) {
-        BIO *bio;
-        X509 *x;
-
-        if (!*texts[i])
-            continue;
-        bio = BIO_new_mem_buf(texts[i], -1);
-        x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-        if (!x)
+    for (size_t i = 0; i < countof(texts); i++)
+        if (*texts[i] && !x509_count(texts[i]))
             check_error(out, fields[i],
                         "This is not a certificate in PEM format (-----BEGIN CERTIFICATE-----).");
-        X509_free(x);
-        BIO_free(bio);
-        ERR_clear_error();
-    }
 }
 
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out)

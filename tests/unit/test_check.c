@@ -1,0 +1,178 @@
+/* Rules over objects: what each says, and that looking at a change alone gives the same verdict as
+ * looking at everything. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "store/check.h"
+#include "store/factory.h"
+#include "store/text.h"
+#include "store/x509.h"
+
+static struct config *base;
+
+static int make_base(void **state)
+{
+    struct x509_request request = {.common_name = "demo.example", .days = 10, .algorithm = "p256"};
+    struct buf cert = BUF_INIT(1 << 16), key = BUF_INIT(1 << 16);
+    struct err err;
+
+    (void)state;
+    if (!x509_make_self_signed(&request, &cert, &key, NULL, &err))
+        return -1;
+    base = factory_config(&(struct factory){.home = "/h",
+                                            .hostname = "gw.example.com",
+                                            .demo_cert = buf_str(&cert),
+                                            .demo_key = "sealed:1:2"});
+    buf_free(&cert);
+    buf_free(&key);
+    return 0;
+}
+
+static int drop_base(void **state)
+{
+    (void)state;
+    config_free(&base);
+    return 0;
+}
+
+static struct config *with(const char *statements)
+{
+    struct config_edits e = {0};
+    struct err err = {0};
+    struct config *c;
+
+    if (!text_import(statements, strlen(statements), base, false, NULL, &e, &err))
+        fail_msg("%s", err.text);
+    c = config_edit(base, e.items, e.n, 2);
+    config_edits_free(&e);
+    return c;
+}
+
+/* object NULL: all is well. The rules must find it in the whole and in the change. */
+static void expect(const char *statements, const char *object, const char *field, const char *text)
+{
+    struct config *c = with(statements);
+
+    for (int whole = 0; whole < 2; whole++) {
+        struct check check = {0};
+        bool found = false;
+
+        check_config(c, whole ? NULL : base, &check);
+        for (size_t i = 0; object && i < check.n; i++)
+            found = found || (str_eq(check.items[i].object, object) &&
+                              (!field || str_eq(check.items[i].field, field)) &&
+                              strstr(check.items[i].text, text));
+        if (object ? !check.errors || (!whole && !found) : check.errors)
+            fail_msg("%s (%s): %zu errors, the first: %s: %s", statements,
+                     whole ? "whole" : "change", check.errors, check.n ? check.items[0].object : "",
+                     check.n ? check.items[0].text : "");
+        check_free(&check);
+    }
+    config_free(&c);
+}
+
+static void rules(void **state)
+{
+    (void)state;
+    expect("", NULL, NULL, NULL);
+    expect("listenerconfig set OutboundMail port=2525", "listenerconfig OutboundMail", "port",
+           "Listener InboundMail already uses port 2525 of address 127.0.0.1");
+    expect("listenerconfig set OutboundMail port=2525 address=0.0.0.0",
+           "listenerconfig InboundMail", "port", "Listener OutboundMail already uses port 2525");
+    expect("listenerconfig set OutboundMail port=2525 address=127.0.0.2", NULL, NULL, NULL);
+    expect("listenerconfig set OutboundMail port=2525 address=::1", NULL, NULL, NULL);
+    expect("listenerconfig set InboundMail default_behavior=relay", "listenerconfig InboundMail",
+           "default_behavior", "open relay");
+    expect("listenerconfig set OutboundMail default_behavior=accept", "listenerconfig OutboundMail",
+           "default_behavior", "no recipient access table");
+    expect("listenerconfig set InboundMail default_behavior=continue", "listenerconfig InboundMail",
+           "default_behavior", "Nothing is left");
+    expect("listenerconfig set InboundMail certificate=nope", "listenerconfig InboundMail",
+           "certificate",
+           "There is no certificate profile nope; create it or choose one of: Demo.");
+    expect("listenerconfig set InboundMail bounce_profile=nope", "listenerconfig InboundMail",
+           "bounce_profile", "choose one of: Default.");
+    expect("certconfig delete Demo", "certconfig Demo", NULL, "used by listenerconfig InboundMail");
+    expect("certconfig set new private_key=sealed:1:2", "certconfig new", "certificate",
+           "neither a certificate nor a signing request");
+    expect("certconfig set new certificate=x", "certconfig new", "private_key",
+           "without its private key");
+    expect("certconfig set new certificate=x private_key=sealed:1:2", "certconfig new",
+           "certificate", "not a certificate in PEM");
+    expect("certconfig set new request=x private_key=sealed:1:2; listenerconfig set InboundMail "
+           "certificate=new",
+           "listenerconfig InboundMail", "certificate", "has no certificate yet");
+    expect("bounceconfig set Default initial_retry=4000", "bounceconfig Default", "initial_retry",
+           "(4000) must not be longer than the maximum one (3600)");
+    expect("bounceconfig delete Default", "bounceconfig Default", NULL,
+           "used by listenerconfig InboundMail");
+    expect("destconfig delete default", "destconfig default", NULL, "cannot be deleted");
+    expect("destconfig set default use_tls=default", "destconfig default", "use_tls",
+           "nothing to inherit");
+    expect("destconfig set default concurrency_limit=default", "destconfig default",
+           "concurrency_limit", "nothing to inherit");
+    expect("destconfig set a.example recipient_limit=5", "destconfig a.example",
+           "recipient_minutes", "both");
+    expect("destconfig set a.example recipient_limit=5 recipient_minutes=1", NULL, NULL, NULL);
+    expect("destconfig set a.example bounce_profile=nope", "destconfig a.example", "bounce_profile",
+           "Bounce profile nope does not exist");
+    expect("smtproutes set a.example hosts=\"USEDNS, b.example\"", "smtproutes a.example", "hosts",
+           "USEDNS must stand by itself");
+    expect("smtproutes set a.example hosts=/dev/null", NULL, NULL, NULL);
+    expect("listenerconfig edit InboundMail hostaccess set sendergroup WHITELIST policy=nope",
+           "listenerconfig InboundMail hostaccess sendergroup WHITELIST", "policy",
+           "no mail flow policy nope");
+    expect("listenerconfig edit InboundMail hostaccess delete policy BLOCKED",
+           "listenerconfig InboundMail hostaccess sendergroup BLACKLIST", "policy",
+           "no mail flow policy BLOCKED");
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=ALL",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts",
+           "\"ALL\" makes an open relay");
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=::/0",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect("listenerconfig edit OutboundMail hostaccess edit policy BLOCKED behavior=relay; "
+           "listenerconfig edit OutboundMail hostaccess set sendergroup X policy=BLOCKED hosts=ALL",
+           "listenerconfig OutboundMail hostaccess sendergroup X", "hosts", "open relay");
+    expect("listenerconfig edit OutboundMail rcptaccess set a.example",
+           "listenerconfig OutboundMail rcptaccess a.example", NULL, "is private");
+    expect("listenerconfig edit InboundMail rcptaccess set a.example", NULL, NULL, NULL);
+    expect("listenerconfig edit Nowhere rcptaccess set a.example",
+           "listenerconfig Nowhere rcptaccess a.example", NULL, "There is no listener Nowhere");
+}
+
+/* The sentence about a deletion names the users. */
+static void deletion_names_its_users(void **state)
+{
+    struct config *c = with("certconfig delete Demo");
+    struct check check = {0};
+    bool said = false;
+
+    (void)state;
+    check_config(c, base, &check);
+    for (size_t i = 0; i < check.n; i++)
+        said = said || str_eq(check.items[i].text,
+                              "The certificate profile Demo is to be deleted but is used by "
+                              "listenerconfig InboundMail (certificate), listenerconfig "
+                              "OutboundMail (certificate), destconfig setup (certificate); choose "
+                              "another one there first, or keep it.");
+    assert_true(said);
+    check_free(&check);
+    config_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules),
+        cmocka_unit_test(deletion_names_its_users),
+    };
+
+    return cmocka_run_group_tests(tests, make_base, drop_base);
+}
