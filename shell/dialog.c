@@ -529,8 +529,8 @@ void print_diff(struct ui *ui, const json_t *diff)
     json_array_foreach(objects, i, o) {
         const char *kind = json_str(o, "kind", ""), *name = json_str(o, "name", "-");
 
-        out_line(ui, "%s%s%s%s%s%s", json_str(o, "command", ""), str_eq(name, "-") ? "" : " ",
-                 str_eq(name, "-") ? "" : str_printable(name), str_eq(kind, "changed") ? "" : "  (",
+        out_line(ui, "%s%s%s%s", str_printable(json_str(o, "title", name)),
+                 str_eq(kind, "changed") ? "" : "  (",
                  str_eq(kind, "changed") ? "" : kind, str_eq(kind, "changed") ? "" : ")");
         json_array_foreach(json_object_get(o, "fields"), k, f) {
             if (!str_eq(kind, "deleted"))

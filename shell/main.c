@@ -158,8 +158,8 @@ static void banner(struct ui *ui, struct session *s, unsigned idle)
     if (last)
         ui_say(ui, "Last login: %s", str_printable(last));
     ui_say(ui, "Postern %s\n\nWelcome to the Postern secure mail gateway\n", json_str(session_hello(s), "version", POSTERN_VERSION));
-    ui_say(ui, "NOTE: This session ends when it is idle for %u minutes. Configuration changes that\n"
-               "are not committed are not active; they are kept and offered at the next login.\n"
+    ui_say(ui, "NOTE: This session ends when it is idle for %u minutes. Changes which are not\n"
+               "committed are not active; they are kept and offered at the next login.\n"
                "\"help\" lists the commands, \"?\" explains at any point.", idle / 60 ? idle / 60 : 1);
 }
 

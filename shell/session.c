@@ -149,6 +149,20 @@ static void take_candidate(struct session *s, const json_t *c)
     s->confirm_left = json_int(c, "confirm", -1);
 }
 
+/* Every answer says how the candidate stands. */
+static void take_state(struct session *s, const json_t *answer)
+{
+    const char *host = json_str(answer, "host", NULL);
+
+    s->head = json_int(answer, "head", s->head);
+    s->base = json_int(answer, "base", s->base);
+    s->changes = (size_t)json_int(answer, "changes", (json_int_t)s->changes);
+    if (host && !str_eq(host, s->host)) {
+        free(s->host);
+        s->host = xstrdup(host);
+    }
+}
+
 static bool take_hello(struct session *s, const json_t *data)
 {
     static const struct {
@@ -250,6 +264,7 @@ static json_t *request(struct session *s, struct ui *ui, const char *op, json_t 
         answer = await(s, ui, id, fn, arg, err);
     }
     json_decref(kept);
+    take_state(s, answer);
     return answer;
 }
 
@@ -500,16 +515,10 @@ bool session_refresh(struct session *s)
 {
     struct err err = {0};
     AUTO(json) json_t *answer = request(s, s->ui, "candidate.state", json_object(), NULL, NULL, &err);
-    const json_t *data = json_object_get(answer, "data");
-    const char *host = json_str(data, "host", NULL);
 
     if (!answer || !is_ok(answer, &err))
         return false;
-    take_candidate(s, data);
-    if (host && !str_eq(host, s->host)) {
-        free(s->host);
-        s->host = xstrdup(host);
-    }
+    take_candidate(s, json_object_get(answer, "data"));
     return true;
 }
 
@@ -1012,7 +1021,6 @@ static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to,
     answer = request(s, ui, "config.stage", args, NULL, NULL, err);
     if (!answer || !is_ok(answer, err))
         return false;
-    s->changes = (size_t)json_int(json_object_get(answer, "data"), "staged", (json_int_t)s->changes + 1);
     for (size_t i = from; i < to; i++)
         rebase(&s->items[i]);
     return true;

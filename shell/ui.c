@@ -149,9 +149,35 @@ void ui_write(struct ui *ui, const char *text, size_t n)
     put(ui, text, n);
 }
 
+/* Prose for a narrow terminal: lines that are too long break at blanks. */
+static void wrap(const struct ui *ui, const struct buf *text, struct buf *out)
+{
+    unsigned width = ui_width(ui), column = 0;
+    size_t blank = 0; /* position in out of the last blank of this line + 1 */
+
+    for (size_t i = 0; i < text->n; i++) {
+        char c = text->p[i];
+
+        buf_char(out, c);
+        if (c == '\n') {
+            column = 0;
+            blank = 0;
+            continue;
+        }
+        column += (c & 0xc0) != 0x80;
+        if (width && column > width && blank && out->p[blank - 1] == ' ') {
+            out->p[blank - 1] = '\n';
+            column = (unsigned)(out->n - blank);
+            blank = 0;
+        }
+        if (c == ' ' && column > 1)
+            blank = out->n;
+    }
+}
+
 void ui_say(struct ui *ui, const char *fmt, ...)
 {
-    AUTO(buf) struct buf line = BUF_INIT(MAX_SAID);
+    AUTO(buf) struct buf line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
     va_list ap;
 
     if (ui_failed(ui))
@@ -160,10 +186,12 @@ void ui_say(struct ui *ui, const char *fmt, ...)
     buf_vprintf(&line, fmt, ap);
     va_end(ap);
     buf_char(&line, '\n');
-    if (ui->json)
+    if (ui->json) {
         buf_add(&ui->said, line.p, line.n);
-    else if (ui->backend)
-        ui_write(ui, line.p, line.n);
+    } else if (ui->backend) {
+        wrap(ui, &line, &wrapped);
+        ui_write(ui, wrapped.p, wrapped.n);
+    }
 }
 
 bool ui_aborted(const struct ui *ui)
@@ -217,10 +245,11 @@ static void fail(struct ui *ui, enum err_code code, const char *text)
             ui->error = xstrdup(text);
     }
     if (text && !ui->json && ui->backend) {
-        AUTO(buf) struct buf line = BUF_INIT(MAX_SAID);
+        AUTO(buf) struct buf line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
 
         buf_printf(&line, "%s\n", text);
-        ui_write(ui, line.p, line.n);
+        wrap(ui, &line, &wrapped);
+        ui_write(ui, wrapped.p, wrapped.n);
     } else if (text && !ui->json) {
         const char *name = ui->command ? ui->command->name : NULL;
 
@@ -354,8 +383,12 @@ static void print_question(struct ui *ui, const struct ui_question *q, struct bu
         buf_str_add(prompt, "> ");
     else
         buf_printf(prompt, "[%s]> ", q->deflt ? str_printable(q->deflt) : "");
-    if (text.n)
-        put(ui, text.p, text.n);
+    if (text.n) {
+        AUTO(buf) struct buf wrapped = BUF_INIT(MAX_SAID);
+
+        wrap(ui, &text, &wrapped);
+        put(ui, wrapped.p, wrapped.n);
+    }
 }
 
 static void print_help(struct ui *ui, const struct ui_question *q)
