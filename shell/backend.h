@@ -23,9 +23,12 @@ struct section;
 struct backend {
     /* One answer without its newline, "" for an empty one. prompt is one line: "[25]> ". */
     enum ui_end (*ask)(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer);
+    enum ui_end (*line)(struct ui *ui, const char *prompt, struct buf *line); /* at the top prompt */
     enum ui_end (*block)(struct ui *ui, struct buf *text); /* lines up to a lone "." */
     void (*write)(struct ui *ui, const char *text, size_t n); /* with paging */
     unsigned (*width)(const struct ui *ui);
+    void (*remember)(struct ui *ui, const char *line); /* into the history; may be NULL */
+    void (*done)(struct ui *ui, int exit_code);        /* a line was run; may be NULL */
     void (*release)(struct ui *ui);
 };
 
@@ -84,7 +87,5 @@ unsigned ui_width(const struct ui *ui);                   /* columns of the term
 /* Backend which answers from a list of lines and writes everything, answers too, to a file: for transcripts.
  * An answer of "^C" interrupts; at the end of the list the input is at its end. */
 struct ui *ui_script_new(const struct strlist *answers, struct buf *out);
-const char *ui_script_next(struct ui *ui); /* a line for the top prompt, or NULL */
-bool ui_script_done(const struct ui *ui);
 
 #endif

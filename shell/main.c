@@ -19,9 +19,9 @@
 #include "shell/event.h"
 #include "shell/harden.h"
 #include "shell/help.h"
+#include "shell/prompt.h"
 #include "shell/run.h"
 #include "shell/ui_term.h"
-#include "store/base/clock.h"
 #include "store/base/home.h"
 #include "store/base/version.h"
 
@@ -149,125 +149,18 @@ static char *history_path(void)
     return home && home[0] == '/' && access(home, W_OK) == 0 ? xasprintf("%s/.postern_history", home) : NULL;
 }
 
-/* --- a person at a terminal ------------------------------------------------------------------ */
-
-static void banner(struct ui *ui, struct session *s, unsigned idle)
-{
-    const char *last = json_str(session_hello(s), "last_login", NULL);
-
-    if (last)
-        ui_say(ui, "Last login: %s", str_printable(last));
-    ui_say(ui, "Postern %s\n\nWelcome to the Postern secure mail gateway\n", json_str(session_hello(s), "version", POSTERN_VERSION));
-    ui_say(ui, "NOTE: This session ends when it is idle for %u minutes. Changes which are not\n"
-               "committed are not active; they are kept and offered at the next login.\n"
-               "\"help\" lists the commands, \"?\" explains at any point.", idle / 60 ? idle / 60 : 1);
-}
-
-static void offer_detached(struct ui *ui, struct session *s)
-{
-    const json_t *list = json_object_get(session_hello(s), "detached");
-    json_t *c;
-    size_t i;
-
-    json_array_foreach(list, i, c) {
-        AUTO(str) char *question = NULL;
-        json_t *args;
-        char date[40];
-        long long changes = json_int(c, "changes", 0);
-
-        if (session_changes(s))
-            break; /* one was taken up */
-        if (json_is_string(json_object_get(c, "touched")))
-            str_copy(date, sizeof(date), json_str(c, "touched", ""));
-        else
-            clock_commit_date((usec_t)json_int(c, "touched", 0), date);
-        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes, changes == 1 ? "" : "s", str_printable(date));
-        if (!ask_yes(ui, "resume", question, true) || ui_failed(ui))
-            continue;
-        args = json_object();
-        json_put_int(args, "id", json_int(c, "id", 0));
-        json_decref(session_call(s, ui, "candidate.attach", args));
-        session_refresh(s);
-    }
-}
-
-static void begin_nothing(struct ui *ui)
-{
-    struct words none = {0};
-
-    ui_begin(ui, &none);
-}
-
-static int run_typed(struct ui *ui, struct session *s, const char *line)
-{
-    struct statements list = {0};
-    struct err err = {0};
-    int code = 2;
-
-    if (words_parse(line, strlen(line), NULL, NULL, &list, &err)) {
-        code = run_statements(ui, s, &list);
-    } else {
-        begin_nothing(ui);
-        ui_say(ui, "%s", err.text);
-    }
-    statements_free(&list);
-    return code;
-}
-
-static void farewell(struct ui *ui, struct session *s, enum ui_end end, unsigned idle)
-{
-    begin_nothing(ui);
-    ui->end = UI_GOES_ON;
-    if (end == UI_IDLE)
-        ui_say(ui, "Nothing was typed for %u minute%s: the session has ended.%s", idle / 60 ? idle / 60 : 1, idle / 60 > 1 ? "s" : "",
-               session_changes(s) ? " Uncommitted changes are kept and offered at the next login." : "");
-}
-
 static int interact(struct session *s, const struct options *o, const char *history)
 {
     const char *test_idle = getenv("POSTERN_TEST_IDLE");
     unsigned idle = test_idle && atoi(test_idle) > 0 ? (unsigned)atoi(test_idle) : IDLE_SECONDS;
     struct ui *ui = ui_term_new(s, history, idle);
-    enum ui_end end = UI_GOES_ON;
+    int code;
 
     ui->json_always = o->json;
     ui->yes_always = o->yes;
-    session_use(s, ui);
-    begin_nothing(ui);
-    banner(ui, s, idle);
-    offer_detached(ui, s);
-    end = ui->end == UI_HANGUP || ui->end == UI_IDLE ? ui->end : UI_GOES_ON;
-    while (!end && !ui->leave) {
-        AUTO(buf) struct buf prompt = BUF_INIT(1024), line = BUF_INIT(WORDS_MAX_LINE * 4);
-
-        begin_nothing(ui);
-        session_refresh(s);
-        ui_gap(ui);
-        session_prompt(s, &prompt);
-        end = ui_term_line(ui, buf_str(&prompt), &line);
-        ui->newlines = 2; /* an empty line prints the prompt again, without a gap */
-        if (end == UI_INTERRUPTED) {
-            end = UI_GOES_ON;
-            continue;
-        }
-        if (end == UI_EOF) {
-            end = UI_GOES_ON;
-            buf_str_add(&line, "quit");
-        }
-        if (end || !*str_trim((char *)(uintptr_t)buf_str(&line)))
-            continue;
-        ui_term_remember(ui, str_trim((char *)(uintptr_t)buf_str(&line)));
-        ui->newlines = 1;
-        ui->answered = true;
-        ui_term_done(ui, run_typed(ui, s, buf_str(&line)));
-        if (ui->answered)
-            ui->newlines = 2; /* it printed nothing */
-        if (ui->end == UI_HANGUP || ui->end == UI_IDLE)
-            end = ui->end;
-    }
-    farewell(ui, s, end, idle);
+    code = prompt_run(ui, s, idle);
     ui_free(&ui);
-    return end == UI_HANGUP || end == UI_IDLE ? 1 : 0;
+    return code;
 }
 
 /* --- without one ----------------------------------------------------------------------------- */
@@ -275,12 +168,13 @@ static int interact(struct session *s, const struct options *o, const char *hist
 /* What a one-shot staged and did not commit is kept, and said. */
 static void keep_candidate(struct session *s, struct ui *ui)
 {
+    struct words none = {0};
     json_t *state;
 
     session_refresh(s);
     if (!session_changes(s))
         return;
-    begin_nothing(ui);
+    ui_begin(ui, &none);
     ui->end = UI_GOES_ON;
     session_use(s, ui);
     json_decref(session_call(s, ui, "candidate.keep", NULL));

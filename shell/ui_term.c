@@ -563,7 +563,7 @@ static void append_history(const struct term *t, const char *line)
     close(fd);
 }
 
-void ui_term_remember(struct ui *ui, const char *line)
+static void term_remember(struct ui *ui, const char *line)
 {
     struct term *t = ui->data;
     HistEvent ev;
@@ -696,7 +696,7 @@ static enum ui_end term_ask(struct ui *ui, const struct ui_question *q, const ch
     return end;
 }
 
-enum ui_end ui_term_line(struct ui *ui, const char *prompt, struct buf *line)
+static enum ui_end term_line(struct ui *ui, const char *prompt, struct buf *line)
 {
     return edit_line(ui->data, prompt, line);
 }
@@ -782,7 +782,7 @@ static unsigned term_width(const struct ui *ui)
     return ((const struct term *)ui->data)->width;
 }
 
-void ui_term_done(struct ui *ui, int exit_code)
+static void term_done(struct ui *ui, int exit_code)
 {
     const struct term *t = ui->data;
     char text[24];
@@ -806,9 +806,12 @@ static void term_release(struct ui *ui)
 
 static const struct backend term_backend = {
     .ask = term_ask,
+    .line = term_line,
     .block = term_block,
     .write = term_write,
     .width = term_width,
+    .remember = term_remember,
+    .done = term_done,
     .release = term_release,
 };
 

@@ -9,9 +9,5 @@ struct session;
 /* stdin and stdout must be a terminal; event_init has been called. history: path of the history file, or NULL. idle: seconds
  * without a key until the session ends. ui_free restores the terminal. */
 struct ui *ui_term_new(struct session *s, const char *history, unsigned idle);
-/* A line for the top prompt. Printed notices, help and completion happen inside. */
-enum ui_end ui_term_line(struct ui *ui, const char *prompt, struct buf *line);
-void ui_term_remember(struct ui *ui, const char *line); /* into the history, unless it holds a secret */
-void ui_term_done(struct ui *ui, int exit_code);        /* a command ended: mark for tests */
 
 #endif

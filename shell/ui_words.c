@@ -125,35 +125,34 @@ static void script_write(struct ui *ui, const char *text, size_t n)
     buf_add(s->out, text, n);
 }
 
-const char *ui_script_next(struct ui *ui)
+static const char *script_next(struct ui *ui)
 {
     struct script *s = ui->data;
 
     return s->next < s->answers->n ? s->answers->items[s->next++] : NULL;
 }
 
-bool ui_script_done(const struct ui *ui)
-{
-    const struct script *s = ui->data;
-
-    return s->next >= s->answers->n;
-}
-
-static enum ui_end script_ask(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer)
+static enum ui_end script_line(struct ui *ui, const char *prompt, struct buf *answer)
 {
     struct script *s = ui->data;
-    const char *line = ui_script_next(ui);
+    const char *line = script_next(ui);
 
     buf_str_add(s->out, prompt);
     if (!line) {
         buf_char(s->out, '\n');
         return UI_EOF;
     }
-    buf_printf(s->out, "%s\n", q->secret ? "" : line);
+    buf_printf(s->out, "%s\n", line);
     if (str_eq(line, "^C"))
         return UI_INTERRUPTED;
     buf_str_add(answer, line);
     return UI_GOES_ON;
+}
+
+static enum ui_end script_ask(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer)
+{
+    (void)q;
+    return script_line(ui, prompt, answer);
 }
 
 static enum ui_end script_block(struct ui *ui, struct buf *text)
@@ -161,7 +160,7 @@ static enum ui_end script_block(struct ui *ui, struct buf *text)
     struct script *s = ui->data;
     const char *line;
 
-    while ((line = ui_script_next(ui)) != NULL && !str_eq(line, "^C")) {
+    while ((line = script_next(ui)) != NULL && !str_eq(line, "^C")) {
         buf_printf(s->out, "%s\n", line);
         if (str_eq(line, "."))
             return UI_GOES_ON;
@@ -183,6 +182,7 @@ static void script_release(struct ui *ui)
 
 static const struct backend script_backend = {
     .ask = script_ask,
+    .line = script_line,
     .block = script_block,
     .write = script_write,
     .width = script_width,
