@@ -211,11 +211,22 @@ static void dest_new(struct ui *ui, struct session *s, struct row *unused)
         ask_entry(ui, s, r);
 }
 
+static void offer_entries(void *arg, const char *typed, struct offers *out)
+{
+    struct strlist names = {0};
+
+    session_find(arg, &section_destination, NULL, typed, 100, &names);
+    for (size_t i = 0; i < names.n; i++)
+        offer(out, names.items[i], NULL);
+    strlist_free(&names);
+}
+
 /* The domain as it is typed: there may be too many for a list. */
 static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
 {
     char *question = xasprintf("Enter the domain you wish to %s.", verb);
-    char *name = row_canonical(&section_destination, ask_text(ui, "domain", question, NULL));
+    const struct ui_question q = {.text = question, .key = "domain", .offer = offer_entries, .arg = s};
+    char *name = row_canonical(&section_destination, ui_ask(ui, &q));
 
     free(question);
     if (!ui_failed(ui) && !has_name(s, &section_destination, NULL, name))
@@ -376,11 +387,7 @@ static bool detail_one(void *arg, const struct row *r)
 
 static void offer_domains(void *arg, const char *typed, struct offers *out)
 {
-    AUTO(strlist) struct strlist names = {0};
-
-    session_find(arg, &section_destination, NULL, typed, 100, &names);
-    for (size_t i = 0; i < names.n; i++)
-        offer(out, names.items[i], NULL);
+    offer_entries(arg, typed, out);
     offer(out, "all", "every entry");
 }
 

@@ -42,6 +42,7 @@ struct ui {
     struct words words;
     bool json, yes, no_input;
     bool json_always, yes_always; /* options of the program, not of the command */
+    bool unpaged;             /* the welcome: whoever logs in wants the prompt */
     bool leave;               /* "quit": the prompt ends */
     const char *where;        /* "change.txt:4" in front of errors; NULL: none */
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "shell/backend.h"
 #include "shell/run.h"
@@ -31,15 +32,14 @@ static void offer_detached(struct ui *ui, struct session *s)
         AUTO(str) char *question = NULL;
         json_t *args;
         char date[40];
+        struct tm tm = {0};
         long long changes = json_int(c, "changes", 0);
 
         if (session_changes(s))
             break; /* one was taken up */
-        if (json_is_string(json_object_get(c, "touched")))
-            str_copy(date, sizeof(date), json_str(c, "touched", ""));
-        else
-            clock_commit_date((usec_t)json_int(c, "touched", 0), date);
-        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes, changes == 1 ? "" : "s", str_printable(date));
+        strptime(json_str(c, "touched", ""), "%Y-%m-%dT%H:%M:%SZ", &tm);
+        clock_commit_date((usec_t)timegm(&tm) * 1000000, date);
+        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes, changes == 1 ? "" : "s", date);
         if (!ask_yes(ui, "resume", question, true) || ui_failed(ui))
             continue;
         args = json_object();
@@ -120,7 +120,9 @@ int prompt_run(struct ui *ui, struct session *s, unsigned idle)
 
     session_use(s, ui);
     begin_nothing(ui);
+    ui->unpaged = true;
     banner(ui, s, idle);
+    ui->unpaged = false;
     offer_detached(ui, s);
     end = ui->end == UI_HANGUP || ui->end == UI_IDLE ? ui->end : UI_GOES_ON;
     while (!end && !ui->leave)

@@ -132,12 +132,16 @@ static void put(struct ui *ui, const char *text, size_t n)
 
 void ui_gap(struct ui *ui)
 {
+    bool unpaged = ui->unpaged;
+
     ui->answered = false;
     if (!ui->backend || ui->json || ui->newlines >= 2)
         return;
+    ui->unpaged = true; /* a blank line alone is no page */
     if (ui->newlines == 0)
         put(ui, "\n", 1);
     put(ui, "\n", 1);
+    ui->unpaged = unpaged;
 }
 
 void ui_write(struct ui *ui, const char *text, size_t n)

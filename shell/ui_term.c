@@ -764,7 +764,7 @@ static void term_write(struct ui *ui, const char *text, size_t n)
             wc = L'?';
         }
         w = wc == L'\n' ? 0 : wcwidth(wc);
-        if (t->column == 0 && !ui->json && t->height > 2 && t->rows >= t->height - 1 && !more(t))
+        if (t->column == 0 && !ui->json && !ui->unpaged && t->height > 2 && t->rows >= t->height - 1 && !more(t))
             break;
         fwrite(text + i, 1, len, stdout);
         t->column += w > 0 ? (unsigned)w : 0;

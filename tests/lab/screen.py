@@ -1,9 +1,9 @@
 # A terminal small enough to read: what a person would see of a program on a pseudo-terminal, and a way to type.
 #
 #     t = screen.Terminal([lab.binary("postern"), "--home", home])
-#     t.prompt()                      # until the console waits for a line (its marks of POSTERN_TEST_MARKS)
+#     t.ready()                       # until the console waits for a line (its marks of POSTERN_TEST_MARKS)
 #     t.type("destconfig\r")
-#     t.text()                        # the screen as lines; t.cursor is (row, column)
+#     t.text()                        # what was shown, as lines
 #
 # Knows what libedit and the console send to xterm and to a dumb terminal; anything else is a failure of the test.
 
