@@ -321,8 +321,11 @@ static void ask_intermediates(struct ui *ui, const char *leaf, json_t *args)
             buf_str_add(&all, text);
         buf_reset(&sorted);
         if (text && !x509_order_chain(leaf, buf_str(&all), &sorted, &err)) {
-            all.n = before; /* the next one pasted may be what connects it */
-            ui_say(ui, "%s", err.text);
+            all.n = before;
+            if (ui_interactive(ui))
+                ui_say(ui, "%s", err.text);
+            else
+                ui_error(ui, &err);
         }
         free(text);
         question = "Do you want to add another intermediate certificate?";

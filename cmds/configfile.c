@@ -44,13 +44,20 @@ static bool ask_secrets(struct ui *ui, json_t *args)
     }
 }
 
-static json_t *export(struct ui *ui, struct session *s, json_t *args)
+/* The arguments of config.export; options come off the line before anything looks at its words. */
+static json_t *export_args(struct ui *ui)
 {
     const char *format = ui_option(ui, "--format");
+    json_t *args = json_object();
 
     if (format && !str_ieq(format, "batch") && !str_ieq(format, "json"))
         ui_fail(ui, E_USAGE, "The format is batch or json, not \"%s\".", str_printable(format));
     json_put_str(args, "format", format ? format : "batch");
+    return args;
+}
+
+static json_t *export(struct ui *ui, struct session *s, json_t *args)
+{
     if (ui_failed(ui)) {
         json_decref(args);
         return NULL;
@@ -62,7 +69,7 @@ static json_t *export(struct ui *ui, struct session *s, json_t *args)
 
 static void show(struct ui *ui, struct session *s)
 {
-    json_t *args = json_object(), *data = NULL;
+    json_t *args = export_args(ui), *data = NULL;
     const char *word = ui_peek(ui, 0);
     char *end;
     long n = word ? strtol(word, &end, 10) : 0;
@@ -112,7 +119,7 @@ static const struct ui_choice namings[] = {
 
 static void save(struct ui *ui, struct session *s)
 {
-    json_t *args = json_object(), *data, *file, *answer;
+    json_t *args = export_args(ui), *data, *file, *answer;
     const char *given;
     char *name;
 

@@ -247,9 +247,10 @@ static struct words *add_statement(struct statements *out)
 
 bool words_parse(const char *text, size_t n, const char *(*more)(void *arg), void *arg, struct statements *out, struct err *err)
 {
-    struct scan s = {.p = text, .end = text + n, .more = more, .arg = arg, .err = err, .word = BUF_INIT(WORDS_MAX_LINE)};
+    char *line = n <= WORDS_MAX_LINE ? xstrndup(text, n) : NULL; /* more() may read into the buffer text lies in */
+    struct scan s = {.p = line, .end = line ? line + n : NULL, .more = more, .arg = arg, .err = err, .word = BUF_INIT(WORDS_MAX_LINE)};
     size_t before = out->n;
-    bool ok = n <= WORDS_MAX_LINE || err_set(err, E_LIMIT, "The line is longer than %d bytes.", WORDS_MAX_LINE);
+    bool ok = line || err_set(err, E_LIMIT, "The line is longer than %d bytes.", WORDS_MAX_LINE);
 
     if (ok)
         ok = check_bytes(text, n, err);
@@ -264,6 +265,7 @@ bool words_parse(const char *text, size_t n, const char *(*more)(void *arg), voi
             s.p++; /* the ";" */
     }
     buf_free(&s.word);
+    free(line);
     while (!ok && out->n > before)
         words_clear(&out->items[--out->n]);
     return ok;
