@@ -124,7 +124,7 @@ static void resolve(struct ui *ui, struct session *s)
 {
     static const struct ui_choice sides[] = {{"mine", "keep what you set"}, {"theirs", "take what the others set"}, {NULL, NULL}};
     const char *take = sides[ask_choice(ui, "take", "Which side?", sides, -1) == 1].word, *word;
-    char *object = xstrdup(ask_text(ui, "object", "Which object? (\"all\" for every conflict)", NULL));
+    char *object = xstrdup(ask_some(ui, "object", "Which object? (\"all\" for every conflict)"));
     json_t *args = json_object(), *answer, *c;
     size_t i, n = 0;
     char *field;

@@ -76,6 +76,19 @@ void ask_items(struct ui *ui, const struct section *sec, const char *field, cons
     strlist_split(out, ui_ask(ui, &q), ',');
 }
 
+static bool accept_some(void *arg, const char *answer, struct err *err)
+{
+    (void)arg;
+    return *answer || err_set(err, E_INVALID, "A value is required.");
+}
+
+const char *ask_some(struct ui *ui, const char *key, const char *question)
+{
+    const struct ui_question q = {.text = question, .key = key, .accept = accept_some};
+
+    return ui_ask(ui, &q);
+}
+
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name)
 {
     char *full = owner ? xasprintf("%s/%s", owner, name) : xstrdup(name);

@@ -22,6 +22,9 @@ void take_values(struct row *to, const struct row *from);
 void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key, const char *question,
                const char *deflt, struct strlist *out);
 
+/* A text that may not be empty. */
+const char *ask_some(struct ui *ui, const char *key, const char *question);
+
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
 
 /* The text of a date in an answer of the daemon. */

@@ -129,7 +129,7 @@ static void save(struct ui *ui, struct session *s)
     }
     given = ui_key(ui, "file");
     if (given || ask_choice(ui, "naming", "Choose a file naming option:", namings, 0) == 1)
-        name = xstrdup(given ? given : ask_text(ui, "file", "Enter the file name:", NULL));
+        name = xstrdup(given ? given : ask_some(ui, "file", "Enter the file name:"));
     else
         name = generated_name(s);
     data = ui_failed(ui) ? NULL : export(ui, s, json_incref(args));
@@ -170,7 +170,7 @@ static json_t *read_file(struct ui *ui, struct session *s)
 {
     json_t *args = json_object();
 
-    json_put_str(args, "name", ask_text(ui, "file", "Enter the name of the file to import:", NULL));
+    json_put_str(args, "name", ask_some(ui, "file", "Enter the name of the file to import:"));
     if (ui_failed(ui)) {
         json_decref(args);
         return NULL;

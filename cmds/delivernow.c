@@ -6,7 +6,7 @@ static const struct ui_choice options[] = {{"domain", "By recipient domain"}, {"
 static void run(struct ui *ui, struct session *s)
 {
     bool all = ask_choice(ui, "what", "Please choose an option for scheduling immediate delivery.", options, 0) == 1;
-    const char *domain = all ? "" : ask_text(ui, "domain", "Please enter the recipient domain to schedule for delivery.", NULL);
+    const char *domain = all ? "" : ask_some(ui, "domain", "Please enter the recipient domain to schedule for delivery.");
     json_t *args = json_object(), *data;
 
     if (!all)

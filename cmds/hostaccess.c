@@ -379,7 +379,7 @@ static void table_delete(struct ui *ui, struct session *s, struct row *l)
 static const char *ask_group_name(struct ui *ui, struct session *s, const char *listener, const char *key,
                                   const char *question, bool end)
 {
-    const char *name = ask_text(ui, key, question, NULL);
+    const char *name = ask_some(ui, key, question);
 
     if (ui_failed(ui) || (end && str_eq(name, "0")) || has_name(s, &section_sender_group, listener, name))
         return name;

@@ -66,9 +66,9 @@ static void run(struct ui *ui, struct session *s)
     const char *value = "";
 
     if (by == 0)
-        value = ask_text(ui, "value", "Please enter the hostname for the messages you wish to show.", NULL);
+        value = ask_some(ui, "value", "Please enter the hostname for the messages you wish to show.");
     else if (by == 1)
-        value = ask_text(ui, "value", "Please enter the Envelope From address for the messages you wish to show.", NULL);
+        value = ask_text(ui, "value", "Please enter the Envelope From address for the messages you wish to show.", "");
     if (ui_failed(ui) || !ui_end_of_words(ui))
         return;
     ui_say(ui, "Showing messages, please wait.");

@@ -55,7 +55,7 @@ static void route_new(struct ui *ui, struct session *s, struct row *unused)
 static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
 {
     char *question = xasprintf("Enter the hostname you want to %s.", verb);
-    char *name = row_canonical(&section_smtp_route, ask_text(ui, "domain", question, NULL));
+    char *name = row_canonical(&section_smtp_route, ask_some(ui, "domain", question));
 
     free(question);
     if (!ui_failed(ui) && !has_name(s, &section_smtp_route, NULL, name))
@@ -150,7 +150,7 @@ static void route_export(struct ui *ui, struct session *s, struct row *unused)
     json_t *args = json_object(), *answer;
 
     (void)unused;
-    json_put_str(args, "name", ask_text(ui, "file", "Enter a name for the exported file:", NULL));
+    json_put_str(args, "name", ask_some(ui, "file", "Enter a name for the exported file:"));
     buf_str_add(&text, "# exported SMTP routes\n");
     each_route(s, write_route, &text);
     json_put_str(args, "text", buf_str(&text));
@@ -232,7 +232,7 @@ static void route_import(struct ui *ui, struct session *s, struct row *unused)
     size_t n = 0;
 
     (void)unused;
-    json_put_str(args, "name", ask_text(ui, "file", question, NULL));
+    json_put_str(args, "name", ask_some(ui, "file", question));
     free(question);
     if (ui_failed(ui)) {
         json_decref(args);
