@@ -535,7 +535,7 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
         snprintf(name, sizeof(name), "%u.%u.%u.%u.in-addr.arpa", a->ip[3], a->ip[2], a->ip[1], a->ip[0]);
     } else {
         for (int i = 15; i >= 0; i--)
-            p += sprintf(p, "%x.%x.", a->ip[i] & 15u, (unsigned)a->ip[i] >> 4);
+            p += snprintf(p, 5, "%x.%x.", a->ip[i] & 15u, (unsigned)a->ip[i] >> 4);
         snprintf(p, sizeof(name) - (size_t)(p - name), "ip6.arpa");
     }
     if (ask(current_resolver(), name, TYPE_PTR, deadline, &r, NULL) == DNS_OK)

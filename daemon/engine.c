@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/config_db.h"
@@ -25,6 +26,8 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 #include "store/base/version.h"
+
+#define GRACE SECONDS(10)
 
 static bool start_logs(struct err *err)
 {
@@ -53,9 +56,29 @@ static bool start_loops(struct err *err)
     return true;
 }
 
+static void wait_for_fibers(msec_t patience)
+{
+    const struct timespec tick = {.tv_nsec = 10000000};
+    msec_t end = clock_in(patience);
+
+    while (fiber_count() > 0 && clock_now() < end)
+        nanosleep(&tick, NULL);
+}
+
+/* Sessions between two commands get 421 at once; the others may finish what they do for a while. */
 static void stop_loops(void)
 {
+    unsigned left;
+
     fibers_stop();
+    wait_for_fibers(GRACE);
+    left = fiber_count();
+    if (left > 0) {
+        log_warning("%u sessions and deliveries are cut off: they did not end within %d seconds",
+                    left, (int)(GRACE / 1000));
+        fibers_abort();
+        wait_for_fibers(GRACE);
+    }
     for (unsigned i = 0; i < loops_count(); i++)
         loop_stop(loops_get(i));
     loops_join();

@@ -84,6 +84,7 @@ struct fiber {
     enum fiber_state state;
     enum wake_reason reason;
     bool interruptible, sleeping, trimmed, painted;
+    bool bound; /* in wait_for_done: nothing ends this wait but what it waits for */
     unsigned valgrind_id;
     char *stack; /* lowest usable byte */
     void *fake_stack; /* AddressSanitizer's */
@@ -109,7 +110,7 @@ struct sched {
 static _Thread_local struct sched *here; /* of the loop whose thread this is */
 
 static atomic_uint limit = 20000, count;
-static atomic_bool stopping, measuring;
+static atomic_bool stopping, aborting, measuring;
 
 struct fiber *fiber_self(void)
 {
@@ -505,12 +506,19 @@ static __attribute__((noinline)) void park(struct fiber *f, msec_t deadline, con
     f->since = loop_now(f->sched->loop);
 }
 
+/* Does shutdown, as far as it has come, end this fiber's waits? */
+static bool is_interrupted(const struct fiber *f)
+{
+    if (f->interruptible || f->sleeping)
+        return atomic_load_explicit(&stopping, memory_order_relaxed);
+    return !f->bound && atomic_load_explicit(&aborting, memory_order_relaxed);
+}
+
 /* A wait that begins when shutdown has begun already, or after its deadline, ends before it begins.
  */
 static bool may_wait(struct fiber *f, msec_t deadline)
 {
-    if ((f->interruptible || f->sleeping) &&
-        atomic_load_explicit(&stopping, memory_order_relaxed)) {
+    if (is_interrupted(f)) {
         f->reason = INTERRUPTED;
         return false;
     }
@@ -602,11 +610,15 @@ void wait_for_done(struct wait *w, const char *what)
     struct fiber *f = fiber_self();
     bool interruptible = f && f->interruptible;
 
-    if (f)
+    if (f) {
         f->interruptible = false;
+        f->bound = true;
+    }
     wait_until(w, NEVER, what);
-    if (f)
+    if (f) {
         f->interruptible = interruptible;
+        f->bound = false;
+    }
 }
 
 bool fiber_sleep(msec_t duration)
@@ -782,7 +794,7 @@ static void interrupt_all(void *unused)
     list_each (pos, &here->all) {
         struct fiber *f = list_item(pos, struct fiber, all);
 
-        if (f->state == WAITING && (f->interruptible || f->sleeping))
+        if (f->state == WAITING && is_interrupted(f))
             end_wait(f, INTERRUPTED);
     }
 }
@@ -799,9 +811,17 @@ void fibers_stop(void)
         loop_each(post_interrupt, NULL);
 }
 
+void fibers_abort(void)
+{
+    atomic_store(&stopping, true);
+    if (!atomic_exchange(&aborting, true))
+        loop_each(post_interrupt, NULL);
+}
+
 void fibers_stop_undo(void)
 {
     atomic_store(&stopping, false);
+    atomic_store(&aborting, false);
 }
 
 void fiber_interruptible(bool on)

@@ -61,6 +61,7 @@ void fiber_fd_forget(struct fiber_fd *d);     /* before close, or before another
  * true; others finish what they do until the grace period ends. */
 bool fiber_stopping(void);
 void fibers_stop(void);                  /* any thread: begin shutdown on every loop */
+void fibers_abort(void);                 /* any thread: the grace period is over, every wait ends but wait_for_done */
 void fibers_stop_undo(void);             /* for tests: as if fibers_stop had not been called */
 void fiber_interruptible(bool on);       /* default off; for the waits of the current fiber from here on */
 bool fiber_interrupted(void);            /* did the last wait end because of fibers_stop? */

@@ -483,9 +483,9 @@ struct loop *loops_next(void)
 
 void loops_join(void)
 {
-    for (unsigned i = 0; i < n_loops; i++) {
+    for (unsigned i = 0; i < n_loops; i++)
         pthread_join(threads[i], NULL);
+    for (unsigned i = 0; i < n_loops; i++) /* until here the others could post to it */
         loop_free(&loops[i]);
-    }
     n_loops = 0;
 }

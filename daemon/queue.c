@@ -285,7 +285,7 @@ static void open_sessions(msec_t now)
     struct dest *d;
     char name[48];
 
-    while (q.running && (d = schedule_open(&q.schedule, now))) {
+    while (q.running && !fiber_stopping() && (d = schedule_open(&q.schedule, now))) {
         snprintf(name, sizeof(name), "deliver %.39s", d->key);
         if (!fiber_spawn(loops_next(), name, deliver_session, d)) {
             schedule_close(&q.schedule, d, now); /* too many fibers: the clock tries again */

@@ -361,9 +361,13 @@ static int supervise(const sigset_t *open_mask)
         if (engine_ended(&status)) {
             if (stopping && WIFEXITED(status))
                 return WEXITSTATUS(status);
-            if (stopping) /* SIGTERM may come before the engine waits for it */
-                return WTERMSIG(status) == SIGTERM ? 0 : 1;
             describe_exit(status);
+            if (stopping) { /* SIGTERM may come before the engine waits for it */
+                if (WTERMSIG(status) == SIGTERM)
+                    return 0;
+                log_critical("the engine ended: %s", self.last_exit);
+                return 1;
+            }
             if (!self.was_ready) {
                 log_critical("the engine could not start: %s", self.last_exit);
                 return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;

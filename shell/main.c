@@ -152,7 +152,8 @@ static char *history_path(void)
 static int interact(struct session *s, const struct options *o, const char *history)
 {
     const char *test_idle = getenv("POSTERN_TEST_IDLE");
-    unsigned idle = test_idle && atoi(test_idle) > 0 ? (unsigned)atoi(test_idle) : IDLE_SECONDS;
+    unsigned long seconds = test_idle ? strtoul(test_idle, NULL, 10) : 0;
+    unsigned idle = seconds > 0 && seconds < IDLE_SECONDS ? (unsigned)seconds : IDLE_SECONDS;
     struct ui *ui = ui_term_new(s, history, idle);
     int code;
 

@@ -86,6 +86,31 @@ def ends():
         lab.equal(lab.read_text(gate.home + "/run/posternd.pid"), "", "pid file")
 
 
+@lab.test("the end: 421 between two commands, time to finish a message, then it is cut off")
+def grace():
+    gate = start()
+    gate.console("suspenddel 0")
+    idle, busy, stuck = [lab.Smtp(gate.private) for _ in range(3)]
+    for session in (idle, busy, stuck):
+        session.ehlo()
+    for session in (busy, stuck):
+        session.mail("a@example.com", "b@example.com")
+        session.cmd("DATA", 354)
+    os.kill(gate.pid, signal.SIGTERM)
+    began = time.monotonic()
+    idle.expect(421)
+    busy.send("Subject: the last one\r\n\r\ntext\r\n.")
+    busy.expect(250)
+    lab.equal(gate.child.wait(60), 0, "exit status")
+    took = time.monotonic() - began
+    lab.equal(5 < took < 20, True, "%.1f s for the session that never ends" % took)
+    lab.match(system_log(gate), r"Warning: \d+ sessions and deliveries are cut off")
+    gate.start(ready=False)
+    serving(gate, 2)
+    lab.match(gate.console("showrecipients all").stdout, "b@example.com")
+    gate.stop()
+
+
 @lab.test("a second gateway on the same home is refused")
 def one_per_home():
     gate = start()

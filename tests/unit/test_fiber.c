@@ -578,6 +578,41 @@ static void shutdown_does_not_end_wait_for_done(void **state)
     fibers_stop_undo();
 }
 
+static void the_end_of_the_grace_period_wakes_all_but_wait_for_done(void **state)
+{
+    struct waiter hard = {.deadline = 1500}, late = {.deadline = 1500}, bound = {.done = false};
+    struct reader r = {.deadline = NEVER};
+    int fd[2];
+    (void)state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    r.fd = fd[0];
+    wait_init(&hard.wait);
+    wait_init(&late.wait);
+    wait_init(&bound.wait);
+    fiber_spawn(l, "hard", waiter, &hard);
+    fiber_spawn(l, "reader", read_all, &r);
+    fiber_spawn(l, "for good", for_good, &bound);
+    loop_settle(l);
+    fibers_stop();
+    loop_settle(l);
+    assert_false(hard.done || r.done || bound.done);
+    fibers_abort();
+    loop_settle(l);
+    assert_true(hard.done && !hard.result && hard.interrupted);
+    assert_true(r.done && r.events == 0);
+    assert_false(bound.done);
+    fiber_spawn(l, "late", waiter, &late);
+    loop_settle(l);
+    assert_true(late.done && late.interrupted);
+    wait_done(&bound.wait);
+    loop_settle(l);
+    assert_true(bound.done && bound.interrupted);
+    fibers_stop_undo();
+    close(fd[0]);
+    close(fd[1]);
+}
+
 /* ---- stacks ---- */
 
 static void list_one(const struct fiber_info *info, void *arg)
@@ -754,6 +789,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_short_read_does_not_hide_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(shutdown_wakes_who_may_be_woken, setup, teardown),
         cmocka_unit_test_setup_teardown(shutdown_does_not_end_wait_for_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_end_of_the_grace_period_wakes_all_but_wait_for_done, setup, teardown),
         cmocka_unit_test_setup_teardown(fibers_are_listed, setup, teardown),
         cmocka_unit_test_setup_teardown(fibers_of_other_loops_are_listed, setup, teardown),
         cmocka_unit_test_setup_teardown(the_guard_page_catches_an_overflow, setup, teardown),
