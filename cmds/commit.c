@@ -174,11 +174,25 @@ static json_t *ask_args(struct ui *ui)
     return args;
 }
 
+/* candidate=17: what an earlier run staged and left. */
+static void attach(struct ui *ui, struct session *s)
+{
+    const char *candidate = ui_key(ui, "candidate");
+    json_t *args;
+
+    if (!candidate)
+        return;
+    args = json_object();
+    json_put_int(args, "id", strtoll(candidate, NULL, 10));
+    json_decref(session_call(s, ui, "candidate.attach", args));
+}
+
 static void run(struct ui *ui, struct session *s)
 {
     const char *word = ui_peek(ui, 0);
     json_t *args, *answer;
 
+    attach(ui, s);
     if (word && (str_ieq(word, "check") || str_ieq(word, "resolve"))) {
         ui_word(ui);
         if (str_ieq(word, "check"))
@@ -217,7 +231,7 @@ static void complete(struct session *s, const struct strlist *words, struct offe
 const struct command cmd_commit = {
     .name = "commit",
     .help = "Commit changes",
-    .usage = "commit [\"COMMENT\" [Y|N]] [plan=PLAN] [--accept-warnings]\n"
+    .usage = "commit [\"COMMENT\" [Y|N]] [plan=PLAN] [candidate=NUMBER] [--accept-warnings]\n"
              "commit comment=\"COMMENT\" [keep=yes|no]\n"
              "commit -y\n"
              "commit check\n"

@@ -81,8 +81,11 @@ void ui_begin(struct ui *ui, struct words *words);
 int ui_finish(struct ui *ui, const char *command, json_t *state);
 
 void ui_write(struct ui *ui, const char *text, size_t n); /* results as text: not in JSON, silent when aborted */
+void ui_use(struct ui *ui, size_t i);                     /* the i-th unused word counts as used */
 void ui_gap(struct ui *ui);                               /* a blank line, unless there is one; at a person only */
 void ui_stop(struct ui *ui, enum ui_end how);             /* aborts */
+/* Prose for a narrow terminal: lines that are too long break at blanks. width 0: never. */
+void ui_wrap(const struct buf *text, unsigned width, struct buf *out);
 unsigned ui_width(const struct ui *ui);                   /* columns of the terminal, 0: unlimited */
 
 /* Backend which answers from a list of lines and writes everything, answers too, to a file: for transcripts.

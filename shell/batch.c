@@ -157,6 +157,9 @@ static void finish(struct ui *ui, struct session *s, bool commit, bool check, co
         if (data && !out_json(ui) && json_array_size(json_object_get(data, "objects")))
             out_line(ui, "Nothing was changed: --commit makes it so.");
     }
+    if (data && check)
+        out_line(ui, "Checked, not committed: %lld new, %lld changed, %lld deleted.", (long long)json_int(data, "new", 0),
+                 (long long)json_int(data, "changed", 0), (long long)json_int(data, "deleted", 0));
     if (data && (commit || check))
         out_data(ui, data);
     else
@@ -168,7 +171,6 @@ void batch_run(struct ui *ui, struct session *s)
     bool commit = ui_flag(ui, "--commit"), check = ui_flag(ui, "--dry-run"), replace = ui_flag(ui, "--replace");
     const char *comment = ui_option(ui, "--comment");
     struct source in = {.f = stdin};
-    json_t *data;
     int code;
 
     if (ui_interactive(ui) || ui->backend) {
@@ -181,9 +183,8 @@ void batch_run(struct ui *ui, struct session *s)
     }
     if (!comment)
         comment = ui_key(ui, "comment");
-    if (!ui_end_of_words(ui) || (data = session_call(s, ui, "candidate.anonymous", NULL)) == NULL)
+    if (!ui_end_of_words(ui) || !session_begin_anonymous(s, ui))
         return;
-    json_decref(data);
     name_input(&in);
     if (replace) {
         replace_all(ui, s, &in);

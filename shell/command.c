@@ -69,46 +69,69 @@ const struct section *command_section(const struct command *c, size_t i)
 
 /* --- sections on the line -------------------------------------------------------------------- */
 
-/* How many words behind the command name the section, counted from word `at`; -1: they do not. */
-static int section_words(const struct ui *ui, const struct section *sec, size_t at)
-{
-    struct strlist parts = {0};
-    int n = 0;
-    bool same = true;
-
-    strlist_split(&parts, sec->command, ' ');
-    for (size_t i = 1; i < parts.n && same; i++, n++) {
-        const char *word = ui_peek(ui, at + i - 1);
-
-        same = word && str_ieq(word, parts.items[i]);
-    }
-    strlist_free(&parts);
-    return same ? n : -1;
-}
-
+/* Where the words stand that name a section, counted over the unused words. */
 struct match {
     const struct section *section;
-    size_t owner; /* position of the owner's name + 1; 0: none */
-    size_t words; /* of the path, owner included */
+    size_t at[4], n;  /* all of them, in order */
+    size_t owner;     /* which of them is the owner's name, from 1; 0: none does */
+    size_t verb;      /* where the verb stands */
 };
 
-/* "listenerconfig hostaccess policy VERB OWNER/NAME", "listenerconfig [edit] OWNER hostaccess policy VERB NAME": the longest
- * path that fits. */
+static bool is_word(const struct ui *ui, size_t at, const char *word)
+{
+    const char *there = ui_peek(ui, at);
+
+    return there && str_ieq(there, word);
+}
+
+/* "listenerconfig hostaccess policy VERB OWNER/NAME", "destconfig VERB NAME" */
+static bool match_direct(const struct ui *ui, struct match *m, const struct strlist *path)
+{
+    for (size_t i = 1; i < path->n; i++) {
+        if (!is_word(ui, i - 1, path->items[i]))
+            return false;
+        m->at[m->n++] = i - 1;
+    }
+    m->verb = m->n;
+    return true;
+}
+
+/* "listenerconfig [edit] OWNER hostaccess VERB policy NAME", also "... hostaccess policy VERB NAME" */
+static bool match_within(const struct ui *ui, struct match *m, const struct strlist *path)
+{
+    size_t owner = is_word(ui, 0, "edit") ? 1 : 0, at = owner + 2;
+
+    if (!m->section->parent || path->n < 2 || !ui_peek(ui, owner) || !is_word(ui, owner + 1, path->items[1]))
+        return false;
+    if (owner)
+        m->at[m->n++] = 0;
+    m->at[m->n++] = owner;
+    m->owner = m->n;
+    m->at[m->n++] = owner + 1;
+    m->verb = at;
+    if (path->n == 2)
+        return true;
+    m->verb = is_word(ui, at, path->items[2]) ? at + 1 : at;
+    m->at[m->n++] = m->verb == at ? at + 1 : at;
+    return is_word(ui, m->at[m->n - 1], path->items[2]);
+}
+
+/* The longest path that fits. */
 static struct match find_section(const struct ui *ui, const struct command *c)
 {
     struct match best = {0};
     const struct section *sec;
-    bool edit = ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "edit");
 
     for (size_t i = 0; (sec = command_section(c, i)) != NULL; i++) {
-        int direct = section_words(ui, sec, 0);
-        size_t owner = edit ? 1 : 0;
-        int within = sec->parent && ui_peek(ui, owner) ? section_words(ui, sec, owner + 1) : -1;
+        struct match direct = {.section = sec}, within = {.section = sec};
+        struct strlist path = {0};
 
-        if (direct >= 0 && (!best.section || (size_t)direct > best.words))
-            best = (struct match){sec, 0, (size_t)direct};
-        if (within > 0 && owner + 1 + (size_t)within > best.words)
-            best = (struct match){sec, owner + 1, owner + 1 + (size_t)within};
+        strlist_split(&path, sec->command, ' ');
+        if (match_direct(ui, &direct, &path) && (!best.section || direct.n > best.n))
+            best = direct;
+        if (match_within(ui, &within, &path) && within.n > best.n)
+            best = within;
+        strlist_free(&path);
     }
     return best;
 }
@@ -126,24 +149,22 @@ static bool menu_has(const struct menu *m, const char *word)
 static bool run_verbs(struct ui *ui, struct session *s, const struct command *c)
 {
     struct match m = find_section(ui, c);
-    const char *verb = ui_peek(ui, m.words);
+    const char *verb = ui_peek(ui, m.verb);
     AUTO(str) char *owner = NULL;
     bool *used, taken;
 
     if (!m.section)
         return false;
     /* What a command lists in its own way is its own. */
-    if (!m.words && verb && (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) && menu_has(c->menu, verb))
+    if (!m.n && verb && (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) && menu_has(c->menu, verb))
         return false;
     used = xcalloc(ui->words.n + 1, sizeof(*used));
     for (size_t i = 0; i < ui->words.n; i++)
         used[i] = ui->words.items[i].used;
-    for (size_t i = 0; i < m.words; i++) {
-        const char *word = ui_word(ui);
-
-        if (i + 1 == m.owner)
-            owner = xstrdup(word);
-    }
+    if (m.owner)
+        owner = xstrdup(ui_peek(ui, m.at[m.owner - 1]));
+    for (size_t i = m.n; i-- > 0;)
+        ui_use(ui, m.at[i]); /* from the last: the places of the others stay */
     taken = dialog_verbs(ui, s, m.section, owner);
     for (size_t i = 0; i < ui->words.n && !taken; i++)
         ui->words.items[i].used = used[i];
@@ -217,13 +238,9 @@ static void run_found(struct ui *ui, struct session *s, const struct command *c)
     }
     if (!ui_failed(ui))
         ui_end_of_words(ui);
-    if (ui_failed(ui)) {
-        session_undo(s, mark);
-    } else {
+    if (!ui_failed(ui))
         session_flush(s, ui);
-        session_release(s, mark);
-    }
-    session_end_command(s);
+    session_end_command(s, mark, !ui_failed(ui));
 }
 
 int run_statement(struct ui *ui, struct session *s, struct words *words)
@@ -303,10 +320,28 @@ static void value_hint(const struct field *f, struct buf *out)
     }
 }
 
+/* The form of a statement: everything before and behind the verb. */
+static void statement_form(const struct section *sec, char **before, char **behind)
+{
+    struct strlist path = {0};
+
+    strlist_split(&path, sec->command, ' ');
+    if (sec->parent && path.n > 1) {
+        *before = xasprintf("%s edit OWNER %s", path.items[0], path.items[1]);
+        *behind = xasprintf("%s%sNAME", path.n > 2 ? path.items[2] : "", path.n > 2 ? " " : "");
+    } else {
+        *before = xstrdup(sec->command);
+        *behind = xstrdup("NAME");
+    }
+    strlist_free(&path);
+}
+
 static void section_usage(const struct section *sec, struct buf *out)
 {
-    const char *name = sec->parent ? "OWNER/NAME" : "NAME";
+    AUTO(str) char *a = NULL;
+    AUTO(str) char *b = NULL;
 
+    statement_form(sec, &a, &b);
     if (sec->single && sec->lead)
         buf_printf(out, "%s [%s] [FIELD=VALUE ...]\n", sec->command, sec->lead);
     else if (sec->single)
@@ -314,12 +349,14 @@ static void section_usage(const struct section *sec, struct buf *out)
     if (sec->single) {
         buf_printf(out, "%s print\n", sec->command);
     } else {
-        buf_printf(out, "%s new|set|replace %s [FIELD=VALUE ...] [--if-not-exists]\n", sec->command, name);
-        buf_printf(out, "%s edit %s FIELD=VALUE ... [--if-exists]\n", sec->command, name);
-        buf_printf(out, "%s delete|absent %s [--if-exists]\n", sec->command, name);
+        buf_printf(out, "%s new|set|replace %s [FIELD=VALUE ...] [--if-not-exists]\n", a, b);
+        buf_printf(out, "%s edit %s FIELD=VALUE ... [--if-exists]\n", a, b);
+        buf_printf(out, "%s delete|absent %s [--if-exists]\n", a, b);
         if (sec->ordered)
-            buf_printf(out, "%s move %s first|last|before=NAME|after=NAME\n", sec->command, name);
-        buf_printf(out, "%s print %s\n%s list\n", sec->command, name, sec->command);
+            buf_printf(out, "%s move %s first|last|before=NAME|after=NAME\n", a, b);
+        buf_printf(out, "%s print %s\n", a, b);
+        b[strlen(b) - strlen("NAME")] = '\0';
+        buf_printf(out, "%s list%s%s\n", a, *b ? " " : "", str_trim(b));
     }
     for (size_t i = 0; i < sec->nfields; i++) {
         const struct field *f = &sec->fields[i];

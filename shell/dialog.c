@@ -9,6 +9,7 @@
 #include "shell/backend.h"
 #include "shell/out.h"
 #include "store/check.h"
+#include "store/text.h"
 
 #define LISTED 40 /* so many objects are shown as a numbered list; more are asked for by name */
 
@@ -408,22 +409,8 @@ enum form { FORM_TEXT, FORM_BATCH };
 static void put_statement(struct ui *ui, const struct row *r)
 {
     AUTO(buf) struct buf line = BUF_INIT(1 << 20);
-    struct row *fresh = row_new(r->section, r->name);
 
-    buf_str_add(&line, r->section->command);
-    if (!r->section->single) {
-        buf_str_add(&line, " set ");
-        value_quote(r->name, &line);
-    }
-    for (size_t i = 0; i < r->section->nfields; i++) {
-        const struct field *f = &r->section->fields[i];
-
-        if (f->key || (!r->section->single && f->type->equal(row_slot(r, f), row_slot(fresh, f))))
-            continue;
-        buf_printf(&line, " %s=", f->name);
-        value_batch(f, row_slot(r, f), &line);
-    }
-    row_free(&fresh);
+    text_statement(r, NULL, &line);
     buf_char(&line, '\n');
     out_text(ui, buf_str(&line));
 }

@@ -55,8 +55,10 @@ void help_command(struct ui *ui, const struct command *c, bool batch)
         out_line(ui, "%s - %s", c->name, c->help);
         if (c->aliases)
             out_line(ui, "Also known as: %s", c->aliases);
-        if (c->detail)
-            out_line(ui, "\n%s", c->detail);
+        if (c->detail) {
+            out_line(ui, "%s", "");
+            out_prose(ui, c->detail);
+        }
         out_line(ui, "\nRole: %s. Changes %s.\n\nBatch forms:", role_name(c->roles), c->commits ? "need \"commit\"" : "need no commit");
     }
     out_text(ui, buf_str(&usage));

@@ -172,8 +172,7 @@ static void keep_candidate(struct session *s, struct ui *ui)
     struct words none = {0};
     json_t *state;
 
-    session_refresh(s);
-    if (!session_changes(s))
+    if (session_is_anonymous(s) || !session_refresh(s) || !session_changes(s))
         return;
     ui_begin(ui, &none);
     ui->end = UI_GOES_ON;

@@ -39,6 +39,15 @@ void out_text(struct ui *ui, const char *text)
     ui_write(ui, text, strlen(text));
 }
 
+void out_prose(struct ui *ui, const char *text)
+{
+    AUTO(buf) struct buf in = BUF_INIT(MAX_TEXT), out = BUF_INIT(MAX_TEXT);
+
+    buf_printf(&in, "%s\n", text);
+    ui_wrap(&in, ui_width(ui) ? ui_width(ui) : 79, &out);
+    ui_write(ui, out.p, out.n);
+}
+
 void out_line(struct ui *ui, const char *fmt, ...)
 {
     AUTO(buf) struct buf line = BUF_INIT(MAX_TEXT);

@@ -36,7 +36,7 @@ struct savepoint {
 struct session {
     struct rpc *rpc;
     char *path;
-    bool interactive;
+    bool interactive, anonymous;
     struct ui *ui;
     json_t *hello;
     char *host, *user;
@@ -457,10 +457,15 @@ const struct section *session_section(const struct session *s)
     return s->ui ? s->ui->section : NULL;
 }
 
-void session_end_command(struct session *s)
+void session_end_command(struct session *s, unsigned mark, bool ok)
 {
-    session_release(s, 0);
-    drop_from(s, s->finished);
+    size_t n = s->marks[mark - 1].n;
+
+    if (ok)
+        session_release(s, mark);
+    else
+        session_undo(s, mark);
+    drop_from(s, n > s->finished ? n : s->finished);
 }
 
 const char *session_hostname(const struct session *s)
@@ -509,6 +514,20 @@ char *session_notice(struct session *s)
         return xstrdup("The gateway's engine has gone; the console connects again at the next command.");
     }
     return rpc_notice(s->rpc);
+}
+
+bool session_begin_anonymous(struct session *s, struct ui *ui)
+{
+    json_t *data = session_call(s, ui, "candidate.anonymous", NULL);
+
+    s->anonymous = data != NULL;
+    json_decref(data);
+    return s->anonymous;
+}
+
+bool session_is_anonymous(const struct session *s)
+{
+    return s->anonymous;
 }
 
 bool session_refresh(struct session *s)
@@ -909,7 +928,7 @@ unsigned session_mark(struct session *s)
     s->marks = xrealloc(s->marks, (s->nmarks + 1) * sizeof(*s->marks));
     m = &s->marks[s->nmarks++];
     *m = (struct savepoint){.n = s->n, .rows = xcalloc(s->n + 1, sizeof(*m->rows)), .secrets = xcalloc(s->n + 1, sizeof(*m->secrets))};
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = s->finished; i < s->n; i++) { /* what is finished does not change any more */
         m->rows[i] = s->items[i].row ? row_copy(s->items[i].row) : NULL;
         m->secrets[i] = s->items[i].secrets ? json_deep_copy(s->items[i].secrets) : NULL;
     }
@@ -933,7 +952,7 @@ void session_undo(struct session *s, unsigned mark)
     struct savepoint *m = mark ? &s->marks[mark - 1] : NULL;
 
     drop_from(s, m ? m->n : s->finished);
-    for (size_t i = 0; m && i < m->n && i < s->n; i++) {
+    for (size_t i = s->finished; m && i < m->n && i < s->n; i++) {
         struct pending *p = &s->items[i];
 
         if (m->rows[i] && p->row) {
@@ -1076,6 +1095,20 @@ void session_deferred(struct session *s, bool on)
     s->deferred = on;
 }
 
+/* The first n entries are gone. */
+static void shift_mark(struct savepoint *m, size_t n)
+{
+    if (n > m->n)
+        n = m->n;
+    for (size_t i = 0; i < n; i++) {
+        row_free(&m->rows[i]);
+        json_free(&m->secrets[i]);
+    }
+    memmove(m->rows, m->rows + n, (m->n - n) * sizeof(*m->rows));
+    memmove(m->secrets, m->secrets + n, (m->n - n) * sizeof(*m->secrets));
+    m->n -= n;
+}
+
 bool session_sync(struct session *s, struct ui *ui)
 {
     struct err err = {0};
@@ -1096,5 +1129,7 @@ bool session_sync(struct session *s, struct ui *ui)
         drop_item(&s->items[i]);
     memmove(s->items, s->items + n, (s->n - n) * sizeof(*s->items));
     s->n -= n;
+    for (size_t i = 0; i < s->nmarks; i++)
+        shift_mark(&s->marks[i], n);
     return ok;
 }

@@ -60,9 +60,13 @@ struct session *session_of_fd(int fd, struct err *err); /* on a connected socket
 void session_close(struct session **s);
 const struct section *session_section(const struct session *s); /* what the menu that runs is about */
 void session_use(struct session *s, struct ui *ui);  /* whose questions and errors the calls without a ui belong to */
-void session_end_command(struct session *s);         /* forgets rows of session_edit and session_new */
+/* Undoes to the mark unless ok, and forgets the rows of session_edit and session_new since. */
+void session_end_command(struct session *s, unsigned mark, bool ok);
 void session_deferred(struct session *s, bool on);   /* batch: changes are sent many at a time; see session_sync */
 bool session_sync(struct session *s, struct ui *ui); /* sends what was deferred */
+/* The candidate belongs to no login and goes with the connection: batch. */
+bool session_begin_anonymous(struct session *s, struct ui *ui);
+bool session_is_anonymous(const struct session *s);
 bool session_refresh(struct session *s);             /* asks for the state of the candidate, for the prompt */
 int session_fd(const struct session *s);             /* to wait for notices; -1: not connected */
 char *session_notice(struct session *s);             /* the next notice; the caller frees it */

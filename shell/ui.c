@@ -153,10 +153,9 @@ void ui_write(struct ui *ui, const char *text, size_t n)
     put(ui, text, n);
 }
 
-/* Prose for a narrow terminal: lines that are too long break at blanks. */
-static void wrap(const struct ui *ui, const struct buf *text, struct buf *out)
+void ui_wrap(const struct buf *text, unsigned width, struct buf *out)
 {
-    unsigned width = ui_width(ui), column = 0;
+    unsigned column = 0;
     size_t blank = 0; /* position in out of the last blank of this line + 1 */
 
     for (size_t i = 0; i < text->n; i++) {
@@ -193,7 +192,7 @@ void ui_say(struct ui *ui, const char *fmt, ...)
     if (ui->json) {
         buf_add(&ui->said, line.p, line.n);
     } else if (ui->backend) {
-        wrap(ui, &line, &wrapped);
+        ui_wrap(&line, ui_width(ui), &wrapped);
         ui_write(ui, wrapped.p, wrapped.n);
     }
 }
@@ -252,7 +251,7 @@ static void fail(struct ui *ui, enum err_code code, const char *text)
         AUTO(buf) struct buf line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
 
         buf_printf(&line, "%s\n", text);
-        wrap(ui, &line, &wrapped);
+        ui_wrap(&line, ui_width(ui), &wrapped);
         ui_write(ui, wrapped.p, wrapped.n);
     } else if (text && !ui->json) {
         const char *name = ui->command ? ui->command->name : NULL;
@@ -390,7 +389,7 @@ static void print_question(struct ui *ui, const struct ui_question *q, struct bu
     if (text.n) {
         AUTO(buf) struct buf wrapped = BUF_INIT(MAX_SAID);
 
-        wrap(ui, &text, &wrapped);
+        ui_wrap(&text, ui_width(ui), &wrapped);
         put(ui, wrapped.p, wrapped.n);
     }
 }

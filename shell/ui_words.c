@@ -34,6 +34,14 @@ const char *ui_peek(const struct ui *ui, size_t i)
     return w ? w->text : NULL;
 }
 
+void ui_use(struct ui *ui, size_t i)
+{
+    struct word *w = positional(ui, i);
+
+    if (w)
+        w->used = true;
+}
+
 const char *ui_key(struct ui *ui, const char *key)
 {
     for (size_t i = 0; i < ui->words.n; i++) {
