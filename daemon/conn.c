@@ -375,6 +375,8 @@ static bool send_clear(struct conn *c, const char *a, size_t a_n, const char *b,
                 return false;
             continue;
         }
+        if ((size_t)n == a_n + b_n)
+            break;
         if ((size_t)n < a_n) {
             a += n;
             a_n -= (size_t)n;
