@@ -40,7 +40,7 @@ def as_pattern(text):
 def start(name, before):
     gate = lab.Posternd(lab.Sandbox().path("home"))
     gate.configure("\n".join(["sethostname gw.lab.example"] + before) + "\n")
-    t = terminal.console(gate)
+    t = terminal.console(gate, rows=400, columns=300)
     return t
 
 
