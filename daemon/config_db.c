@@ -189,7 +189,7 @@ static bool fill(sqlite3 *db, const char *home, struct err *err)
 {
     AUTO(buf) struct buf cert = BUF_INIT(64 << 10);
     struct buf key = BUF_INIT(64 << 10);
-    struct factory f = {.home = home, .privileged = geteuid() == 0 && str_eq(home, HOME_INSTALLED)};
+    struct factory f = {.home = home, .privileged = owner_uid == 0 && str_eq(home, HOME_INSTALLED)};
     struct db_revision r = {.rev = 1,
                             .kind = "initial",
                             .comment = "Factory configuration",
