@@ -403,14 +403,13 @@ static void log_delivered(const struct batch *b)
         const struct rcpt_result *r = &b->results[i];
         unsigned n = 0;
         bool first = true;
-        char response[1100];
 
         if (r->outcome != OUTCOME_DONE)
             continue;
         for (unsigned k = 0; k < b->n; k++) {
             const struct rcpt_result *o = &b->results[k];
 
-            if (o->outcome != OUTCOME_DONE || !str_eq(o->text, r->text) || !str_eq(o->status, r->status))
+            if (o->outcome != OUTCOME_DONE || !str_eq(o->text, r->text))
                 continue;
             if (k < i)
                 first = false;
@@ -418,9 +417,8 @@ static void log_delivered(const struct batch *b)
         }
         if (!first)
             continue;
-        snprintf(response, sizeof(response), "%s%s%s", r->status, *r->status ? " " : "", r->text);
         maillog_message_done(b->dcid, b->m->mid, rids, n);
-        maillog_response(b->m->mid, rids, n, response);
+        maillog_response(b->m->mid, rids, n, r->text);
         stats_add(STAT_DELIVERED_RECIPS, n);
         stats_add(STAT_COMPLETED_RECIPS, n);
     }
@@ -457,8 +455,7 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
                     code_text(r->code, code, sizeof(code)), r->text);
     stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
     free(rcpt->last_error);
-    rcpt->last_error = r->code > 0 ? xasprintf("%d %s%s%s", r->code, r->status, *r->status ? " " : "", r->text)
-                                   : xstrdup(r->text);
+    rcpt->last_error = r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text);
     rcpt->next_try = t->next_try;
     t->left++;
     /* From the second attempt on, and not more often than the profile says. */

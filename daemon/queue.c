@@ -74,6 +74,7 @@ static struct {
 
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
+    struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
     atomic_uint_fast64_t ids[ID_KINDS];      /* the last one given out */
@@ -699,12 +700,19 @@ bool queue_dest_down(struct dest *d, char *text, size_t size)
 
 unsigned queue_dest_turn(struct dest *d)
 {
-    unsigned turn;
+    unsigned *turn, now;
 
+    if (!strchr(d->key, '/'))
+        return 0; /* no route: MX hosts are shuffled */
     pthread_mutex_lock(&q.lock);
-    turn = d->turn++;
+    turn = map_get(&q.turns, d->key);
+    if (!turn) {
+        turn = xcalloc(1, sizeof(*turn));
+        map_set(&q.turns, d->key, turn);
+    }
+    now = (*turn)++;
     pthread_mutex_unlock(&q.lock);
-    return turn;
+    return now;
 }
 
 /* --- reading messages back ---------------------------------------------------------------------------------------------- */
@@ -1132,6 +1140,10 @@ void queue_stop(void)
     while (map_next(&q.kept, &pos, &key, &value))
         free(value);
     map_free(&q.kept);
+    pos = 0;
+    while (map_next(&q.turns, &pos, &key, &value))
+        free(value);
+    map_free(&q.turns);
 }
 
 /* --- configuration -------------------------------------------------------------------------------------------------------- */

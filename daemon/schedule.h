@@ -73,7 +73,6 @@ struct dest {
     uint32_t failures;       /* connections refused in a row */
     msec_t down_until;
     char *down_error;        /* what the last connection met */
-    uint32_t turn;           /* for round robin over hosts of equal priority */
 };
 
 struct schedule {

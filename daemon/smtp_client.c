@@ -240,8 +240,8 @@ static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
         *start = end[-1] == '\n';
 }
 
-/* YIELDS. The whole text and the final dot. false: our own disk failed; the connection is made unusable, because a
- * message must not end where reading it did. */
+/* YIELDS. The whole text and the final dot. false: not all of it went out. When that is our own disk's fault the connection is
+ * made unusable, because a message must not end where reading it did. */
 static bool send_body(struct client *c, struct body *b, struct err *err)
 {
     struct slice whole = body_cached(b);
@@ -264,13 +264,16 @@ static bool send_body(struct client *c, struct body *b, struct err *err)
     }
     if (!ok) {
         c->closing = true;
-        conn_fail(c->conn, E_IO, "%s", err ? err->text : "");
+        conn_fail(c->conn, E_IO, "%s", err->text);
         return false;
     }
     if (!start)
         conn_write(c->conn, "\r\n", 2);
     conn_write(c->conn, ".\r\n", 3);
-    return true;
+    if (conn_flush(c->conn))
+        return true;
+    *err = *conn_err(c->conn); /* without its end the peer has no message, so another host may have it */
+    return err_wrap(err, "sending the message");
 }
 
 static void decide(struct rcpt_result *r, const struct smtp_reply *reply)
@@ -280,6 +283,10 @@ static void decide(struct rcpt_result *r, const struct smtp_reply *reply)
                                                     : OUTCOME_RETRY;
 
     rcpt_result_set(r, outcome, reply->code, reply->enhanced, reply->text);
+    if (*reply->enhanced) { /* what the peer said, as it said it */
+        free(r->text);
+        r->text = xasprintf("%s %s", reply->enhanced, reply->text);
+    }
 }
 
 /* Every recipient that has no result yet gets this one. */
@@ -332,12 +339,20 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         refuse_all(results, n, "5.3.4", "the message is larger than the server takes");
         return true;
     }
+    if (c->unfinished) {
+        conn_write(c->conn, "RSET\r\n", 6);
+        if (!pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
+            return broken(c, results, n, err);
+    }
     write_mail(c, m);
     if (pipelining) {
         for (unsigned i = 0; i < n; i++)
             write_rcpt(c, &m->rcpts[rids[i]]);
         conn_write(c->conn, "DATA\r\n", 6);
     }
+    if (c->unfinished && pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
+        return broken(c, results, n, err);
+    c->unfinished = false;
     if (!read_reply(c, REPLY_TIMEOUT, "MAIL", err))
         return broken(c, results, n, err);
     answered = c->reply.code / 100 == 2;
@@ -356,13 +371,15 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         accepted += !results[i].text;
     }
     if (!pipelining) {
+        c->unfinished = !accepted;
         if (!accepted)
-            return command(c, "RSET", err) || true;
+            return true;
         conn_write(c->conn, "DATA\r\n", 6);
     }
     if (!read_reply(c, DATA_TIMEOUT, "DATA", err))
         return broken(c, results, n, err);
     if (c->reply.code != 354) {
+        c->unfinished = answered;
         decide_rest(results, n, &c->reply);
         return !c->closing;
     }

@@ -38,6 +38,7 @@ struct client {
     uint64_t max_size;       /* RFC 1870, 0: not said */
     unsigned transactions;   /* so far */
     bool secure;             /* encrypted */
+    bool unfinished;         /* the last transaction was left open: RSET comes before the next */
     bool closing;            /* the peer said 421 or the line broke: no further transaction */
     struct smtp_reply reply; /* the last one; code 0: the line broke before it came */
 };
@@ -48,7 +49,7 @@ struct rcpt_result {
     enum outcome outcome;
     int code;       /* of the reply that decided; 0: none */
     char status[12]; /* "5.1.1", "" unknown */
-    char *text;     /* reply or reason, without code and status; malloc'd, never NULL once decided */
+    char *text;     /* reply without its code, or the reason; malloc'd, never NULL once decided */
     bool relayed_without_dsn; /* done, but the peer does not know DSN (RFC 3461 section 5.2.2) */
 };
 void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status, const char *text);

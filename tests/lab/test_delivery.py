@@ -1,0 +1,467 @@
+# Delivery: what the gateway says to sinks of all kinds, when it gives up, what it tells the sender, and that a level of
+# security is never lowered on the way.
+
+import email
+import email.policy
+import os
+import re
+import time
+
+import lab
+
+box = lab.Sandbox()
+gateway = lab.Posternd(box.path("home"), start=False)
+log = gateway.maillog()
+sender = "sender@client.lab.example"
+
+
+def setup():
+    """The gateway, started once. Bounces for the test's sender go to a sink of their own."""
+    global reports
+    if gateway.child:
+        return gateway
+    gateway.start()
+    reports = lab.Sink(store=box.path("reports"))
+    configure("listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000"
+              " max_rcpts_per_msg=1000",
+              "bounceconfig edit Default initial_retry=1 max_retry=2 max_retries=3",
+              "smtproutes new client.lab.example %s" % hop(reports))
+    return gateway
+
+
+def configure(*statements):
+    gateway.console("; ".join(statements) + '; commit "test" Y')
+
+
+def hop(sink):
+    return "127.0.0.1:%d" % sink.port
+
+
+def route(domain, *sinks, **controls):
+    setup()
+    statements = ["smtproutes new %s %s" % (domain, " ".join(s if isinstance(s, str) else hop(s) for s in sinks))]
+    if controls:
+        statements.append("destconfig new %s %s" % (domain, " ".join("%s=%s" % c for c in controls.items())))
+    configure(*statements)
+
+
+def submit(ident, rcpts, size=1500, kind="plain", mail="", sender=sender, message=None, rcpt=""):
+    """One message by the relaying listener; its MID."""
+    message = message or lab.make_message(ident, size, kind)
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s>%s" % (sender, mail), 250)
+        for r in [rcpts] if isinstance(rcpts, str) else rcpts:
+            c.cmd("RCPT TO:<%s>%s" % (r, rcpt), 250)
+        mid = int(re.search(r"Message (\d+) accepted", c.data(message))[1])
+        c.quit()
+    return mid
+
+
+def stored(directory):
+    """Messages a sink has, by X-Bench-Id, without our trace header: {id: [bytes]}"""
+    found = {}
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        if name.endswith(".eml"):
+            with open(os.path.join(directory, name), "rb") as f:
+                data = f.read()
+            ident = re.search(rb"^X-Bench-Id: (\S+)\r$", data, re.M)
+            found.setdefault(ident[1].decode() if ident else None, []).append(data)
+    return found
+
+
+def report_about(mid, action="failed", timeout=20):
+    """The report whose original was MID, parsed; and its bytes."""
+    born = log.wait_for(r"MID (\d+) was generated for bounce of MID %d\b" % mid, timeout)[1]
+
+    def arrived():
+        for data in stored(box.path("reports")).get(None, []) + sum(stored(box.path("reports")).values(), []):
+            if b"<dsn.%s." % born.encode() in data:
+                return data
+
+    data = lab.eventually(arrived, timeout, "the report %s arrives" % born)
+    return email.message_from_bytes(data, policy=email.policy.SMTP), data
+
+
+def finished(mid, timeout=20):
+    log.wait_for(r"Message finished MID %d done$" % mid, timeout)
+
+
+@lab.test("a message goes through bit for bit, whatever is in it")
+def goes_through():
+    sink = lab.Sink(store=box.path("plain"), digest=box.path("plain.digest"))
+    route("plain.example", sink)
+    book = lab.Book()
+    for size in (0, 1, 1000, 65000, 65536, 66000, 1 << 20, (1 << 20) + 4000, 5 << 20):
+        for kind in lab.KINDS:
+            message = lab.make_message("%s-%d" % (kind, size), size, kind)
+            book.add(message)
+            submit(message.id, "rcpt@plain.example", message=message, mail=" BODY=8BITMIME")
+    lab.equal(book.settled(sink), 0)
+    for ident, copies in stored(box.path("plain")).items():
+        trace, _, rest = copies[0].partition(b"From: ")
+        lab.match(trace.decode(), r"\AReceived: from .*\r\n(\s+.*\r\n)*\Z", ident)
+        kind, size = ident.split("-")
+        lab.equal(b"From: " + rest == lab.make_message(ident, int(size), kind).data, True, ident)
+
+
+@lab.test("every recipient at one destination is in one transaction, each destination in its own")
+def transactions():
+    one, two = lab.Sink(), lab.Sink()
+    route("one.example", one)
+    route("two.example", two)
+    rcpts = ["u%d@one.example" % i for i in range(30)] + ["u%d@two.example" % i for i in range(5)]
+    finished(submit("multi", rcpts))
+    lab.equal((one.stats()["messages"], one.stats()["recipients"]), (1, 30))
+    lab.equal((two.stats()["messages"], two.stats()["recipients"]), (1, 5))
+
+
+@lab.test("more recipients than fit go in several transactions over one connection")
+def many_recipients():
+    sink = lab.Sink()
+    route("many.example", sink)
+    finished(submit("many", ["u%d@many.example" % i for i in range(130)]))
+    stats = sink.stats()
+    lab.equal((stats["messages"], stats["recipients"], stats["connections"]), (3, 130, 1))
+
+
+@lab.test("452 too many recipients: the rest at once, without a retry")
+def too_many():
+    sink = lab.Sink("--reply", "RCPT=452 4.5.3 Too many recipients,late*,2")
+    route("few.example", sink)
+    mid = submit("few", ["early@few.example", "late1@few.example", "late2@few.example"])
+    finished(mid)
+    lab.equal(sink.stats()["recipients"], 3)
+    lab.equal(log.find(r"Delayed: .* MID %d " % mid), [])
+
+
+@lab.test("a connection carries many messages, up to the limit")
+def reuse():
+    sink = lab.Sink()
+    route("reuse.example", sink, max_messages_per_connection=5, concurrency_limit=1)
+    message = lab.make_message("reuse", 500)
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for _ in range(20):
+            c.message(sender, "rcpt@reuse.example", message)
+        c.quit()
+    sink.wait_messages(20)
+    stats = sink.stats()
+    lab.equal((stats["connections"], stats["max_open"]), (4, 1))
+
+
+@lab.test("each recipient gets its own result")
+def results():
+    sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone@*", "--reply", "RCPT=451 4.2.1 Busy,busy@*,1")
+    route("mixed.example", sink)
+    mid = submit("mixed", ["fine@mixed.example", "gone@mixed.example", "busy@mixed.example"])
+    log.wait_for(r"Message done DCID \d+ MID %d to RID \[0\]" % mid)
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 1 - .*5\.1\.1 - Bad destination email address \('550', "
+                 r"\['5\.1\.1 No such user'\]\)" % mid)
+    log.wait_for(r"Delayed: DCID \d+ MID %d to RID 2 - 4\.2\.1 - " % mid)
+    log.wait_for(r"Message %d to RID \[2\] pending till \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}" % mid)
+    finished(mid)
+    lab.equal(sink.stats()["recipients"], 2)
+    report, raw = report_about(mid)
+    lab.match(report["From"], r"Mail Delivery System.* <MAILER-DAEMON@")
+    lab.equal((report["To"], report["Auto-Submitted"]), (sender, "auto-replied"))
+    lab.equal(report.get_content_type(), "multipart/report")
+    text, status, original = report.iter_parts()
+    lab.match(text.get_content(), r"<gone@mixed\.example> was undeliverable")
+    lab.equal(status.get_content_type(), "message/delivery-status")
+    fields = status.as_string()
+    lab.match(fields, r"Final-Recipient: rfc822; gone@mixed\.example\nAction: failed\nStatus: 5\.1\.1\n")
+    lab.match(fields, r"Diagnostic-Code: smtp; 550 ")
+    lab.equal("fine@" in fields or "busy@" in fields, False, "only the one that failed is reported")
+    lab.equal(original.get_content_type(), "message/rfc822")
+    lab.equal(lab.make_message("mixed", 1500).data.replace(b"\r\n", b"\n")
+              in original.get_payload(0).as_bytes(policy=email.policy.SMTP).replace(b"\r\n", b"\n"), True)
+
+
+@lab.test("the report itself comes from the null path and is never reported")
+def double_bounce():
+    sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user")
+    route("nobody.example", sink)
+    mid = submit("double", "x@nobody.example", sender="y@nobody.example")
+    born = int(log.wait_for(r"MID (\d+) was generated for bounce of MID %d\b" % mid)[1])
+    finished(mid)
+    log.wait_for(r"Double bounce: MID %d to 0 - 5\.1\.1 - " % born)
+    finished(born)
+    lab.equal(log.find(r"was generated for bounce of MID %d\b" % born), [])
+
+
+@lab.test("a message is tried as often as the profile says, then bounces")
+def retries():
+    sink = lab.Sink("--reply", "MAIL=451 4.3.2 Later")
+    route("never.example", sink)
+    mid = submit("never", "x@never.example")
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.4\.7 - Delivery expired" % mid, 30)
+    finished(mid)
+    lab.equal(len(log.find(r"Delivery start DCID \d+ MID %d " % mid)), 4) # the first and three retries
+    lab.equal(len(log.find(r"Delayed: DCID \d+ MID %d " % mid)), 3)
+    report_about(mid)
+
+
+@lab.test("a message that is too old bounces before its next attempt")
+def expiry():
+    sink = lab.Sink("--reply", "MAIL=451 4.3.2 Later")
+    setup()
+    configure("bounceconfig new Short max_retries=100 max_queue_seconds=1 initial_retry=2 max_retry=2")
+    route("old.example", sink, bounce_profile="Short")
+    mid = submit("old", "x@old.example")
+    log.wait_for(r"Bounced: DCID 0 MID %d to RID 0 - 5\.4\.7 - Delivery expired" % mid)
+    lab.equal(len(log.find(r"Delivery start DCID \d+ MID %d " % mid)), 1)
+
+
+@lab.test("a dead host delays, and the next one in the list takes over")
+def next_host():
+    dead, alive = lab.free_port(), lab.Sink()
+    route("two-hosts.example", "127.0.0.1:%d/pri=5" % dead, hop(alive) + "/pri=10")
+    mid = submit("two-hosts", "x@two-hosts.example")
+    finished(mid)
+    log.wait_for(r"Connection Error: DCID \d+ domain: two-hosts\.example IP: 127\.0\.0\.1 port: %d details: .* "
+                 r"reason: network error" % dead)
+    lab.equal(alive.stats()["messages"], 1)
+
+
+@lab.test("a host that refuses at the greeting, drops the line or answers nonsense is skipped")
+def bad_hosts():
+    bad = [lab.Sink("--reply", "CONNECT=554 5.7.1 Go away"), lab.Sink("--reply", "CONNECT=421 4.3.2 Busy"),
+           lab.Sink("--reply", "CONNECT=close"), lab.Sink("--reply", "MAIL=421 4.3.2 Closing"),
+           lab.Sink("--drop-after", 3), lab.Sink("--drop-in-data", 100)]
+    good = lab.Sink()
+    route("hosts.example", *[hop(s) + "/pri=%d" % n for n, s in enumerate(bad)], hop(good) + "/pri=99")
+    mid = submit("hosts", "x@hosts.example", size=200000)
+    finished(mid)
+    lab.equal(good.stats()["messages"], 1)
+    lab.equal([s.stats()["messages"] for s in bad], [0] * len(bad))
+    log.wait_for(r"Connection Error: .* details: 554-'.*' .*reason: unexpected SMTP response")
+
+
+@lab.test("hosts of equal priority take turns by connection")
+def turns():
+    sinks = [lab.Sink() for _ in range(3)]
+    route("turns.example", *sinks, max_messages_per_connection=1, concurrency_limit=1)
+    for n in range(6):
+        finished(submit("turn%d" % n, "x@turns.example"))
+    lab.equal([s.stats()["messages"] for s in sinks], [2, 2, 2])
+
+
+@lab.test("a discarded domain is done without a connection")
+def discard():
+    setup()
+    configure("smtproutes new trash.example /dev/null")
+    mid = submit("trash", "x@trash.example")
+    finished(mid)
+    lab.equal(log.find(r"was generated for bounce of MID %d\b" % mid), [])
+
+
+@lab.test("servers without extensions are spoken to as they wish")
+def old_servers():
+    for options in (["--no-esmtp"], ["--no-pipelining"], ["--no-8bitmime"], ["--no-starttls"]):
+        name = options[0].strip("-") + ".example"
+        sink = lab.Sink(*options, digest=box.path(name))
+        route(name, sink, use_tls="on")
+        book = lab.Book()
+        message = lab.make_message(name, 30000, "eightbit")
+        book.add(message)
+        submit(name, ["a@" + name, "b@" + name], message=message, mail=" BODY=8BITMIME")
+        book.settled(sink)
+
+
+@lab.test("a message larger than the server takes bounces without being sent")
+def size():
+    sink = lab.Sink("--size", 10000)
+    route("small.example", sink)
+    mid = submit("large", "x@small.example", size=50000)
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.3\.4 - Message too big for system" % mid)
+    _, raw = report_about(mid)
+    lab.equal(b"text/rfc822-headers" in raw and b"X-Bench-Id: large" in raw, True)
+    lab.equal(len(raw) < 12000, True, "the header alone comes back")
+
+
+@lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")
+def dsn():
+    sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone*")
+    route("dsn.example", sink)
+    quiet = submit("never", "gone@dsn.example", rcpt=" NOTIFY=NEVER")
+    finished(quiet)
+    lab.equal(log.find(r"was generated for bounce of MID %d\b" % quiet), [])
+    wanted = submit("success", "here@dsn.example", mail=" RET=HDRS ENVID=QQ314159",
+                    rcpt=" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Here+40old@dsn.example")
+    finished(wanted)
+    report, raw = report_about(wanted)
+    lab.match(raw.decode(), r"Original-Envelope-Id: QQ314159\r\n")
+    lab.match(raw.decode(), r"Original-Recipient: rfc822;Here@old@dsn\.example\r\n")
+    lab.match(raw.decode(), r"Action: relayed\r\n")
+
+
+@lab.test("delay warnings follow the profile")
+def delay_warning():
+    sink = lab.Sink("--reply", "RCPT=451 4.2.1 Busy,*,3")
+    setup()
+    configure("bounceconfig new Warn initial_retry=1 max_retry=1 delay_warnings=yes delay_interval=60")
+    route("warn.example", sink, bounce_profile="Warn")
+    mid = submit("warn", "x@warn.example")
+    _, raw = report_about(mid)
+    lab.match(raw.decode(), r"Action: delayed\r\nStatus: 4\.2\.1\r\n")
+    lab.match(raw.decode(), r"Will-Retry-Until: ")
+    finished(mid)
+    lab.equal(len(log.find(r"was generated for bounce of MID %d\b" % mid)), 1) # the second comes after a minute
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------
+
+LEVELS = ("off", "on", "require")
+
+
+@lab.test("TLS is used as the level says when it is offered")
+def tls_offered():
+    for level in LEVELS:
+        sink = lab.Sink()
+        route("offer-%s.example" % level, sink, use_tls=level)
+        finished(submit(level, "x@offer-%s.example" % level))
+        lab.equal(sink.stats()["messages_tls"], 0 if level == "off" else 1, level)
+    log.wait_for(r"DCID \d+ TLS success protocol TLSv1\.3 cipher TLS_\w+")
+
+
+def stripped(name, *options):
+    """A sink that spoils STARTTLS in one way, at each level; the counts of what it got in clear."""
+    got = {}
+    for level in LEVELS:
+        sink = lab.Sink(*options)
+        domain = "%s-%s.example" % (name, level)
+        route(domain, sink, use_tls=level)
+        got[level] = (sink, submit(domain, "x@" + domain))
+    for level in ("off", "on") if name in ("strip", "refuse") else ("off",):
+        finished(got[level][1])
+    for level in LEVELS:
+        if level == "require" or (level == "on" and name not in ("strip", "refuse")):
+            log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0" % got[level][1], 30)
+    return {level: sink.stop()["messages"] for level, (sink, _) in got.items()}
+
+
+@lab.test("required: nothing goes out in clear when STARTTLS is not offered")
+def strip():
+    lab.equal(stripped("strip", "--no-starttls"), {"off": 1, "on": 1, "require": 0})
+    log.wait_for(r"DCID \d+ STARTTLS command not supported$")
+    log.wait_for(r"DCID \d+ TLS failed: TLS required, STARTTLS unavailable, destination is TLS disabled$")
+    log.wait_for(r"DCID \d+ TLS was required but could not be successfully negotiated$")
+
+
+@lab.test("required: nothing goes out in clear when STARTTLS is refused; preferred goes on in clear before the 220")
+def refuse():
+    lab.equal(stripped("refuse", "--reply", "STARTTLS=454 4.7.0 TLS not available"), {"off": 1, "on": 1, "require": 0})
+    log.wait_for(r"DCID \d+ TLS failed: STARTTLS unexpected response$")
+
+
+@lab.test("neither required nor preferred uses a connection whose handshake failed")
+def garbage():
+    lab.equal(stripped("garbage", "--garbage-tls"), {"off": 1, "on": 0, "require": 0})
+
+
+@lab.test("a line cut instead of an answer to STARTTLS carries nothing in clear")
+def cut():
+    lab.equal(stripped("cut", "--reply", "STARTTLS=close"), {"off": 1, "on": 0, "require": 0})
+
+
+@lab.test("preferred_fallback: after-220 makes a new connection in clear, never does not")
+def fallback():
+    setup()
+    try:
+        configure("destconfig setup preferred_fallback=after-220")
+        sink = lab.Sink("--garbage-tls")
+        route("after.example", sink, use_tls="on")
+        finished(submit("after", "x@after.example"))
+        lab.equal((sink.stats()["messages"], sink.stats()["connections"]), (1, 2))
+        refusing = lab.Sink("--reply", "STARTTLS=454 4.7.0 no")
+        route("after2.example", refusing, use_tls="on")
+        mid = submit("after2", "x@after2.example")
+        log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0" % mid, 30)
+        lab.equal(refusing.stats()["messages"], 0)
+        configure("destconfig setup preferred_fallback=never")
+        required = lab.Sink("--garbage-tls")
+        route("after3.example", required, use_tls="require")
+        mid = submit("after3", "x@after3.example")
+        log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0" % mid, 30)
+        lab.equal(required.stats()["messages"], 0)
+    finally:
+        configure("destconfig setup preferred_fallback=before-220")
+
+
+@lab.test("connections are resumed: one full handshake, then tickets")
+def resumed():
+    sink = lab.Sink()
+    route("resume.example", sink, use_tls="require", max_messages_per_connection=1, concurrency_limit=1)
+    for n in range(5):
+        finished(submit("resume%d" % n, "x@resume.example"))
+    stats = sink.stats()
+    lab.equal((stats["tls_new"], stats["tls_resumed"], stats["messages_tls"]), (1, 4, 5))
+
+
+@lab.test("a session in clear never serves a domain that wants TLS at the same host")
+def not_shared():
+    sink = lab.Sink()
+    route("clear.example", sink, use_tls="off")
+    route("secret.example", sink, use_tls="require")
+    for n in range(4):
+        finished(submit("share%d" % n, ["x@clear.example", "x@secret.example"]))
+    stats = sink.stats()
+    lab.equal((stats["messages"], stats["messages_tls"] >= 4), (8, True))
+
+
+# --- the console's commands ---------------------------------------------------------------------------------------
+
+@lab.test("suspended deliveries wait, also over a restart, and go on when resumed")
+def suspend():
+    sink = lab.Sink()
+    route("hold.example", sink)
+    gateway.console("suspenddel 5")
+    mid = submit("hold", "x@hold.example")
+    gateway.restart()
+    time.sleep(0.5)
+    lab.equal(sink.stats()["messages"], 0)
+    shown = gateway.json("showrecipients host hold.example")["data"]["recipients"]
+    lab.equal([(r["mid"], r["rid"], r["recipient"], r["sender"], r["attempts"]) for r in shown],
+              [(mid, 0, "x@hold.example", sender, 0)])
+    gateway.console("resumedel")
+    finished(mid)
+    lab.equal(sink.stats()["messages"], 1)
+    lab.equal(gateway.json("showrecipients all")["data"]["recipients"], [])
+
+
+@lab.test("delivernow tries at once what would wait; the retry states survive a restart")
+def deliver_now():
+    sink = lab.Sink("--reply", "RCPT=451 4.2.1 Busy,*,1")
+    setup()
+    configure("bounceconfig new Slow initial_retry=3600")
+    route("slow.example", sink, bounce_profile="Slow")
+    mid = submit("slow", "x@slow.example")
+    log.wait_for(r"Message %d to RID \[0\] pending till" % mid)
+    gateway.restart()
+    shown = gateway.json("showrecipients sender %s" % sender)["data"]["recipients"]
+    entry = [r for r in shown if r["mid"] == mid][0]
+    lab.equal((entry["attempts"], "4.2.1 Busy" in entry["last_error"]), (1, True))
+    time.sleep(0.3)
+    lab.equal(sink.stats()["messages"], 0)
+    gateway.console("delivernow domain slow.example")
+    finished(mid)
+    lab.equal(sink.stats()["messages"], 1)
+
+
+@lab.test("a route that changes takes the mail that waits with it")
+def reroute():
+    dead = lab.free_port()
+    route("moved.example", "127.0.0.1:%d" % dead)
+    configure("bounceconfig edit Default max_retries=100")
+    mid = submit("moved", "x@moved.example")
+    log.wait_for(r"Message %d to RID \[0\] pending till" % mid)
+    sink = lab.Sink()
+    configure("smtproutes edit moved.example %s" % hop(sink))
+    gateway.console("delivernow all")
+    finished(mid)
+    lab.equal(sink.stats()["messages"], 1)
+    configure("bounceconfig edit Default max_retries=3")
+
+
+lab.main()

@@ -1,0 +1,139 @@
+# The promise of a 250: the engine is killed again and again under load, and every message it acknowledged arrives, bit for
+# bit. What was in flight may come twice.
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+
+import lab
+
+rng = random.Random(os.environ.get("TEST_SEED", "postern"))
+
+
+def start(box, *statements):
+    gateway = lab.Posternd(box.path("home"))
+    gateway.console("; ".join(("listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000"
+                               " max_rcpts_per_msg=1000 max_message_size=50M",
+                               "bounceconfig edit Default initial_retry=1 max_retry=2 max_retries=1000") + statements)
+                    + '; commit "test" Y')
+    return gateway
+
+
+def acked(path):
+    """The generator's own list: {id: sha256}."""
+    return dict(line.split() for line in lab.read_text(path).splitlines())
+
+
+def all_arrive(sink, want, timeout=120):
+    """Waits; returns how many came more than once."""
+    def complete():
+        got = {}
+        copies = 0
+        for ident, sha in sink.digests():
+            if ident in want and want[ident] != sha:
+                raise RuntimeError("%s came changed" % ident)
+            copies += ident in got
+            got[ident] = sha
+        missing = [i for i in want if i not in got]
+        if missing:
+            raise lab.Failure("%d of %d are missing: %s ..." % (len(missing), len(want), missing[:5]))
+        return copies + 1
+
+    return lab.eventually(complete, timeout) - 1
+
+
+@lab.test("kill -9 of the engine under load loses nothing that was acknowledged")
+def kills():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port)
+    loads = [lab.Child([lab.tool("smtp_load"), "--to", "127.0.0.1:%d" % gateway.private, "--sessions", "10",
+                        "--messages", str(count), "--size", str(size), "--domains", "3", "--rcpts", "2", "--id", name,
+                        "--rate", str(rate), "--survive", "--acked", box.path(name)])
+             for name, count, size, rate in (("small", 12000, 3000, 1500), ("large", 100, 1500000, 12))]
+    kills = 0
+    while any(c.running() for c in loads) and kills < 8:
+        time.sleep(rng.uniform(0.3, 1.2))
+        gateway.kill_engine(timeout=60)
+        kills += 1
+    for c in loads:
+        lab.equal(c.wait(180), 0, "the generator ends well: " + c.log_text())
+    want = acked(box.path("small"))
+    want.update(acked(box.path("large")))
+    lab.equal(len(want), 12100)
+    copies = all_arrive(sink, want)
+    lab.note("%d kills, %d messages, %d came twice" % (kills, len(want), copies))
+    lab.equal(kills >= 5, True, "it was killed while mail flowed")
+    # Both halves die: as after a power cut, as far as processes go.
+    lab.eventually(lambda: gateway.json("showrecipients all")["data"]["recipients"] == [], 60, "the queue is empty")
+
+
+@lab.test("a queue with many destinations and states survives a crash of everything")
+def states():
+    box = lab.Sandbox()
+    sink = lab.Sink("--reply", "RCPT=451 4.2.1 Busy,*later*", digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port,
+                    "bounceconfig edit Default initial_retry=3600 max_retry=3600")
+    book = lab.Book()
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for n, message in enumerate(lab.mixed_messages(400, largest=3 << 20)):
+            book.add(message)
+            c.message("sender@client.lab.example", ["a@d%d.example" % (n % 40), "later@d%d.example" % (n % 7)], message)
+        c.quit()
+    lab.equal(book.settled(sink), 0) # the first recipients have it, once
+    lab.eventually(lambda: all(r["attempts"] == 1 for r in gateway.json("showrecipients all")["data"]["recipients"]),
+                   20, "every other recipient was tried")
+    time.sleep(0.5) # states are written within 200 ms
+    gateway.kill()
+    gateway.start()
+    waiting = gateway.json("showrecipients all")["data"]["recipients"]
+    lab.equal(sorted({r["recipient"] for r in waiting}), ["later@d%d.example" % n for n in range(7)])
+    lab.equal((len(waiting), {r["attempts"] for r in waiting}), (400, {1}))
+    port = sink.port
+    sink.stop()
+    again = lab.Sink(port=port, digest=box.path("again"))
+    gateway.console("delivernow all")
+    lab.equal(book.settled(again), 0)
+    lab.equal(sorted(os.listdir(box.path("home", "spool")))[:1] != [], True)
+    lab.eventually(lambda: not [f for f in os.listdir(box.path("home", "spool")) if f.startswith("file-")], 10,
+                   "the files of large messages are gone")
+
+
+@lab.test("a torn write at the end of the spool harms nothing that was acknowledged")
+def torn():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port)
+    gateway.console("suspenddel 0")
+    book = lab.Book()
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for n in range(50):
+            message = lab.make_message("torn%d" % n, 5000, "attachment")
+            book.add(message)
+            c.message("sender@client.lab.example", "x@dest.example", message)
+        # half a message that is never acknowledged
+        c.mail("sender@client.lab.example", "x@dest.example")
+        c.cmd("DATA", 354)
+        c.raw(b"Subject: half\r\n\r\n" + b"x" * 70 + b"\r\n" + b"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 5000)
+        time.sleep(0.2)
+        gateway.kill()
+    spool = box.path("home", "spool")
+    for name in os.listdir(spool):
+        if name.startswith("seg-"):
+            with open(os.path.join(spool, name), "r+b") as f: # what a crash may leave behind the synced part
+                f.seek(50 * 8000)
+                f.write(os.urandom(100000))
+    with open(os.path.join(spool, "file-ffff"), "wb") as f:
+        f.write(b"nobody's")
+    gateway.start()
+    lab.equal(os.path.exists(os.path.join(spool, "file-ffff")), False)
+    gateway.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+
+
+lab.main()
