@@ -188,18 +188,19 @@ static ssize_t socket_read(struct conn *c, void *p, size_t size)
     return BROKEN;
 }
 
-/* Two pieces with one call; either may be empty. */
+/* Two pieces with one call; either may be empty, not both. */
 static ssize_t socket_write(struct conn *c, const void *a, size_t a_n, const void *b, size_t b_n)
 {
     struct iovec iov[2] = {
         {(void *)(uintptr_t)a, a_n},
         {(void *)(uintptr_t)b, b_n}
     };
-    struct msghdr msg = {.msg_iov = a_n ? iov : iov + 1, .msg_iovlen = (a_n != 0) + (b_n != 0)};
+    struct msghdr msg = {.msg_iov = a_n ? iov : iov + 1, .msg_iovlen = 1 + (a_n != 0)};
     ssize_t n;
 
     do
-        n = sendmsg(c->fd.watch.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = b_n ? sendmsg(c->fd.watch.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : send(c->fd.watch.fd, a, a_n, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     if (n >= 0) {
         c->bytes_out += (size_t)n;
@@ -257,7 +258,7 @@ static ssize_t wire_send(struct conn *c)
 static int bio_write(BIO *b, const char *p, int len)
 {
     struct conn *c = BIO_get_data(b);
-    size_t size = (size_t)len, waiting = c->wire_n - c->wire_pos;
+    size_t size = (size_t)len;
     ssize_t n;
 
     BIO_clear_retry_flags(b);
@@ -268,20 +269,12 @@ static int bio_write(BIO *b, const char *p, int len)
         c->wire_n += size;
         return len;
     }
-    n = socket_write(c, c->wire ? c->wire + c->wire_pos : NULL, waiting, p, size);
-    if (n == BROKEN)
-        return -1;
-    if (n > 0 && (size_t)n >= waiting) {
-        release_wire(c);
-        n -= (ssize_t)waiting;
-    } else if (n > 0) {
-        c->wire_pos += (size_t)n;
-        n = 0;
-    }
-    if (n > 0)
-        return (int)n;
-    BIO_set_retry_write(b);
-    return -1;
+    n = wire_send(c);
+    if (n == 0)
+        n = socket_write(c, p, size, NULL, 0);
+    if (n == WOULD_BLOCK)
+        BIO_set_retry_write(b);
+    return n < 0 ? -1 : (int)n;
 }
 
 static int bio_read(BIO *b, char *p, int size)
@@ -727,12 +720,9 @@ enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line)
             *line = s;
             return !crlf || is_bare(s) ? CONN_LINE_BARE : CONN_LINE_OK;
         }
-        if (have > max + 1 ||
-            skipped) { /* too long already; its last byte may be the CR of the end */
-            size_t drop = have > 0 && c->in[c->in_end - 1] == '\r' ? have - 1 : have;
-
-            skipped += drop;
-            conn_consume(c, drop);
+        if (have > max + 1 || skipped) { /* too long already, even if it ends with the next byte */
+            skipped += have;
+            conn_consume(c, have);
             if (skipped > SKIP_MAX) {
                 conn_fail(c, E_LIMIT, "a line without end");
                 return CONN_LINE_FAILED;
@@ -806,8 +796,7 @@ static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
     assert(!c->ssl);
     if (!conn_flush(c))
         return false;
-    if (c->in_pos <
-        c->in_end) { /* RFC 3207 section 6: what came in clear must not count as secured */
+    if (c->in_pos < c->in_end) { /* RFC 3207 section 6: clear must not count as secured */
         conn_fail(c, E_TLS, "bytes after STARTTLS");
         return false;
     }

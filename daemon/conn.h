@@ -37,9 +37,9 @@ void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the wh
  * interrupted (fiber_interrupted()); nothing has failed by that, so a last reply can still be written. */
 bool conn_await(struct conn *c, msec_t deadline);
 
-/* YIELDS. A line without its CRLF; *line is valid until the next read. max counts bytes without CRLF.
- * FAILED: error or end (conn_err). CONN_LINE_LONG: the line was longer; it is skipped to its end. CONN_LINE_BARE: it held
- * a bare CR or LF or NUL. A bare LF ends the line, so that a peer which knows no other line end gets its answer. */
+/* YIELDS. A line without its end; *line is valid until the next read. max counts bytes without the end.
+ * FAILED: error or end (conn_err). LONG: the line was longer; it was skipped to its end. BARE: it ended with a bare
+ * LF, or held a bare CR or NUL: to be refused, for others may see other lines in it. */
 enum conn_line { CONN_LINE_FAILED, CONN_LINE_OK, CONN_LINE_LONG, CONN_LINE_BARE };
 enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line);
 

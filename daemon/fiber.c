@@ -56,7 +56,6 @@
 #else
 #define STACK_SIZE (64 * 1024)
 #endif
-#define PAGE 4096U /* of the guard; rounded up where pages are larger */
 #define CACHED_STACKS 128 /* per loop */
 #define TRIM_AFTER SECONDS(4) /* a fiber that has waited so long gives its unused stack back */
 #define TRIM_MARGIN 2048 /* below the frame that waits: what the switch itself pushes */
@@ -129,9 +128,14 @@ unsigned fiber_count(void)
 
 /* ---- stacks ---- */
 
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 static struct fiber *fiber_map(void)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), guard = page > PAGE ? page : PAGE;
+    size_t guard = page_size();
     char *p = mmap(NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     struct fiber *f;
@@ -150,7 +154,7 @@ static struct fiber *fiber_map(void)
 
 static void fiber_unmap(struct fiber *f)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), guard = page > PAGE ? page : PAGE;
+    size_t guard = page_size();
     char *stack = f->stack;
 
     VALGRIND_STACK_DEREGISTER(f->valgrind_id);
@@ -191,7 +195,7 @@ unsigned fiber_stack_used(void)
 
 static void trim(struct fiber *f, uintptr_t from)
 {
-    uintptr_t low = (uintptr_t)f->stack, end = (from - TRIM_MARGIN) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t low = (uintptr_t)f->stack, end = (from - TRIM_MARGIN) & ~(uintptr_t)(page_size() - 1);
 
     f->trimmed = true;
     if (!f->painted && end > low)

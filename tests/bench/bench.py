@@ -358,13 +358,14 @@ class Bench:
             sink.stop()
             box.remove()
 
-    def store(self):
-        """The configuration store's own measurements, one line of text each."""
-        try:
-            done = lab.run([lab.tool("bench_store")] + (["--short"] if self.short else []), timeout=300)
-            self.extra = done.stdout.splitlines()
-        except (lab.Skip, lab.Failure, subprocess.TimeoutExpired) as e:
-            self.extra = ["configuration store: " + str(e).splitlines()[0]]
+    def parts(self):
+        """The measurements of our own parts: the runtime's and the configuration store's."""
+        for program in ("bench_fiber", "bench_store"):
+            try:
+                done = lab.run([lab.tool(program)] + (["--short"] if self.short else []), timeout=300)
+                self.extra += done.stdout.splitlines()
+            except (lab.Skip, lab.Failure, subprocess.TimeoutExpired) as e:
+                self.extra.append(program + ": " + str(e).splitlines()[0])
 
     def run(self):
         began = self.began = time.monotonic()
@@ -387,7 +388,7 @@ class Bench:
             self.rounds = number + 1
             longest = max(longest, time.monotonic() - at)
         if not self.options.only or self.options.only == OURS:
-            self.store()
+            self.parts()
         self.seconds = time.monotonic() - began
 
 

@@ -40,7 +40,7 @@ static size_t get(int fd, char *out, size_t size)
 
 /* ---- outside a fiber ---- */
 
-static void lines_are_what_crlf_ends(void **state)
+static void lines_end_with_crlf_and_a_bare_lf_is_told(void **state)
 {
     static const struct {
         const char *in;
@@ -48,16 +48,16 @@ static void lines_are_what_crlf_ends(void **state)
         enum conn_line want;
         const char *line;
     } cases[] = {
-        {"NOOP\r\n",              6,  CONN_LINE_OK,   "NOOP"    },
-        {"\r\n",                  2,  CONN_LINE_OK,   ""        },
-        {"12345678\r\n",          10, CONN_LINE_OK,   "12345678"},
-        {"123456789\r\n",         11, CONN_LINE_LONG, ""        },
-        {"a\n",                  2,  CONN_LINE_BARE, "a"       },
-        {"a\rb\r\n",              5,  CONN_LINE_BARE, "a\rb"    },
-        {"\n",                   1,  CONN_LINE_BARE, ""        },
-        {"a\r\r\n",               4,  CONN_LINE_BARE, "a\r"     },
-        {"a\0b\r\n",              5,  CONN_LINE_BARE, "a"       },
-        {"0123456789\n",         11, CONN_LINE_LONG, ""        },
+        {"NOOP\r\n",      6,  CONN_LINE_OK,   "NOOP"    },
+        {"\r\n",          2,  CONN_LINE_OK,   ""        },
+        {"12345678\r\n",  10, CONN_LINE_OK,   "12345678"},
+        {"123456789\r\n", 11, CONN_LINE_LONG, ""        },
+        {"a\n",           2,  CONN_LINE_BARE, "a"       },
+        {"a\rb\r\n",      5,  CONN_LINE_BARE, "a\rb"    },
+        {"\n",            1,  CONN_LINE_BARE, ""        },
+        {"a\r\r\n",       4,  CONN_LINE_BARE, "a\r"     },
+        {"a\0b\r\n",      5,  CONN_LINE_BARE, "a"       },
+        {"0123456789\n",  11, CONN_LINE_LONG, ""        },
     };
     (void)state;
 
@@ -119,13 +119,42 @@ static void a_long_line_that_is_allowed_is_read_whole(void **state)
     struct slice line;
     (void)state;
 
-    memset(big, 'x', sizeof(big));
+    for (size_t i = 0; i < sizeof(big); i++)
+        big[i] = (char)('a' + i * 31 % 26);
     memcpy(big + sizeof(big) - 2, "\r\n", 2);
     pair(fd);
     c = conn_new(fd[0]);
+    put(fd[1], "first\r\n", 7);
     put(fd[1], big, sizeof(big));
+    assert_int_equal(conn_read_line(c, 5, &line), CONN_LINE_OK);
     assert_int_equal(conn_read_line(c, sizeof(big), &line), CONN_LINE_OK);
     assert_int_equal(line.n, sizeof(big) - 2);
+    assert_memory_equal(line.p, big, line.n);
+    conn_free(&c);
+    close(fd[1]);
+}
+
+static void lines_survive_the_borders_of_buffers(void **state)
+{
+    static char all[64 * 1000];
+    char want[80];
+    int fd[2];
+    struct conn *c;
+    struct slice line;
+    size_t n = 0;
+    (void)state;
+
+    for (int i = 0; i < 1000; i++)
+        n += (size_t)snprintf(all + n, sizeof(all) - n, "%d %*d\r\n", i, i % 50 + 1, i);
+    pair(fd);
+    c = conn_new(fd[0]);
+    put(fd[1], all, n);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(want, sizeof(want), "%d %*d", i, i % 50 + 1, i);
+        assert_int_equal(conn_read_line(c, 100, &line), CONN_LINE_OK);
+        assert_true(slice_eq(line, want));
+    }
+    assert_false(conn_input_pending(c));
     conn_free(&c);
     close(fd[1]);
 }
@@ -240,6 +269,28 @@ static void timeouts_outside_a_fiber_follow_the_virtual_clock(void **state)
     get(fd[1], text, sizeof(text));
     assert_string_equal(text, "421 Timeout\r\n");
     assert_int_equal(conn_err(c)->code, E_TIMEOUT);
+    conn_free(&c);
+    close(fd[1]);
+}
+
+static void output_that_was_cut_off_is_not_followed_by_anything(void **state)
+{
+    static char big[1 << 20], text[1 << 16];
+    int fd[2];
+    struct conn *c;
+    (void)state;
+
+    memset(big, 'x', sizeof(big));
+    pair(fd);
+    c = conn_new(fd[0]);
+    clock_set_virtual(1000, 0);
+    conn_write(c, big, sizeof(big)); /* nobody reads */
+    assert_int_equal(conn_err(c)->code, E_TIMEOUT);
+    assert_string_equal(conn_err(c)->text, "nothing accepted for 300 seconds");
+    while (get(fd[1], text, sizeof(text)) > 0)
+        assert_null(strchr(text, '4'));
+    conn_last_words(c, "421 Timeout\r\n");
+    assert_int_equal(get(fd[1], text, sizeof(text)), 0);
     conn_free(&c);
     close(fd[1]);
 }
@@ -373,7 +424,9 @@ static void mass(void *arg)
     if (e->lines) { /* sends, in pieces of odd sizes */
         if (e->ok && !conn_start_tls_client(e->c, client_ctx, NULL, &e->err))
             fail();
-        for (size_t at = 0, size = 1; at < sizeof(data); at += size, size = size * 3 + 1) {
+        for (size_t at = 0, size = 1; at < sizeof(data); at += size) {
+            size =
+                at < 150000 ? size % 5000 + 997 : size * 3; /* many that gather, then large ones */
             if (size > sizeof(data) - at)
                 size = sizeof(data) - at;
             conn_write(e->c, data + at, size);
@@ -403,9 +456,11 @@ static void masses_arrive_whole(void **state)
     (void)state;
     for (int tls = 0; tls < 2; tls++) {
         struct end a = {.ok = tls}, b = {.ok = tls, .lines = 1};
-        int fd[2];
+        int fd[2], small = 5000; /* so that the socket takes pieces of what it is given */
 
         pair(fd);
+        setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+        setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
         a.c = conn_new(fd[0]);
         b.c = conn_new(fd[1]);
         assert_true(fiber_spawn(l, "receiver", mass, &a));
@@ -491,6 +546,29 @@ static void end_in_the_middle_of_a_handshake(void **state)
     assert_int_equal(e.err.code, E_CLOSED);
     assert_string_equal(e.err.text, "connection closed during the TLS handshake");
     conn_free(&e.c);
+}
+
+static void a_handshake_that_takes_too_long_has_no_last_words(void **state)
+{
+    struct end e = {0};
+    int fd[2];
+    char text[100];
+    (void)state;
+
+    pair(fd);
+    e.c = conn_new(fd[0]);
+    put(fd[1], "STARTTLS\r\n", 10);
+    fiber_spawn(l, "server", one_line, &e);
+    loop_settle(l);
+    clock_advance(MINUTES(5));
+    loop_settle(l);
+    assert_true(e.done);
+    assert_int_equal(e.err.code, E_TIMEOUT);
+    conn_last_words(e.c, "421 in clear\r\n");
+    assert_int_equal(get(fd[1], text, sizeof(text)), 0);
+    conn_free(&e.c);
+    assert_int_equal(get(fd[1], text, sizeof(text)), 0);
+    close(fd[1]);
 }
 
 static void a_wait_has_a_timeout_and_a_dialog_a_deadline(void **state)
@@ -591,19 +669,22 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_are_what_crlf_ends),
+        cmocka_unit_test(lines_end_with_crlf_and_a_bare_lf_is_told),
         cmocka_unit_test(a_long_line_is_skipped_to_its_end),
         cmocka_unit_test(a_long_line_that_is_allowed_is_read_whole),
+        cmocka_unit_test(lines_survive_the_borders_of_buffers),
         cmocka_unit_test(the_end_is_told_from_a_reset),
         cmocka_unit_test(output_gathers_until_input_runs_dry),
         cmocka_unit_test(peek_and_consume_take_what_is_there),
         cmocka_unit_test(timeouts_outside_a_fiber_follow_the_virtual_clock),
+        cmocka_unit_test(output_that_was_cut_off_is_not_followed_by_anything),
         cmocka_unit_test(clear_echo),
         cmocka_unit_test(tls_echo_and_resumption),
         cmocka_unit_test(masses_arrive_whole),
         cmocka_unit_test(clear_bytes_behind_starttls_are_refused),
         cmocka_unit_test(garbage_instead_of_a_handshake),
         cmocka_unit_test(end_in_the_middle_of_a_handshake),
+        cmocka_unit_test(a_handshake_that_takes_too_long_has_no_last_words),
         cmocka_unit_test(a_wait_has_a_timeout_and_a_dialog_a_deadline),
         cmocka_unit_test(shutdown_interrupts_a_wait_between_commands),
     };
