@@ -100,7 +100,7 @@ const struct command cmd_bounceconfig = {
     .help = "Configure the behavior of bounces",
     .detail = "A profile is chosen by listener and by destination. A message bounces when its time in the queue or its number "
               "of retries is used up, whichever comes first; the retry interval doubles from the initial to the maximum one.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_bounce_profile,
     .menu = &main_menu,

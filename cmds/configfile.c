@@ -156,7 +156,7 @@ const struct command cmd_saveconfig = {
     .usage = "saveconfig [mask|encrypt|plain] [1 | file=NAME]",
     .detail = "Writes what showconfig prints into the export area. Private keys are masked (the file loads on this machine), "
               "encrypted with a passphrase, or plain.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .run = save,
 };
 
@@ -227,7 +227,7 @@ const struct command cmd_loadconfig = {
     .help = "Load a configuration file",
     .usage = "loadconfig FILE [mode=merge|replace]",
     .detail = "Any error: nothing is loaded. What was loaded is staged; \"showchanges\" shows it, \"commit\" makes it active.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .run = load,
 };

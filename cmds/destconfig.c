@@ -447,7 +447,7 @@ const struct command cmd_destconfig = {
     .usage = "destconfig default FIELD=VALUE ...\n"
              "destconfig detail DOMAIN|default|all\n"
              "destconfig clear",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_destination,
     .menu = &main_menu,

@@ -144,7 +144,7 @@ const struct command cmd_listenerconfig = {
              "listenerconfig edit NAME rcptaccess edit ADDRESS accept|reject\n"
              "listenerconfig edit NAME rcptaccess delete ADDRESS\n"
              "listenerconfig edit NAME rcptaccess print|clear",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_listener,
     .menu = &main_menu,

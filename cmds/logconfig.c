@@ -60,7 +60,7 @@ const struct command cmd_logconfig = {
     .help = "Configure access to log files",
     .detail = "Several subscriptions of one type may exist; for a hard case add a second mail log at level Debug and delete it "
               "afterwards. \"tail\" and \"grep\" read them.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_log,
     .menu = &main_menu,

@@ -121,8 +121,11 @@ static void run(struct ui *ui, struct session *s)
         return;
     list = fetch(ui, s);
     if (!json_array_size(list)) {
+        json_t *data = json_object();
+
         ui_say(ui, "There is no earlier commit to return to.");
-        json_decref(list);
+        json_put(data, "revisions", list);
+        out_data(ui, data);
         return;
     }
     print_list(ui, list);
@@ -151,7 +154,7 @@ const struct command cmd_rollbackconfig = {
     .usage = "rollbackconfig\nrollbackconfig REVISION",
     .detail = "Stages what that commit had made; \"showchanges\" shows the difference, \"commit\" makes it active, and that is a "
               "commit like any other. Only commits that were saved for rollback are listed.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .run = run,
 };

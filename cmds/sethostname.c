@@ -32,7 +32,7 @@ const struct command cmd_sethostname = {
     .usage = "sethostname NAME",
     .detail = "The fully qualified name is used in the banner, in EHLO and in Received: headers. The prompt changes after the "
               "commit.",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .run = run,
 };

@@ -284,7 +284,7 @@ const struct command cmd_smtproutes = {
              "smtproutes import FILE\n"
              "smtproutes export FILE\n"
              "smtproutes clear",
-    .roles = ROLE_ADMIN,
+    .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_smtp_route,
     .menu = &main_menu,

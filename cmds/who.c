@@ -56,7 +56,8 @@ static void whoami(struct ui *ui, struct session *s)
     static const struct out_column keys[] = {
         {"Username", "user", 0, false}, {"Full Name", "full_name", 0, false}, {"Groups", "role", 0, false}};
     const json_t *hello = session_hello(s);
-    struct row *r = session_get(s, &section_user, session_user(s));
+    bool may_look = session_role(s) >= ROLE_READONLY;
+    struct row *r = may_look ? session_get(s, &section_user, session_user(s)) : NULL;
     json_t *record = json_object();
 
     json_put_str(record, "user", session_user(s));

@@ -921,6 +921,8 @@ bool dialog_verbs(struct ui *ui, struct session *s, const struct section *sec, c
         return false;
     if (ui_peek(ui, verb == LIST ? 1 : 2) && verb != MOVE)
         return false; /* more words: they walk the menus */
+    if (verb == NEW && strchr(name, ','))
+        return false; /* several at once, as some menus take them */
     if ((verb == NEW || verb == EDIT) && !has_keys(ui) && ui_interactive(ui))
         return false; /* a person is asked for the rest */
     ui_word(ui);

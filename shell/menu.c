@@ -25,8 +25,8 @@ static const struct menu_op *find_op(const struct choosing *c, const char *word)
     for (size_t i = 0; i < c->m->n; i++) {
         const struct menu_op *op = &c->m->ops[i];
 
-        if (!applies(c, op))
-            continue;
+        if (!c->exact && !applies(c, op))
+            continue; /* batch goes on and hears from the operation that there is nothing */
         if (str_ieq(op->name, word))
             return op;
         if (c->exact || !str_istarts(op->name, word))

@@ -6,6 +6,7 @@ import json
 import os
 
 import lab
+import terminal
 
 box = lab.Sandbox()
 gate = lab.Posternd(box.path("home"))
@@ -168,6 +169,40 @@ def answered():
     done = gate.batch("certconfig certificate edit site update=yes certificate=%s" % here(ca["leaf"][0]), check=False,
                       args=("--commit",))
     lab.match(done.stdout + done.stderr, "not issued for the key of this profile")
+
+
+def block(t, text, pattern):
+    """A pasted text and the lone dot behind it."""
+    for line in text.strip().splitlines():
+        t.type(line)
+    t.type(".")
+    return t.until(pattern)
+
+
+@lab.test("pasted at a terminal: what is wrong is said and asked again")
+def pasted():
+    t = terminal.console(gate, rows=400, columns=200)
+    t.ask("certconfig", r"\[\]> ")
+    t.ask("certificate", r"\[\]> ")
+    t.ask("paste", r"profile:\n> ")
+    t.ask("typed", r"end with '\.'\):\n")
+    seen = block(t, ca["leaf"][1], r"end with '\.'\):\n")
+    lab.match(seen, "This is a private key")
+    seen = block(t, ca["leaf"][0], r"end with '\.'\):\n")
+    lab.match(seen, r"(?m)^CN=leaf\.example\.com$")
+    seen = block(t, ca["sub"][0], r"end with '\.'\):\n")
+    lab.match(seen, "This is a certificate")
+    seen = block(t, ca["leaf"][1], r"intermediate certificate\? \[N\]> ")
+    t.ask("y", r"end with '\.'\):\n")
+    seen = block(t, lab.read_text(stranger()), r"intermediate certificate\? \[N\]> ")
+    lab.match(seen, "is not part of the chain")
+    t.ask("y", r"end with '\.'\):\n")
+    block(t, ca["sub"][0] + ca["root"][0], r"intermediate certificate\? \[N\]> ")
+    lab.match(t.ask("", r"\[\]> "), r"(?m)^typed +leaf\.example\.com +sub +Active +89 days$")
+    t.ask("", r"\[\]> ")
+    t.ask("", r"\* \S+> ")
+    lab.match(t.ask("commit paste Y"), "Changes committed")
+    t.stop()
 
 
 lab.main()

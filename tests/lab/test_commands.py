@@ -257,6 +257,41 @@ def logs():
     t.stop()
 
 
+@lab.test("roles: a hidden command is an unknown one, and the daemon does not trust the console")
+def roles():
+    lab.need_root()
+    lab.need_program("setpriv")
+    gate.configure("userconfig new games role=guest\nuserconfig new daemon role=readonly\nuserconfig new bin role=operator\n")
+    os.chmod(box.path(), 0o711)
+    os.chmod(gate.home, 0o711)
+    os.chmod(os.path.join(gate.home, "run", "control"), 0o666)
+
+    def run(user, command):
+        done = lab.run(["setpriv", "--reuid", user, "--clear-groups", lab.binary("postern"), "--home", gate.home, "-c",
+                        command], check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    unknown = (2, "Unknown command or missing feature key: ")
+    for user, command, code, text in (
+            ("games", "whoami", 0, "Groups: guest"), ("games", "status", 0, "Online"), ("games", "showconfig", *unknown),
+            ("games", "tail -n 1 mail_logs", *unknown),
+            ("daemon", "showconfig", 0, "listenerconfig"), ("daemon", "grep Begin mail_logs", 0, "Begin Logfile"),
+            ("daemon", "destconfig new x.example", *unknown), ("daemon", "suspend 0", *unknown),
+            ("bin", "destconfig new x.example use_tls=on; commit -y", 0, "Changes committed"),
+            ("bin", "destconfig delete x.example; commit -y", 0, "Changes committed"),
+            ("bin", "userconfig new z role=administrator", *unknown),
+            ("bin", "certconfig certificate new z common_name=z.example", *unknown)):
+        got = run(user, command)
+        lab.equal(got[0], code, "%s: %s: %s" % (user, command, got[1]))
+        lab.match(got[1], text, user + ": " + command)
+    export = os.path.join(gate.home, "export", "more.conf")
+    with open(export, "w") as f:
+        f.write("userconfig set bin role=administrator\n")
+    os.chmod(export, 0o644)
+    code, text = run("bin", "loadconfig more.conf; commit -y")
+    lab.equal(code, 4, text)
+
+
 @lab.test("suspended and resumed")
 def suspended():
     gate.console("suspendlistener InboundMail 0")
