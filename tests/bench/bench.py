@@ -445,13 +445,23 @@ def cell(values):
     return text if len(values) == 1 else "%s (%s-%s)" % (text, number(min(values)), number(max(values)))
 
 
+def place(key):
+    """Where a line stands in the table."""
+    for position, start in enumerate(("relay, 4", "relay, TLS", "relay, 1", "relay", "accept, 20", "accept, 100", "accept",
+                                      "fsyncs", "drain", "idle", "machine")):
+        if key[0].startswith(start):
+            return position
+    return -1
+
+
 def report(bench):
     rows = [("", "", OURS, TUNED, DEFAULT, "ratio", "goal")]
-    for (line, unit), by_server in bench.values.items():
+    for line, unit in sorted(bench.values, key=place):
+        by_server = bench.values[(line, unit)]
         ours, tuned = by_server.get(OURS), by_server.get(TUNED)
         ratio = ""
         if ours and tuned and statistics.median(tuned) > 0:
-            ratio = "%.3g" % (statistics.median(ours) / statistics.median(tuned))
+            ratio = "%.3gx" % (statistics.median(ours) / statistics.median(tuned))
         if "machine" in by_server:
             rows.append((line, unit, cell(by_server["machine"]), "", "", "", ""))
         else:
