@@ -23,6 +23,7 @@
 #include "daemon/reload.h"
 #include "daemon/sandbox.h"
 #include "daemon/stats.h"
+#include "daemon/tls.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
@@ -186,6 +187,7 @@ int engine_run(const struct engine *e)
     sigset_t set;
     int sig;
 
+    tls_memory_start();
     /* Every thread inherits the mask; this one waits for the signal. */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

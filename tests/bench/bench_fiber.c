@@ -457,10 +457,12 @@ static void bench_handshakes(struct loop *l)
 int main(int argc, char **argv)
 {
     struct tls_settings server = {.server = true};
-    struct test_cert cert = test_cert_new("mx.example.org", 0);
+    struct test_cert cert;
     struct err err = {0};
     struct loop *l;
 
+    tls_memory_start();
+    cert = test_cert_new("mx.example.org", 0);
     server.cert_pem = cert.cert;
     server.key_pem = cert.key;
     server_ctx = tls_context_new(&server, &err);
