@@ -704,9 +704,8 @@ postlog   unix-dgram n - n  -    1  postlogd
                 "qmgr_message_recipient_limit": "40000",
                 "smtpd_client_connection_count_limit": "0",
                 "smtpd_client_connection_rate_limit": "0",
-                "smtp_connection_cache_on_demand": "yes",
-                "smtp_connection_cache_destinations": "[127.0.0.1]:%d" % relay if relay else "",
-                "lmtp_destination_concurrency_limit": "100",
+                # over loopback a new connection costs less than a look into the cache
+                "smtp_connection_cache_on_demand": "no",
             })
         if tls:
             settings.update({
@@ -720,8 +719,9 @@ postlog   unix-dgram n - n  -    1  postlogd
                 "smtp_tls_security_level": "encrypt" if tls_out is True else tls_out,
                 "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache",
             })
-            if tuned:
+            if tuned and relay:
                 settings["smtp_tls_connection_reuse"] = "yes"
+                settings["smtp_connection_cache_destinations"] = "[127.0.0.1]:%d" % relay
         settings.update(main or {})
         self.settings = settings
         with open(os.path.join(self.config, "main.cf"), "w") as f:
@@ -735,11 +735,19 @@ postlog   unix-dgram n - n  -    1  postlogd
             self.start()
 
     def start(self, timeout=30):
-        """The master alone: the start script's checks of files and modes take a second."""
-        run([self.settings["daemon_directory"] + "/master", "-c", self.config, "-w"],
-            env=dict(os.environ, MAIL_CONFIG=self.config))
-        self.pid = int(read_text(os.path.join(self.queue, "pid", "master.pid")))
-        eventually(self.listens, timeout, "Postfix listens")
+        """The master alone, in the foreground: the start script's checks of files and modes take a second."""
+        log = self.box.path("start.log")
+        os.utime(os.path.join(self.config, "main.cf"), (0, 0)) # Postfix waits two seconds for a file just changed
+        self.child = Child([self.settings["daemon_directory"] + "/master", "-c", self.config, "-s"], log=log,
+                           env=dict(os.environ, MAIL_CONFIG=self.config))
+        self.pid = self.child.pid
+
+        def ready():
+            if not self.child.running():
+                raise RuntimeError("Postfix did not start: %s" % (self.log_text() or read_text(log) or "see syslog"))
+            return self.listens()
+
+        eventually(ready, timeout, "Postfix listens")
         return self
 
     def _make_queue(self):
@@ -788,14 +796,10 @@ postlog   unix-dgram n - n  -    1  postlogd
 
     def stop(self, timeout=20, kill=False):
         """Ends the master and what it started; they are one process group. An orderly end takes a second or two."""
-        if not self.pid:
-            return
-        pid, self.pid = self.pid, None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
-            try:
-                eventually(lambda: not os.path.exists("/proc/%d" % pid), timeout)
-            finally:
+        if self.pid:
+            pid, self.pid = self.pid, None
+            self.child.stop(timeout, signal.SIGKILL if kill else signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
 
