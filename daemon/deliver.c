@@ -294,6 +294,10 @@ static bool attempt(struct session *s, struct batch *b)
         hang_up(s);
         reused = false;
     }
+    if (!s->client) { /* the last one ended, or the pool gave it away: from the first host again */
+        targets_free(&s->targets);
+        s->resolved = false;
+    }
     s->any_full = s->unreachable = false;
     *s->trouble = '\0';
     s->refusal.code = 0;
@@ -701,11 +705,8 @@ void deliver_session(void *dest)
             break;
         if (!deliver_item(s, item))
             break;
-        if (s->client && s->client->transactions >= s->controls.limits.messages_per_session) {
+        if (s->client && s->client->transactions >= s->controls.limits.messages_per_session)
             hang_up(s);
-            targets_free(&s->targets); /* round robin is by connection */
-            s->resolved = false;
-        }
     }
     forget_hosts(s);
     config_free(&s->cfg);
