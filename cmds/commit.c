@@ -29,12 +29,6 @@ static void say_receipt(struct ui *ui, const json_t *data)
     out_line(ui, "Changes committed: %s", date_text(json_object_get(data, "time"), date));
 }
 
-static void say_hint(struct ui *ui, const json_t *answer)
-{
-    if (has(answer, "conflicts") && !out_json(ui))
-        ui_say(ui, "Choose for each conflict:\n  commit resolve mine|theirs OBJECT FIELD");
-}
-
 /* One request; its answer when it succeeded. What was refused only because of warnings may be accepted by a person. */
 static json_t *try_commit(struct ui *ui, struct session *s, json_t *args)
 {
@@ -54,7 +48,6 @@ static json_t *try_commit(struct ui *ui, struct session *s, json_t *args)
         answer = session_answer(s, ui, "commit", json_incref(args));
     }
     if (answer && !json_bool_of(answer, "ok", false)) {
-        say_hint(ui, answer);
         session_show_error(s, ui, answer);
         json_decref(answer);
         answer = NULL;
@@ -74,7 +67,6 @@ static void check(struct ui *ui, struct session *s)
     }
     answer = session_answer(s, ui, "commit", args);
     if (answer && !json_bool_of(answer, "ok", false)) {
-        say_hint(ui, answer);
         session_show_error(s, ui, answer);
     } else if (answer) {
         data = json_object_get(answer, "data");
@@ -146,7 +138,7 @@ static void resolve(struct ui *ui, struct session *s)
         ui_fail(ui, E_NOT_FOUND, "There is no conflict about %s%s%s. Type \"commit check\" to see the conflicts.",
                 str_printable(object), field ? " " : "", field ? str_printable(field) : "");
     else if (!ui_failed(ui))
-        ui_say(ui, "%zu conflicts resolved. Type \"commit\" to commit.", n);
+        ui_say(ui, "%zu conflict%s resolved. Type \"commit\" to commit.", n, n == 1 ? "" : "s");
     json_decref(answer);
     free(object);
     free(field);

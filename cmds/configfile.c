@@ -216,9 +216,13 @@ static void load(struct ui *ui, struct session *s)
     data = session_call(s, ui, "config.import", args);
     if (!data)
         return;
-    ui_say(ui, "Values have been loaded: %lld new, %lld changed, %lld deleted.", (long long)json_int(data, "new", 0),
-           (long long)json_int(data, "changed", 0), (long long)json_int(data, "deleted", 0));
-    ui_say(ui, "Be sure to run \"commit\" to make these settings active.");
+    if (json_int(data, "new", 0) + json_int(data, "changed", 0) + json_int(data, "deleted", 0)) {
+        ui_say(ui, "Values have been loaded: %lld new, %lld changed, %lld deleted.", (long long)json_int(data, "new", 0),
+               (long long)json_int(data, "changed", 0), (long long)json_int(data, "deleted", 0));
+        ui_say(ui, "Be sure to run \"commit\" to make these settings active.");
+    } else {
+        ui_say(ui, "Values have been loaded. They are what is configured already; there is nothing to commit.");
+    }
     out_data(ui, data);
 }
 

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+#define COLUMN "%-31s%16s"           /* of the gauges */
+#define COLUMNS COLUMN "%16s%16s"   /* fits into 80 */
+
 struct line {
     const char *title; /* indented as printed */
     const char *key;   /* NULL: a heading */
@@ -132,7 +135,7 @@ static void three_columns(struct ui *ui, const struct line *lines, size_t n, con
         if (lines[i].detail && !detail)
             continue;
         if (lines[i].key)
-            out_line(ui, "%-37s%16s%16s%16s", lines[i].title, count_text((uint64_t)json_int(v, keys[0], 0), a),
+            out_line(ui, COLUMNS, lines[i].title, count_text((uint64_t)json_int(v, keys[0], 0), a),
                      count_text((uint64_t)json_int(v, keys[1], 0), b), count_text((uint64_t)json_int(v, keys[2], 0), c));
         else
             out_line(ui, "%s", lines[i].title);
@@ -160,21 +163,21 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
     if (!detail)
         out_line(ui, "Enter \"status detail\" for more information.\n");
     head(ui, data);
-    out_line(ui, "\nCounters:                                        Reset          Uptime        Lifetime");
+    out_line(ui, "\n" COLUMNS, "Counters:", "Reset", "Uptime", "Lifetime");
     three_columns(ui, counters, countof(counters), json_object_get(data, "counters"), ever, detail);
     out_line(ui, "  Current IDs");
     for (size_t i = 0; i < countof(ids); i++)
-        out_line(ui, "%-69s%16lld", ids[i].title, (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
+        out_line(ui, "%-63s%16lld", ids[i].title, (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
     if (detail) {
-        out_line(ui, "\nRates (Events Per Hour):                      1-Minute       5-Minutes      15-Minutes");
+        out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes", "15-Minutes");
         three_columns(ui, rates, countof(rates), json_object_get(data, "rates"), minutes, detail);
     }
-    out_line(ui, "\nGauges:                                        Current");
+    out_line(ui, "\n" COLUMN, "Gauges:", "Current");
     for (size_t i = 0; i < countof(gauges); i++) {
         if (gauges[i].detail && !detail)
             continue;
         if (gauges[i].key)
-            out_line(ui, "%-38s%16s", gauges[i].title, gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text));
+            out_line(ui, COLUMN, gauges[i].title, gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text));
         else
             out_line(ui, "%s", gauges[i].title);
     }

@@ -36,6 +36,8 @@ static void who(struct ui *ui, struct session *s)
         char text[40];
 
         json_put_str(row, "login_time", clock_text(json_object_get(o, "since"), text));
+        if (str_eq(json_str(o, "via", ""), "console") || str_eq(json_str(o, "via", ""), "ssh"))
+            json_put_str(row, "what", "cli");
         json_put_str(row, "idle_time", clock_duration(json_int(o, "idle", 0), text));
         out_table_row(t, row);
     }

@@ -306,6 +306,8 @@ static void add_conflicts(const json_t *conflicts, struct buf *out)
         buf_printf(out, "\n      theirs    %s", str_printable(json_str(c, "theirs", "(deleted)")));
         buf_printf(out, "\n      yours     %s", str_printable(json_str(c, "mine", "(deleted)")));
     }
+    if (json_array_size(conflicts))
+        buf_str_add(out, "\nChoose for each of them: commit resolve mine|theirs OBJECT FIELD");
 }
 
 static void add_problems(const json_t *problems, const char *kind, struct buf *out)

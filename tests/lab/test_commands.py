@@ -149,9 +149,9 @@ def conflict():
         out = commit(b, "b")
         lab.match(out, r"max_concurrency")
         lab.match(out, r"theirs +7")
-        lab.match(out, r"yours +8")
+        lab.match(out, r"yours +8\nChoose for each of them: commit resolve mine\|theirs OBJECT FIELD\n")
         lab.equal("Changes committed" in out, False)
-        lab.match(b.ask("commit resolve %s InboundMail max_concurrency" % take), "1 conflicts resolved")
+        lab.match(b.ask("commit resolve %s InboundMail max_concurrency" % take), "1 conflict resolved")
         b.ask("commit after Y")
         if take == "mine":
             told(a)
