@@ -605,6 +605,8 @@ static void accept_all(void *arg)
         else
             fiber_wait_fd(listen_fd, EPOLLIN, NEVER, "control connection");
     }
+    close(listen_fd);
+    listen_fd = -1;
 }
 
 /* --- start --- */
@@ -638,14 +640,10 @@ bool control_start(const char *path, struct err *err)
            err_set(err, E_LIMIT, "no fiber for the control socket");
 }
 
+/* The listener's fiber closes the socket when the fibers are told to stop. */
 void control_stop(void)
 {
-    if (listen_fd < 0)
-        return;
     unlink(socket_path);
-    close(listen_fd);
-    listen_fd = -1;
     free(socket_path);
     socket_path = NULL;
-    loop = NULL;
 }

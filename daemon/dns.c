@@ -57,6 +57,7 @@ static struct {
 static void *resolver_thread(void *arg)
 {
     struct resolver *r = arg;
+    uint64_t end;
     struct pollfd fds[2] = {
         {.fd = ub_fd(r->ctx), .events = POLLIN},
         {.fd = r->end_fd,     .events = POLLIN},
@@ -68,6 +69,7 @@ static void *resolver_thread(void *arg)
         if (fds[0].revents)
             ub_process(r->ctx);
     }
+    (void)!read(r->end_fd, &end, sizeof(end)); /* whoever wrote it is done with r */
     ub_ctx_delete(r->ctx);
     close(r->end_fd);
     free(r);

@@ -65,6 +65,13 @@ static bool start_workers(struct err *err)
     return true;
 }
 
+/* They end after the loops, and with them go the last threads that could wake a fiber. */
+static void stop_workers(void)
+{
+    workers_stop();
+    loops_free();
+}
+
 static bool start_config(struct err *err)
 {
     return config_db_start(home_dir(), owner, err);
@@ -144,7 +151,7 @@ static const struct step {
 } steps[] = {
     {"the system call filter", sandbox_engine_calls, NULL        },
     {"the logs",               start_logs,           logfile_stop},
-    {"the worker threads",     start_workers,        workers_stop},
+    {"the worker threads",     start_workers,        stop_workers},
     {"the configuration",      start_config,         config_db_stop},
     {"name resolution",        start_dns,            dns_stop},
     {"the queue",              start_queue,          queue_stop},

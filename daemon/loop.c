@@ -485,7 +485,11 @@ void loops_join(void)
 {
     for (unsigned i = 0; i < n_loops; i++)
         pthread_join(threads[i], NULL);
-    for (unsigned i = 0; i < n_loops; i++) /* until here the others could post to it */
+}
+
+void loops_free(void)
+{
+    for (unsigned i = 0; i < n_loops; i++)
         loop_free(&loops[i]);
     n_loops = 0;
 }

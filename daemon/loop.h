@@ -54,5 +54,6 @@ unsigned loops_count(void);
 struct loop *loops_get(unsigned index);
 struct loop *loops_next(void);        /* round robin, any thread */
 void loops_join(void);
+void loops_free(void); /* after every thread that may still post to them has ended */
 
 #endif

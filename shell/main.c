@@ -233,6 +233,7 @@ static int refuse(const struct options *o, const struct err *err)
 
 int main(int argc, char **argv)
 {
+    static char *line;
     struct options o = {0};
     struct err err = {0};
     struct session *s;
@@ -253,7 +254,8 @@ int main(int argc, char **argv)
         return refuse(&o, &err);
     person = !o.line && !o.nwords && !o.no_input && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     history = person ? history_path() : NULL;
-    o.line = o.line ? xstrdup(o.line) : NULL; /* it may be part of the environment */
+    line = o.line ? xstrdup(o.line) : NULL; /* it may be part of the environment; kept to the end */
+    o.line = line;
     harden_environment();
     event_init();
     s = session_open(&(struct session_options){.path = home_control(), .interactive = person}, &err);
@@ -263,7 +265,6 @@ int main(int argc, char **argv)
         return refuse(&o, &err);
     code = person ? interact(s, &o, history) : run_once(s, &o);
     session_close(&s);
-    free((char *)(uintptr_t)o.line);
     if (fflush(stdout) != 0 && !code)
         code = 1;
     return code;

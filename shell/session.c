@@ -1129,7 +1129,8 @@ bool session_sync(struct session *s, struct ui *ui)
     }
     for (size_t i = 0; i < n; i++)
         drop_item(&s->items[i]);
-    memmove(s->items, s->items + n, (s->n - n) * sizeof(*s->items));
+    if (s->n > n)
+        memmove(s->items, s->items + n, (s->n - n) * sizeof(*s->items));
     s->n -= n;
     for (size_t i = 0; i < s->nmarks; i++)
         shift_mark(&s->marks[i], n);

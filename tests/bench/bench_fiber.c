@@ -390,6 +390,7 @@ static void bench_lines(const char *what, bool tls, unsigned group, unsigned lin
     loop_stop(loops_get(0));
     loop_stop(loops_get(1));
     loops_join();
+    loops_free();
     t = seconds() - t;
     cpu = cpu_seconds() - cpu;
     printf("  %-58s %12.0f a second, %.2f us CPU a line (both sides)\n", what, lines / t,

@@ -728,6 +728,7 @@ static void fibers_of_other_loops_are_listed(void **state)
     while (!atomic_load(&other_listed))
         loop_turn(l, 10); /* this loop answers too */
     loops_join();
+    loops_free();
     assert_int_equal(where, 1);
 }
 

@@ -255,6 +255,7 @@ static void the_daemons_loops_start_and_end(void **state)
         ;
     loop_stop_now(loops_get(2));
     loops_join();
+    loops_free();
     assert_int_equal(visited, 7);
     assert_int_equal(loops_count(), 0);
 }
