@@ -387,7 +387,7 @@ class Bench:
                         part(name)
             self.rounds = number + 1
             longest = max(longest, time.monotonic() - at)
-        if not self.options.only or self.options.only == OURS:
+        if not self.options.rows and self.options.only in ("", OURS):
             self.parts()
         self.seconds = time.monotonic() - began
 
