@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -29,6 +30,7 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 #include "store/base/version.h"
+#include "store/failpoint.h"
 
 #define GRACE SECONDS(10)
 
@@ -202,6 +204,7 @@ int engine_run(const struct engine *e)
     signal(SIGPIPE, SIG_IGN);
     ports_attach(e->parent_fd);
     owner = e->owner;
+    failpoint_arm(getenv("POSTERN_FAILPOINT"));
     if (chdir("/") != 0 || !start_steps(&err)) {
         log_critical("%s", err.code ? err.text : strerror(errno));
         return 1;
