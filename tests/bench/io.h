@@ -92,23 +92,30 @@ static void bytes_put(struct bytes *b, const void *data, size_t n)
     b->end += n;
 }
 
+__attribute__((format(printf, 2, 0))) static void bytes_vprintf(struct bytes *b, const char *fmt,
+                                                                va_list ap)
+{
+    va_list again;
+    int n;
+
+    va_copy(again, ap);
+    n = vsnprintf(bytes_room(b, 512), 512, fmt, ap);
+    if (n < 0)
+        die("cannot format \"%s\"", fmt);
+    if (n >= 512)
+        vsnprintf(bytes_room(b, (size_t)n + 1), (size_t)n + 1, fmt, again);
+    va_end(again);
+    b->end += (size_t)n;
+}
+
 __attribute__((format(printf, 2, 3))) static void bytes_printf(struct bytes *b, const char *fmt,
                                                                ...)
 {
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vsnprintf(bytes_room(b, 512), 512, fmt, ap);
+    bytes_vprintf(b, fmt, ap);
     va_end(ap);
-    if (n < 0)
-        die("cannot format \"%s\"", fmt);
-    if (n >= 512) {
-        va_start(ap, fmt);
-        vsnprintf(bytes_room(b, (size_t)n + 1), (size_t)n + 1, fmt, ap);
-        va_end(ap);
-    }
-    b->end += (size_t)n;
 }
 
 /* Drops n bytes from the front; an emptied buffer gives large memory back. */

@@ -497,7 +497,9 @@ static int compare_u32(const void *a, const void *b)
 
 static double percentile(long p)
 {
-    return (double)latency_us[(done * p + 99) / 100 - 1] / 1000;
+    long rank = (done * p + 99) / 100;
+
+    return latency_us[rank - 1] / 1000.0;
 }
 
 static bool all_closed(void)

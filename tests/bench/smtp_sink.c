@@ -373,13 +373,11 @@ static void digest_message(struct conn *c)
 
 __attribute__((format(printf, 2, 3))) static void reply(struct conn *c, const char *fmt, ...)
 {
-    char line[1024];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    bytes_vprintf(&c->io.out, fmt, ap);
     va_end(ap);
-    bytes_put(&c->io.out, line, strlen(line));
     bytes_put(&c->io.out, "\r\n", 2);
 }
 
