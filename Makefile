@@ -43,7 +43,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 all: $(B)/views $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
-tests: all units $(patsubst %.c,$(B)/%,$(BENCH))
+tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/one_line/posternd $(B)/one_line/postern
 
 # Rewritten only when it changes: what depends on it is rebuilt when flags or the list of files change.
 stamp = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
@@ -82,6 +82,19 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -fsanitize=fuzzer $(LIBS)
+# Both programs with one more line in schema/listener.def: tests/lab/test_one_line.py shows what that line does.
+$(B)/one_line/schema/listener.def: schema/listener.def tests/lab/one_line.def
+	@mkdir -p $(@D)
+	@cat $^ >$@
+$(B)/one_line/schema.o: store/schema.c $(B)/one_line/schema/listener.def $(B)/store/schema.o
+	$(call say,CC)
+	$(Q)$(CC) -I$(B)/one_line $(ALL_CFLAGS) -c -o $@ $<
+$(B)/one_line/posternd: $(B)/daemon/main.o $(B)/one_line/schema.o $(B)/daemon.a $(B)/store.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+$(B)/one_line/postern: $(B)/shell/main.o $(B)/one_line/schema.o $(B)/shell.a $(B)/store.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LINK) -o $@ $^ $(LIBS)
 $(B)/tools/schemagen: $(B)/tools/schemagen.o $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) $(LIBS)
