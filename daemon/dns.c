@@ -62,12 +62,15 @@ static void *resolver_thread(void *arg)
         {.fd = ub_fd(r->ctx), .events = POLLIN},
         {.fd = r->end_fd,     .events = POLLIN},
     };
+    uint64_t ended = 0;
 
-    while (!fds[1].revents) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            break;
+    while (!ended) {
+        if (poll(fds, 2, -1) < 0)
+            continue;
         if (fds[0].revents)
             ub_process(r->ctx);
+        if (fds[1].revents && read(r->end_fd, &ended, sizeof(ended)) < 0)
+            ended = 0;
     }
     (void)!read(r->end_fd, &end, sizeof(end)); /* whoever wrote it is done with r */
     ub_ctx_delete(r->ctx);
