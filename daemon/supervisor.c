@@ -398,13 +398,38 @@ static int supervise(const sigset_t *open_mask)
     }
 }
 
+static char *log_path(void)
+{
+    return xasprintf("%s/posternd.log", home_log_dir());
+}
+
+/* What parent and engine said since: it went to the log, and somebody waits at a terminal. */
+static void show_log(off_t since)
+{
+    char *path = log_path(), text[1024];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n;
+
+    while (fd >= 0 && (n = pread(fd, text, sizeof(text), since)) > 0) {
+        (void)!write(STDERR_FILENO, text, (size_t)n);
+        since += n;
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+}
+
 /* Returns in the child; the caller's process waits for the engine's readiness and ends with the outcome. */
 static bool detach(struct err *err)
 {
+    char *path = log_path();
+    struct stat log = {0};
     int pipe_ends[2];
     pid_t pid;
     char byte;
 
+    (void)!stat(path, &log); /* not there yet: size 0 */
+    free(path);
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         return err_errno(err, errno, "detaching");
     pid = fork();
@@ -420,6 +445,7 @@ static bool detach(struct err *err)
         while (n < 0 && errno == EINTR);
         if (n == 1)
             _exit(0);
+        show_log(log.st_size);
         waitpid(pid, &status, 0);
         _exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
     }
@@ -432,7 +458,7 @@ static bool detach(struct err *err)
 /* After the start has succeeded nobody reads our terminal any more; until then errors are shown there too. */
 static bool redirect_output(struct err *err)
 {
-    char *path = xasprintf("%s/posternd.log", home_log_dir());
+    char *path = log_path();
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool ok = fd >= 0 && null >= 0 && dup2(null, 0) >= 0 && dup2(fd, 1) >= 0 && dup2(fd, 2) >= 0;

@@ -226,6 +226,21 @@ def daemon():
     end()
 
 
+@lab.test("--daemon shows why it cannot")
+def daemon_fails():
+    box = lab.Sandbox()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        for again in (False, True): # the second time the log is not empty
+            done = lab.run([lab.binary("posternd"), "--home", box.path("home"), "--daemon"], check=False,
+                           env=dict(os.environ, POSTERN_TEST_PORTS="%d,%d" % (port, lab.free_port())))
+            lab.equal(done.returncode, 1)
+            lab.equal(done.stderr.count("Port %d of 127.0.0.1 is in use" % port), 1, done.stderr)
+            lab.match(done.stderr, "the engine could not start: exit status 1$")
+
+
 @lab.test("what cannot work ends with a sentence, not with restarts")
 def cannot_start():
     box = lab.Sandbox()
