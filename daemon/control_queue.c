@@ -143,6 +143,8 @@ static bool queue_switch(struct control *c, const json_t *args, json_t *data, bo
                !control_cancelled(c))
             if (!fiber_sleep(50))
                 break;
+        if (receiving && !control_cancelled(c))
+            listeners_abort();
         if (delivery && queue_sessions() && !control_cancelled(c))
             clients_abort();
     }

@@ -287,6 +287,24 @@ static struct map single; /* name to &yes or &no, for those that differ from all
 static bool all_suspended;
 static atomic_bool any_suspended; /* spares the common case the lock */
 
+static void end_idle(void *unused)
+{
+    (void)unused;
+    smtp_end_suspended(false);
+}
+
+static void end_all(void *unused)
+{
+    (void)unused;
+    smtp_end_suspended(true);
+}
+
+void listeners_abort(void)
+{
+    for (unsigned i = 0; i < loops_count(); i++)
+        loop_post(loops_get(i), end_all, NULL);
+}
+
 void listeners_suspend(const char *name, bool suspend)
 {
     pthread_mutex_lock(&suspend_lock);
@@ -298,6 +316,8 @@ void listeners_suspend(const char *name, bool suspend)
     }
     atomic_store(&any_suspended, all_suspended || single.n);
     pthread_mutex_unlock(&suspend_lock);
+    for (unsigned i = 0; suspend && i < loops_count(); i++)
+        loop_post(loops_get(i), end_idle, NULL);
 }
 
 bool listeners_suspended(const char *name)

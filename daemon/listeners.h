@@ -10,10 +10,12 @@
 /* Asks the privileged parent for a listening socket (ports.c). -1 and err. */
 int supervisor_bind(const char *address, unsigned port, unsigned backlog, struct err *err);
 
-/* A suspended listener answers 421 to new connections and to MAIL. NULL: all, and what was said of single ones is
- * forgotten. Any thread; names need not exist (yet). */
+/* A suspended listener answers 421 to new connections and to MAIL, and ends sessions that are between two messages.
+ * NULL: all, and what was said of single ones is forgotten. Any thread; names need not exist (yet). */
 void listeners_suspend(const char *name, bool suspend);
 bool listeners_suspended(const char *name); /* NULL: are all? */
+
+void listeners_abort(void); /* ends the sessions that suspended listeners still have, wherever they are */
 
 unsigned listeners_connections(void);
 void listeners_stop(void); /* no new connections; those that are open go on */

@@ -98,7 +98,9 @@ static bool await_command(struct smtp *s)
         if (conn_input_pending(s->conn))
             return true;
         fiber_interruptible(true);
+        s->waiting = true;
         ok = conn_await(s->conn, until < s->end ? until : s->end);
+        s->waiting = false;
         fiber_interruptible(false);
         if (ok || conn_failed(s->conn))
             return true; /* the read that follows meets the failure */
@@ -253,6 +255,26 @@ static void finish(struct smtp *s)
     free(s->helo);
 }
 
+static _Thread_local struct list sessions; /* of this loop; in the stacks of their fibers */
+
+void smtp_end_suspended(bool all)
+{
+    if (!sessions.next)
+        return;
+    list_each (pos, &sessions) {
+        struct smtp *s = list_item(pos, struct smtp, link);
+
+        if (!listeners_suspended(s->listener->name) || (!all && (!s->waiting || s->tx)))
+            continue;
+        if (s->waiting)
+            conn_last_words(s->conn,
+                            "421 %s%s Service not available, closing transaction channel\r\n",
+                            s->esmtp ? "4.3.2 " : "", s->hostname);
+        s->quit = true;
+        shutdown(conn_fd(s->conn), SHUT_RD); /* its fiber wakes and finds the end */
+    }
+}
+
 void smtp_serve(const struct smtp_origin *o)
 {
     struct smtp s = {
@@ -276,8 +298,12 @@ void smtp_serve(const struct smtp_origin *o)
     fiber_rename("smtp %llu %s", (unsigned long long)s.icid, addr_text(&s.peer, ip));
     stats_add(STAT_CONNS_IN, 1);
     gauge_add(GAUGE_CONN_IN, 1);
+    if (!sessions.next)
+        list_init(&sessions);
+    list_add_tail(&sessions, &s.link);
     if (let_in(&s))
         converse(&s);
+    list_remove(&s.link);
     finish(&s);
     gauge_add(GAUGE_CONN_IN, -1);
     limits_disconnect(s.limits);

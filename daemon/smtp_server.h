@@ -9,6 +9,7 @@
 
 #include "daemon/access.h"
 #include "store/base/clock.h"
+#include "store/base/list.h"
 #include "store/base/net.h"
 
 struct conn;
@@ -28,6 +29,10 @@ struct smtp_origin {
 };
 void smtp_serve(const struct smtp_origin *o);
 
+/* Ends sessions of suspended listeners, with 421 where one can be understood: those that are between two messages, or
+ * all. On every loop; of the calling loop alone. */
+void smtp_end_suspended(bool all);
+
 /* Whether new sessions and new messages of this listener are refused at the moment
  * ("suspendlistener"); listeners.c. */
 bool listeners_suspended(const char *name);
@@ -43,6 +48,7 @@ enum smtp_state { /* bits, for the table of verbs */
 };
 
 struct smtp {
+    struct list link;            /* sessions of this loop */
     struct conn *conn;
     struct access *access;
     const struct access_table *table;
@@ -61,6 +67,7 @@ struct smtp {
     enum smtp_state state;
     bool esmtp; /* greeted with EHLO: enhanced codes were announced */
     bool quit; /* the session ends after the replies that are pending */
+    bool waiting;                /* for a command: nothing is half said or half read */
     bool rejected; /* the host access table says REJECT: only QUIT is answered */
     bool tls_counted;
     bool told_starttls; /* "Must issue a STARTTLS command first" was said */

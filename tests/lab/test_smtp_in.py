@@ -352,7 +352,11 @@ def reload():
 @lab.test("suspended listeners say 421, resumed ones do not")
 def suspend():
     gate = gateway()
-    gate.console("suspendlistener All 0")
+    idle = lab.Smtp(gate.public)
+    idle.ehlo()
+    gate.console("suspendlistener All 5")
+    idle.expect(r"421 4\.3\.2 \S+ Service not available, closing transaction channel")
+    lab.equal(idle.at_eof(), True)
     c = lab.Smtp(gate.public, greet=False)
     c.expect(r"421 #4\.3\.2 \S+ Service not available, closing transaction channel")
     gate.console("resumelistener All")

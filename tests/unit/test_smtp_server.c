@@ -14,6 +14,7 @@
  *   early BYTES                          likewise: sent before the greeting
  *   lookups N       how often reverse DNS was asked
  *   suspended, full, submit fails, submit full, stopping, no certificate
+ *   ended, aborted  sessions of suspended listeners end: those between two messages, or all
  *   occupied        another session of the same peer is open
  *   Q: SUMMARY      the next message in the queue: <sender> -> <rcpt> <rcpt> FLAGS
  *   B: LINE         the next line of its body
@@ -394,9 +395,15 @@ static void do_line(struct run *r, char *line)
         start_tls(r, rest);
     else if (str_eq(line, "pause"))
         push(r);
-    else if (str_eq(line, "suspended"))
+    else if (str_eq(line, "suspended")) {
+        if (r->fd >= 0)
+            push(r);
         fixture.suspended = true;
-    else if (str_eq(line, "full"))
+    } else if (str_eq(line, "ended") || str_eq(line, "aborted")) {
+        push(r);
+        smtp_end_suspended(str_eq(line, "aborted"));
+        receive(r);
+    } else if (str_eq(line, "full"))
         fixture.full = E_LIMIT;
     else if (str_eq(line, "submit fails"))
         fixture.submit_fails = E_IO;
