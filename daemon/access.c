@@ -46,13 +46,17 @@ struct hat {
     uint32_t first_name, all; /* least numbers, NO_ENTRY: there is none */
 };
 
+/* A large table that changed a little is the old one and a map of the differences in front of it.
+ */
 struct rat {
     int refs;
-    struct map
-        patterns; /* &accept or &reject; "@example.com": some address there is listed (&known) */
+    struct rat *base; /* complete; NULL: this one is */
+    struct map patterns; /* &accept_mark or &reject_mark, &absent_mark in front of a base;
+                          * "@example.com": &known_mark when some address there is listed */
+    bool aliases; /* entries were written otherwise than as their patterns: two may be the same */
 };
 
-static const char accept_mark, reject_mark, known_mark;
+static const char accept_mark, reject_mark, known_mark, absent_mark;
 
 struct access_table {
     const struct row *row;
@@ -409,44 +413,123 @@ static bool normal_pattern(const char *text, char *out, size_t size)
     return true;
 }
 
+static const void *rat_get(const struct rat *r, const char *pattern)
+{
+    const void *found = map_get(&r->patterns, pattern);
+
+    if (!found && r->base)
+        found = map_get(&r->base->patterns, pattern);
+    return found == &absent_mark ? NULL : found;
+}
+
+static void rat_set(struct rat *r, const char *pattern, const void *mark)
+{
+    map_set(&r->patterns, pattern, (void *)(uintptr_t)mark);
+}
+
+static void rat_add(struct rat *r, const struct row *row)
+{
+    const struct rcpt_access *e = row->data;
+    char pattern[SMTP_ADDRESS_MAX + 1], *at;
+
+    if (!normal_pattern(e->address, pattern, sizeof(pattern)))
+        return; /* refused by the field's check; no pattern that matches anything */
+    r->aliases = r->aliases || !str_eq(pattern, e->address);
+    rat_set(r, pattern, e->action == RCPT_ACCEPT ? &accept_mark : &reject_mark);
+    at = strrchr(pattern, '@');
+    if (at && at[1])
+        rat_set(r, at, &known_mark);
+}
+
 static struct rat *rat_new(const struct config *cfg, const struct row *row)
 {
     struct rat *r = xcalloc(1, sizeof(*r));
     size_t first, n = config_children(cfg, &section_rcpt_access, row->name, &first);
 
     r->refs = 1;
-    for (size_t i = first; i < first + n; i++) {
-        const struct rcpt_access *e = config_at(cfg, &section_rcpt_access, i)->data;
-        char pattern[SMTP_ADDRESS_MAX + 1], *at;
-
-        if (!normal_pattern(e->address, pattern, sizeof(pattern)))
-            continue; /* refused by the field's check; no pattern that matches anything */
-        map_set(&r->patterns, pattern,
-                (void *)(uintptr_t)(e->action == RCPT_ACCEPT ? &accept_mark : &reject_mark));
-        at = strrchr(pattern, '@');
-        if (at && at[1])
-            map_set(&r->patterns, at, (void *)(uintptr_t)&known_mark);
-    }
+    for (size_t i = first; i < first + n; i++)
+        rat_add(r, config_at(cfg, &section_rcpt_access, i));
     return r;
 }
 
 static void rat_free(struct rat *r)
 {
-    if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
+    if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
         return;
+    rat_free(r->base);
     map_free(&r->patterns);
     free(r);
+}
+
+/* Takes an entry away. False: it was an address, and whether its domain is still known is not to be
+ * seen here. */
+static bool rat_remove(struct rat *r, const struct row *row)
+{
+    const struct rcpt_access *e = row->data;
+    char pattern[SMTP_ADDRESS_MAX + 1], *at;
+
+    if (!normal_pattern(e->address, pattern, sizeof(pattern)))
+        return true;
+    at = strrchr(pattern, '@');
+    if ((at && at[1]) || r->aliases)
+        return false;
+    rat_set(r, pattern, &absent_mark);
+    return true;
+}
+
+#define DIFFERENCES_MAX 1000
+
+/* What was, with the differences between two snapshots on top; NULL: they are too many, or of the
+ * wrong kind. The walk over both lists, which are sorted by name and share the rows that did not
+ * change, costs a hundredth of making the table. */
+static struct rat *rat_changed(struct rat *was, const struct config *old, const struct config *cfg,
+                               const char *owner)
+{
+    size_t i, j, n, m, pos = 0;
+    struct rat *r = xcalloc(1, sizeof(*r)), *base = was->base ? was->base : was;
+    const char *key;
+    void *value;
+    bool ok = true;
+
+    r->refs = 1;
+    r->base = base;
+    r->aliases = was->aliases;
+    __atomic_add_fetch(&base->refs, 1, __ATOMIC_RELAXED);
+    while (was->base && map_next(&was->patterns, &pos, &key, &value))
+        map_set(&r->patterns, key, value);
+    n = config_children(old, &section_rcpt_access, owner, &i);
+    m = config_children(cfg, &section_rcpt_access, owner, &j);
+    for (n += i, m += j; ok && (i < n || j < m);) {
+        const struct row *a = i < n ? config_at(old, &section_rcpt_access, i) : NULL;
+        const struct row *b = j < m ? config_at(cfg, &section_rcpt_access, j) : NULL;
+        int order = a == b ? 0 : !a ? 1 : !b ? -1 : strcmp(a->name, b->name);
+
+        i += order <= 0;
+        j += order >= 0;
+        if (a == b)
+            continue;
+        if (order < 0)
+            ok = rat_remove(r, a);
+        else
+            rat_add(r, b); /* the same name is the same address */
+        ok = ok && r->patterns.n <= DIFFERENCES_MAX;
+    }
+    if (!ok) {
+        rat_free(r);
+        return NULL;
+    }
+    return r;
 }
 
 /* The entry for the domain or what it is below, the longest first; NULL: none. */
 static const void *rat_domain(const struct rat *r, char *domain)
 {
-    const void *found = map_get(&r->patterns, domain);
+    const void *found = rat_get(r, domain);
 
     if (domain[0] == '[')
         return found;
     for (char *p = domain; !found && (p = strchr(p, '.')); p++)
-        found = map_get(&r->patterns, p);
+        found = rat_get(r, p);
     return found;
 }
 
@@ -456,19 +539,19 @@ bool access_rcpt(const struct access_table *t, const struct smtp_path *to)
     char text[SMTP_ADDRESS_MAX + 1], *domain = text + to->local_len + 1, after;
     const void *found, *by_domain;
 
-    if (to->address[to->local_len] != '@' || !r->patterns.n)
+    if (to->address[to->local_len] != '@')
         return false;
     str_copy(text, sizeof(text), to->address);
     str_lower(text);
-    found = map_get(&r->patterns, text);
+    found = rat_get(r, text);
     if (found)
         return found == &accept_mark;
     by_domain = rat_domain(r, domain);
     after = *domain;
     *domain = '\0'; /* "user@" */
-    found = map_get(&r->patterns, text);
+    found = rat_get(r, text);
     *domain = after;
-    if (found && (by_domain || map_get(&r->patterns, domain - 1)))
+    if (found && (by_domain || rat_get(r, domain - 1)))
         return found == &accept_mark;
     return by_domain == &accept_mark;
 }
@@ -516,9 +599,11 @@ struct access *access_new(const struct config *cfg, const struct access *old)
         if (was && same_children(old->cfg, cfg, &section_rcpt_access, t->row->name)) {
             t->rat = was->rat;
             __atomic_add_fetch(&t->rat->refs, 1, __ATOMIC_RELAXED);
-        } else {
-            t->rat = rat_new(cfg, t->row);
+        } else if (was) {
+            t->rat = rat_changed(was->rat, old->cfg, cfg, t->row->name);
         }
+        if (!t->rat)
+            t->rat = rat_new(cfg, t->row);
     }
     return a;
 }

@@ -289,6 +289,84 @@ static void test_change_shares_the_rest(void **unused)
     access_free(&now);
 }
 
+static bool takes(const struct access *a, const char *address)
+{
+    AUTO(buf) struct buf b = BUF_INIT(300);
+    struct slice in;
+    struct smtp_path to;
+    struct smtp_refusal why;
+
+    buf_printf(&b, "<%s>", address);
+    in = slice_of(buf_str(&b));
+    assert_true(smtp_parse_path(&in, &to, &why));
+    return access_rcpt(access_table(a, "In"), &to);
+}
+
+/* Tables made of a change upon a change upon a change say what tables made afresh say. */
+static void test_changes_upon_changes(void **unused)
+{
+    static const char *const names[] = {"In/one.example", "In/.one.example", "In/joe@two.example",
+                                        "In/two.example", "In/postmaster@",  "In/three.example"};
+    static const char *const asked[] = {"a@one.example",
+                                        "a@x.one.example",
+                                        "joe@two.example",
+                                        "a@two.example",
+                                        "postmaster@one.example",
+                                        "postmaster@two.example",
+                                        "postmaster@three.example",
+                                        "a@three.example"};
+    struct config *cfg = config_ref(access_config(table_access));
+    struct access *now = access_ref(table_access);
+    unsigned taken = 0;
+
+    (void)unused;
+    srand(5);
+    for (unsigned round = 0; round < 2000; round++) {
+        const char *name = names[(size_t)rand() % countof(names)];
+        struct object o = {&section_rcpt_access, name, rand() % 3 ? "" : "action=reject"};
+        struct config_edit removal = {&section_rcpt_access, name, NULL};
+        bool there = config_row(cfg, &section_rcpt_access, name);
+        struct config *next =
+            there && rand() % 2 ? config_edit(cfg, &removal, 1, round + 2) : config_of(cfg, &o, 1);
+        struct access *changed = access_new(next, now), *fresh = access_new(next, NULL);
+
+        for (size_t i = 0; i < countof(asked); i++) {
+            if (takes(changed, asked[i]) != takes(fresh, asked[i]))
+                fail_msg("round %u: %s", round, asked[i]);
+            taken += takes(fresh, asked[i]);
+        }
+        access_free(&fresh);
+        access_free(&now);
+        config_free(&cfg);
+        now = changed;
+        cfg = next;
+    }
+    assert_true(taken > 1000);
+    access_free(&now);
+    config_free(&cfg);
+}
+
+/* One address written in two ways: taking one away leaves the other. */
+static void test_aliases(void **unused)
+{
+    static const struct object both[] = {
+        {&section_rcpt_access, "In/Three.Example", ""},
+        {&section_rcpt_access, "In/three.example", ""}
+    };
+    struct config_edit removal = {&section_rcpt_access, "In/three.example", NULL};
+    struct config *two = config_of(access_config(table_access), both, 2),
+                  *one = config_edit(two, &removal, 1, 3);
+    struct access *a = access_new(two, table_access), *b = access_new(one, a);
+
+    (void)unused;
+    assert_true(takes(a, "x@three.example"));
+    assert_true(takes(b, "x@three.example"));
+    access_free(&a);
+    access_free(&b);
+    config_free(&one);
+    config_free(&two);
+}
+
 /* A search of the intervals against a plain walk over random, overlapping ranges. */
 static void test_intervals_against_a_walk(void **unused)
 {
@@ -384,6 +462,19 @@ static void test_large_tables(void **unused)
     began = nanoseconds();
     access = access_new(cfg, NULL);
     print_message("compiled %u + %u entries in %.1f ms\n", N, N, (nanoseconds() - began) / 1e6);
+    {
+        static const struct object change[] = {
+            {&section_rcpt_access, "L/new.example", ""}
+        };
+        struct config *changed = config_of(cfg, change, 1);
+        struct access *now;
+
+        began = nanoseconds();
+        now = access_new(changed, access);
+        print_message("one recipient more: %.1f ms\n", (nanoseconds() - began) / 1e6);
+        access_free(&now);
+        config_free(&changed);
+    }
     t = access_table(access, "L");
     began = nanoseconds();
     for (unsigned i = 0; i < ASKED; i++) {
@@ -430,6 +521,8 @@ int main(void)
         cmocka_unit_test(test_all_and_no_names),
         cmocka_unit_test(test_never_an_open_relay),
         cmocka_unit_test(test_change_shares_the_rest),
+        cmocka_unit_test(test_changes_upon_changes),
+        cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_intervals_against_a_walk),
         cmocka_unit_test(test_large_tables),
     };
