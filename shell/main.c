@@ -233,7 +233,7 @@ static int refuse(const struct options *o, const struct err *err)
 
 int main(int argc, char **argv)
 {
-    static char *line;
+    AUTO(str) char *line = NULL;
     struct options o = {0};
     struct err err = {0};
     struct session *s;
@@ -254,7 +254,7 @@ int main(int argc, char **argv)
         return refuse(&o, &err);
     person = !o.line && !o.nwords && !o.no_input && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     history = person ? history_path() : NULL;
-    line = o.line ? xstrdup(o.line) : NULL; /* it may be part of the environment; kept to the end */
+    line = o.line ? xstrdup(o.line) : NULL; /* it may be part of the environment */
     o.line = line;
     harden_environment();
     event_init();
