@@ -520,29 +520,8 @@ void control_greet(struct control *c, const char *via, const char *peer, bool in
         log_info("User %s login from %s", c->user, str_printable(peer));
 }
 
-static void session(void *arg)
+static void close_session(struct control *c)
 {
-    struct control *c = arg;
-    char *line;
-    size_t n;
-
-    fiber_rename("control");
-    if (identify(c)) {
-        while (!fiber_stopping()) {
-            bool more;
-
-            fiber_interruptible(true);
-            more = read_line(c, &line, &n); /* YIELDS */
-            fiber_interruptible(false);
-            if (!more)
-                break;
-            slow_down(c);
-            serve(c, (struct slice){line, n});
-            OPENSSL_cleanse(line, n); /* it may have held a private key */
-            free(line);
-        }
-        candidate_detach(&c->candidate); /* YIELDS */
-    }
     list_remove(&c->node);
     count--;
     conn_free(&c->conn);
@@ -555,7 +534,36 @@ static void session(void *arg)
     free(c);
 }
 
-static void admit(int fd)
+static void session(void *arg)
+{
+    struct control *c = arg;
+    char *line;
+    size_t n;
+
+    fiber_rename("control");
+    if (identify(c)) {
+        while (!fiber_stopping()) {
+            bool more;
+
+            conn_set_timeout(c->conn, NEVER); /* a console may be idle; that is its own business */
+            fiber_interruptible(true);
+            more = read_line(c, &line, &n); /* YIELDS */
+            fiber_interruptible(false);
+            if (!more)
+                break;
+            slow_down(c);
+            conn_set_timeout(c->conn, SECONDS(60)); /* but it has to take its answers */
+            serve(c, (struct slice){line, n});
+            OPENSSL_cleanse(line, n); /* it may have held a private key */
+            free(line);
+        }
+        candidate_detach(&c->candidate); /* YIELDS */
+    }
+    close_session(c);
+}
+
+/* Owns fd; NULL when there are too many sessions. */
+static struct control *open_session(int fd)
 {
     struct control *c;
     struct ucred cred;
@@ -563,12 +571,11 @@ static void admit(int fd)
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || count >= MAX_CONNECTIONS) {
         close(fd);
-        return;
+        return NULL;
     }
     c = xcalloc(1, sizeof(*c));
     c->conn = conn_new(fd);
     c->in = (struct buf)BUF_INIT(JSON_MAX_LINE);
-    conn_set_timeout(c->conn, NEVER);
     c->id = next_id++;
     c->uid = cred.uid;
     c->pid = cred.pid;
@@ -580,15 +587,23 @@ static void admit(int fd)
     c->refilled = clock_now();
     list_add_tail(&connections, &c->node);
     count++;
-    if (!fiber_spawn(loop_self(), "control", session, c)) {
-        list_remove(&c->node);
-        count--;
-        conn_free(&c->conn);
-        free(c->peer);
-        free(c->via);
-        free(c->what);
-        free(c);
-    }
+    return c;
+}
+
+void control_serve(int fd)
+{
+    struct control *c = open_session(fd);
+
+    if (c)
+        session(c);
+}
+
+static void admit(int fd)
+{
+    struct control *c = open_session(fd);
+
+    if (c && !fiber_spawn(loop_self(), "control", session, c))
+        close_session(c);
 }
 
 static void accept_all(void *arg)

@@ -23,6 +23,7 @@ struct control_op {
 
 bool control_start(const char *path, struct err *err);
 void control_stop(void);
+void control_serve(int fd); /* YIELDS; one connection to its end, on the calling fiber or thread. Owns fd */
 
 bool control_more(struct control *c, json_t *data); /* YIELDS; steals data; false: peer gone or cancelled */
 bool control_cancelled(struct control *c);          /* looks at the socket without waiting */
