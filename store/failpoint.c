@@ -16,7 +16,7 @@ void failpoint_arm(const char *spec)
 
     wanted = spec;
     wanted_len = !spec ? 0 : colon ? (size_t)(colon - spec) : strlen(spec);
-    left = colon ? atoi(colon + 1) : 1;
+    left = colon ? (int)strtol(colon + 1, NULL, 10) : 1;
 }
 
 void failpoint(const char *name)
