@@ -668,6 +668,17 @@ bool conn_input_pending(struct conn *c)
     return c->in_pos < c->in_end || (c->ssl && SSL_pending(c->ssl) > 0);
 }
 
+bool conn_is_quiet(struct conn *c)
+{
+    char byte;
+
+    if (c->err || conn_input_pending(c) || (c->ssl && SSL_has_pending(c->ssl)))
+        return false;
+    if (fiber_fd_is_dry(&c->fd))
+        return true;
+    return recv(c->fd.watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 struct slice conn_read_some(struct conn *c, size_t max)
 {
     struct slice s = {"", 0};

@@ -50,6 +50,10 @@ void conn_consume(struct conn *c, size_t n);     /* of what conn_peek showed */
 bool conn_fill(struct conn *c);                  /* YIELDS: reads more behind what is buffered; false: error or end */
 bool conn_input_pending(struct conn *c);         /* buffered bytes (clear or decrypted) without a system call */
 
+/* Is nothing unread and no end in sight? Before an open connection is used again. Looks at the socket only when the
+ * loop's reports do not tell. */
+bool conn_is_quiet(struct conn *c);
+
 void conn_write(struct conn *c, const void *p, size_t n); /* YIELDS when much is pending */
 void conn_printf(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool conn_flush(struct conn *c);                 /* YIELDS */

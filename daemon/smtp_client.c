@@ -407,13 +407,7 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
 
 bool client_alive(struct client *c)
 {
-    char byte;
-    ssize_t n;
-
-    if (c->closing || conn_failed(c->conn) || conn_input_pending(c->conn))
-        return false;
-    n = recv(conn_fd(c->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    return !c->closing && conn_is_quiet(c->conn);
 }
 
 void client_free(struct client **cp)

@@ -273,6 +273,27 @@ static void timeouts_outside_a_fiber_follow_the_virtual_clock(void **state)
     close(fd[1]);
 }
 
+static void quiet_means_nothing_to_read_and_no_end(void **state)
+{
+    int fd[2];
+    struct conn *c;
+    struct slice line;
+    (void)state;
+
+    pair(fd);
+    c = conn_new(fd[0]);
+    assert_true(conn_is_quiet(c));
+    put(fd[1], "one\r\ntwo\r\n", 10);
+    assert_false(conn_is_quiet(c)); /* in the socket */
+    conn_read_line(c, 10, &line);
+    assert_false(conn_is_quiet(c)); /* in the buffer */
+    conn_read_line(c, 10, &line);
+    assert_true(conn_is_quiet(c));
+    close(fd[1]);
+    assert_false(conn_is_quiet(c)); /* the end */
+    conn_free(&c);
+}
+
 static void output_that_was_cut_off_is_not_followed_by_anything(void **state)
 {
     static char big[1 << 20], text[1 << 16];
@@ -467,6 +488,48 @@ static void masses_arrive_whole(void **state)
         assert_true(fiber_spawn(l, "sender", mass, &b));
         loop_settle(l);
         assert_true(a.done && b.done);
+    }
+}
+
+static void quiet_watcher(void *arg)
+{
+    struct end *e = arg;
+    struct slice line;
+
+    e->got = conn_read_line(e->c, 100, &line); /* waits: registered from here on */
+    e->ok = conn_is_quiet(e->c);
+    fiber_sleep(1000); /* the other side writes or closes meanwhile */
+    e->interrupted = conn_is_quiet(e->c);
+    e->done = true;
+}
+
+static void quiet_is_told_by_the_loop(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct end e = {0};
+        int fd[2];
+
+        clock_set_virtual(1000, 0);
+        pair(fd);
+        e.c = conn_new(fd[0]);
+        fiber_spawn(l, "watcher", quiet_watcher, &e);
+        loop_settle(l);
+        put(fd[1], "line\r\n", 6);
+        loop_settle(l);
+        if (i == 1)
+            put(fd[1], "421 bye\r\n", 9);
+        if (i == 2)
+            close(fd[1]);
+        loop_settle(l);
+        clock_advance(1000);
+        loop_settle(l);
+        assert_true(e.done);
+        assert_true(e.ok);
+        assert_int_equal(e.interrupted, i == 0); /* quiet still */
+        conn_free(&e.c);
+        if (i < 2)
+            close(fd[1]);
     }
 }
 
@@ -677,10 +740,12 @@ int main(void)
         cmocka_unit_test(output_gathers_until_input_runs_dry),
         cmocka_unit_test(peek_and_consume_take_what_is_there),
         cmocka_unit_test(timeouts_outside_a_fiber_follow_the_virtual_clock),
+        cmocka_unit_test(quiet_means_nothing_to_read_and_no_end),
         cmocka_unit_test(output_that_was_cut_off_is_not_followed_by_anything),
         cmocka_unit_test(clear_echo),
         cmocka_unit_test(tls_echo_and_resumption),
         cmocka_unit_test(masses_arrive_whole),
+        cmocka_unit_test(quiet_is_told_by_the_loop),
         cmocka_unit_test(clear_bytes_behind_starttls_are_refused),
         cmocka_unit_test(garbage_instead_of_a_handshake),
         cmocka_unit_test(end_in_the_middle_of_a_handshake),
