@@ -84,19 +84,24 @@ struct client *client_connect(const char *host, const struct addr *to, const str
                               struct smtp_reply *reply, struct err *err)
 {
     struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
-    struct client *c;
+
+    memset(reply, 0, sizeof(*reply));
+    return conn ? client_greet(conn, host, to, dcid, reply, err) : NULL;
+}
+
+struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer, uint64_t dcid,
+                            struct smtp_reply *reply, struct err *err)
+{
+    struct client *c = xcalloc(1, sizeof(*c));
     struct addr local;
 
     memset(reply, 0, sizeof(*reply));
-    if (!conn)
-        return NULL;
-    c = xcalloc(1, sizeof(*c));
     c->conn = conn;
     c->dcid = dcid;
-    c->peer = *to;
+    c->peer = *peer;
     str_copy(c->host, sizeof(c->host), host);
     conn_local(conn, &local);
-    maillog_dcid_new(dcid, &local, to);
+    maillog_dcid_new(dcid, &local, peer);
     stats_add(STAT_CONNS_OUT, 1);
     gauge_add(GAUGE_CONN_OUT, 1);
     pthread_mutex_lock(&open_lock);

@@ -58,6 +58,9 @@ void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, cons
  * reply that was (code 0: none). dcid is what the log calls this connection. */
 struct client *client_connect(const char *host, const struct addr *to, const struct addr *from, uint64_t dcid,
                               struct smtp_reply *reply, struct err *err);
+/* The same from an open connection on, which it takes over. */
+struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer, uint64_t dcid,
+                            struct smtp_reply *reply, struct err *err);
 bool client_hello(struct client *c, const char *helo, struct err *err); /* YIELDS. EHLO, or HELO when that is refused */
 
 /* YIELDS. STARTTLS and the handshake. false: c->reply.code is not 220 (refused, the connection is as before) or it is 220 and
