@@ -498,6 +498,7 @@ int supervisor_run(const struct supervisor *s)
     struct err err = {0};
     int status;
 
+    close_range(3, ~0u, 0); /* whatever the caller left open */
     if (!prepare(s, &err)) {
         fprintf(stderr, "posternd: %s\n", err.text);
         return 1;
