@@ -79,6 +79,20 @@ class Terminal:
         self.type(text)
         return self.until(pattern).partition("\n")[2]
 
+    def leave(self, timeout=10):
+        """Ends a console as a person does; its exit status (not 0 under a sanitizer that found something)."""
+        self.type("quit")
+        try:
+            self.until(r"\[1\]> ", timeout) # what is staged is kept
+            self.type("")
+            self.until("nothing more to come", timeout)
+        except lab.Failure:
+            pass
+        self.process.wait(timeout)
+        status = self.process.returncode
+        self.stop()
+        return status
+
     def stop(self):
         if self.process.poll() is None:
             try:

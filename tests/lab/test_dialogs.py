@@ -70,7 +70,7 @@ def play(name):
     want = parts[-1].rstrip("\n") + " " if parts[-1].rstrip("\n").endswith(">") else parts[-1].rstrip("\n")
     if not re.fullmatch(as_pattern(want), seen):
         raise lab.Failure("at the end: %s\n--- all of it:\n%s" % (difference(want, seen), seen))
-    t.stop()
+    lab.equal(t.leave(), 0, "exit status")
 
 
 def record(name):
