@@ -36,8 +36,10 @@ static void ask_profile(struct ui *ui, struct session *s, struct row *r)
         ask_field(ui, s, r, "max_retry");
         again = p->initial_retry > p->max_retry && ui_interactive(ui);
         if (again)
-            ui_say(ui, "The initial retry interval (%llu) must not be longer than the maximum one (%llu).",
-                   (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
+            ui_say(
+                ui,
+                "The initial retry interval (%llu) must not be longer than the maximum one (%llu).",
+                (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
     }
     ask_field(ui, s, r, "send_bounces");
     ask_field(ui, s, r, "delay_warnings");
@@ -75,7 +77,8 @@ static void profile_delete(struct ui *ui, struct session *s, struct row *unused)
 
     (void)unused;
     if (name && str_eq(name, "Default"))
-        ui_fail(ui, E_INVALID, "The profile Default cannot be deleted; it is used where no other is chosen.");
+        ui_fail(ui, E_INVALID,
+                "The profile Default cannot be deleted; it is used where no other is chosen.");
     else if (name)
         session_delete(s, &section_bounce_profile, name);
     free(name);
@@ -88,18 +91,21 @@ static bool several(struct session *s, const struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"NEW",    "Create a new profile.",  NULL, profile_new,    NULL      },
-    {"EDIT",   "Modify a profile.",      NULL, profile_edit,   dialog_any},
-    {"DELETE", "Remove a profile.",      NULL, profile_delete, several   },
-    {"PRINT",  "Display a profile.",     NULL, dialog_print,   dialog_any},
+    {"NEW",    "Create a new profile.", NULL, profile_new,    NULL      },
+    {"EDIT",   "Modify a profile.",     NULL, profile_edit,   dialog_any},
+    {"DELETE", "Remove a profile.",     NULL, profile_delete, several   },
+    {"PRINT",  "Display a profile.",    NULL, dialog_print,   dialog_any},
 };
-static const struct menu main_menu = {say_profiles, main_ops, countof(main_ops), &section_bounce_profile};
+static const struct menu main_menu = {say_profiles, main_ops, countof(main_ops),
+                                      &section_bounce_profile};
 
 const struct command cmd_bounceconfig = {
     .name = "bounceconfig",
     .help = "Configure the behavior of bounces",
-    .detail = "A profile is chosen by listener and by destination. A message bounces when its time in the queue or its number "
-              "of retries is used up, whichever comes first; the retry interval doubles from the initial to the maximum one.",
+    .detail = "A profile is chosen by listener and by destination. A message bounces when its time "
+              "in the queue or its number "
+              "of retries is used up, whichever comes first; the retry interval doubles from the "
+              "initial to the maximum one.",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_bounce_profile,

@@ -1,4 +1,5 @@
-/* certconfig.c - certificate profiles: made here, pasted, listed. Private keys go to the daemon and never come back. */
+/* certconfig.c - certificate profiles: made here, pasted, listed. Private keys go to the daemon and
+ * never come back. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
@@ -6,7 +7,9 @@
 
 #include "store/x509.h"
 
-/* --- list --------------------------------------------------------------------------------------------------- */
+/* --- list
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static json_t *fetch(struct session *s, struct ui *ui)
 {
@@ -19,7 +22,8 @@ static char *remaining(const json_t *c)
 
     if (!json_object_get(c, "remaining_days"))
         return xstrdup("");
-    return days < 0 ? xstrdup("Expired") : xasprintf("%lld day%s", (long long)days, days == 1 ? "" : "s");
+    return days < 0 ? xstrdup("Expired")
+                    : xasprintf("%lld day%s", (long long)days, days == 1 ? "" : "s");
 }
 
 static void say_list(struct ui *ui, struct session *s, const struct row *unused)
@@ -29,8 +33,10 @@ static void say_list(struct ui *ui, struct session *s, const struct row *unused)
     size_t i;
 
     (void)unused;
-    json_array_foreach (json_object_get(data, "certificates"), i, c) {
-        int n[] = {(int)strlen(json_str(c, "name", "")), (int)strlen(json_str(c, "common_name", "")),
+    json_array_foreach(json_object_get(data, "certificates"), i, c)
+    {
+        int n[] = {(int)strlen(json_str(c, "name", "")),
+                   (int)strlen(json_str(c, "common_name", "")),
                    (int)strlen(json_str(c, "issuer", ""))};
 
         name = n[0] > name ? n[0] : name;
@@ -38,14 +44,19 @@ static void say_list(struct ui *ui, struct session *s, const struct row *unused)
         issuer = n[2] > issuer ? n[2] > 40 ? 40 : n[2] : issuer;
     }
     ui_say(ui, "List of Certificates");
-    ui_say(ui, "%-*s %-*s  %-*s  %-13s  %s", name, "Name", common, "Common Name", issuer, "Issued By", "Status", "Remaining");
-    ui_say(ui, "%.*s %.*s  %.*s  -------------  ---------", name, "----------------------------------------------------------------",
-           common, "----------------------------------------", issuer, "----------------------------------------");
-    json_array_foreach (json_object_get(data, "certificates"), i, c) {
+    ui_say(ui, "%-*s %-*s  %-*s  %-13s  %s", name, "Name", common, "Common Name", issuer,
+           "Issued By", "Status", "Remaining");
+    ui_say(ui, "%.*s %.*s  %.*s  -------------  ---------", name,
+           "----------------------------------------------------------------", common,
+           "----------------------------------------", issuer,
+           "----------------------------------------");
+    json_array_foreach(json_object_get(data, "certificates"), i, c)
+    {
         char *days = remaining(c);
 
         ui_say(ui, "%-*s %-*.*s  %-*.*s  %-13s  %s", name, json_str(c, "name", ""), common, common,
-               json_str(c, "common_name", ""), issuer, issuer, json_str(c, "issuer", ""), json_str(c, "status", ""), days);
+               json_str(c, "common_name", ""), issuer, issuer, json_str(c, "issuer", ""),
+               json_str(c, "status", ""), days);
         free(days);
     }
     json_decref(data);
@@ -54,8 +65,12 @@ static void say_list(struct ui *ui, struct session *s, const struct row *unused)
 static void cert_list(struct ui *ui, struct session *s, struct row *unused)
 {
     static const struct out_column columns[] = {
-        {"Name", "name", 0, false},          {"Common Name", "common_name", 0, false}, {"Issued By", "issuer", 0, false},
-        {"Status", "status", 0, false},      {"Remaining", "remaining_days", 0, true}, {"Key", "key", 0, false},
+        {"Name",        "name",           0, false},
+        {"Common Name", "common_name",    0, false},
+        {"Issued By",   "issuer",         0, false},
+        {"Status",      "status",         0, false},
+        {"Remaining",   "remaining_days", 0, true },
+        {"Key",         "key",            0, false},
     };
     json_t *data = fetch(s, ui), *c;
     struct out_table *t;
@@ -65,7 +80,7 @@ static void cert_list(struct ui *ui, struct session *s, struct row *unused)
     if (!data)
         return;
     t = out_table_new(ui, "certificates", columns, countof(columns), '-');
-    json_array_foreach (json_object_get(data, "certificates"), i, c)
+    json_array_foreach(json_object_get(data, "certificates"), i, c)
         out_table_row(t, json_incref(c));
     out_table_end(&t);
     json_decref(data);
@@ -73,8 +88,10 @@ static void cert_list(struct ui *ui, struct session *s, struct row *unused)
 
 static void cert_print(struct ui *ui, struct session *s, struct row *unused)
 {
-    static const struct out_column columns[] = {{"Listener / Service", "service", 0, false},
-                                                {"Certificate", "certificate", 0, false}};
+    static const struct out_column columns[] = {
+        {"Listener / Service", "service",     0, false},
+        {"Certificate",        "certificate", 0, false}
+    };
     json_t *data = fetch(s, ui), *use;
     struct out_table *t;
     size_t i;
@@ -84,13 +101,14 @@ static void cert_print(struct ui *ui, struct session *s, struct row *unused)
         return;
     out_line(ui, "List of Certificates assigned to Services:\n");
     t = out_table_new(ui, "services", columns, countof(columns), '-');
-    json_array_foreach (json_object_get(data, "services"), i, use)
+    json_array_foreach(json_object_get(data, "services"), i, use)
         out_table_row(t, json_incref(use));
     out_table_end(&t);
     json_decref(data);
 }
 
-/* --- names of profiles -------------------------------------------------------------------------------------- */
+/* --- names of profiles
+ * -------------------------------------------------------------------------------------- */
 
 static bool accept_name(void *arg, const char *answer, struct err *err)
 {
@@ -99,24 +117,33 @@ static bool accept_name(void *arg, const char *answer, struct err *err)
 
     (void)arg;
     row_free(&r);
-    return ok && (!str_eq(answer, "Demo") || err_set(err, E_DENIED, "The demonstration certificate \"Demo\" cannot be changed. "
-                                                                    "Enter another name."));
+    return ok && (!str_eq(answer, "Demo") ||
+                  err_set(err, E_DENIED,
+                          "The demonstration certificate \"Demo\" cannot be changed. "
+                          "Enter another name."));
 }
 
 /* The name of a new profile; NULL when an existing one is to stay. The caller frees it. */
 static char *ask_profile_name(struct ui *ui, struct session *s, bool *replace)
 {
-    const struct ui_question q = {.text = "Enter a name for this certificate profile:", .key = "name", .bare = true,
+    const struct ui_question q = {.text = "Enter a name for this certificate profile:",
+                                  .key = "name",
+                                  .bare = true,
                                   .accept = accept_name};
     char *name = xstrdup(ui_ask(ui, &q)), *question;
 
     *replace = ui_flag(ui, "--replace");
     if (!ui_failed(ui) && !*replace && has_name(s, &section_certificate, NULL, name)) {
-        question = xasprintf("Certificate profile \"%s\" already exists. Do you want to overwrite with this new one?", name);
+        question = xasprintf("Certificate profile \"%s\" already exists. Do you want to overwrite "
+                             "with this new one?",
+                             name);
         *replace = ask_yes(ui, "replace", question, false);
         free(question);
         if (!*replace && !ui_interactive(ui) && !ui_failed(ui))
-            ui_fail(ui, E_EXISTS, "Certificate profile \"%s\" already exists. Choose another name, or say --replace.", name);
+            ui_fail(
+                ui, E_EXISTS,
+                "Certificate profile \"%s\" already exists. Choose another name, or say --replace.",
+                name);
     } else if (!ui_failed(ui)) {
         return name;
     }
@@ -132,11 +159,13 @@ static void say_warnings(struct ui *ui, const json_t *answer)
     json_t *w;
     size_t i;
 
-    json_array_foreach (json_object_get(answer, "warnings"), i, w)
+    json_array_foreach(json_object_get(answer, "warnings"), i, w)
         ui_say(ui, "Warning: %s", json_string_value(w));
 }
 
-/* --- NEW ---------------------------------------------------------------------------------------------------- */
+/* --- NEW
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static bool accept_common_name(void *arg, const char *answer, struct err *err)
 {
@@ -162,19 +191,28 @@ static bool accept_names(void *arg, const char *answer, struct err *err)
     return ok;
 }
 
-/* The list of the question is its own: 1024 stays in its place so that an old habit gets the reason. */
+/* The list of the question is its own: 1024 stays in its place so that an old habit gets the
+ * reason. */
 static const struct algorithm {
     const char *number, *word, *text;
 } algorithms[] = {
-    {"1", "rsa-2048", "RSA 2048 bits"}, {"2", "rsa-3072", "RSA 3072 bits"}, {"3", "rsa-4096", "RSA 4096 bits"},
-    {"4", "p256", "ECDSA P-256"},       {"5", "p384", "ECDSA P-384"},       {"6", "ed25519", "Ed25519"},
+    {"1", "rsa-2048", "RSA 2048 bits"},
+    {"2", "rsa-3072", "RSA 3072 bits"},
+    {"3", "rsa-4096", "RSA 4096 bits"},
+    {"4", "p256",     "ECDSA P-256"  },
+    {"5", "p384",     "ECDSA P-384"  },
+    {"6", "ed25519",  "Ed25519"      },
 };
 
 static const char *algorithm_of(const char *answer)
 {
     static const struct {
         const char *typed, *word;
-    } others[] = {{"2048", "rsa-2048"}, {"3072", "rsa-3072"}, {"4096", "rsa-4096"}};
+    } others[] = {
+        {"2048", "rsa-2048"},
+        {"3072", "rsa-3072"},
+        {"4096", "rsa-4096"}
+    };
 
     for (size_t i = 0; i < countof(algorithms); i++)
         if (str_eq(answer, algorithms[i].number) || str_ieq(answer, algorithms[i].word))
@@ -193,9 +231,14 @@ static bool accept_algorithm(void *arg, const char *answer, struct err *err)
 
 static void ask_algorithm(struct ui *ui, json_t *args)
 {
-    struct ui_choice choices[countof(algorithms) + 1] = {{NULL, NULL}};
+    struct ui_choice choices[countof(algorithms) + 1] = {
+        {NULL, NULL}
+    };
     AUTO(buf) struct buf text = BUF_INIT(500);
-    struct ui_question q = {.key = "algorithm", .deflt = "1", .choices = choices, .accept = accept_algorithm,
+    struct ui_question q = {.key = "algorithm",
+                            .deflt = "1",
+                            .choices = choices,
+                            .accept = accept_algorithm,
                             .help = "RSA 2048 works with every peer; ECDSA P-256 is faster."};
 
     buf_str_add(&text, "Select the type and size of the private key:");
@@ -213,18 +256,22 @@ static void ask_subject(struct ui *ui, json_t *args)
         const char *key, *question;
         bool (*accept)(void *arg, const char *answer, struct err *err);
     } questions[] = {
-        {"common_name",  "Enter Common Name:",                                                accept_common_name},
-        {"organization", "Enter Organization:",                                               NULL              },
-        {"unit",         "Enter Organizational Unit:",                                        NULL              },
-        {"locality",     "Enter Locality or City:",                                           NULL              },
-        {"state",        "Enter State or Province:",                                          NULL              },
-        {"country",      "Enter Country (2 letter code):",                                    accept_country    },
-        {"names",        "Enter further host names or addresses of this gateway, separated by commas:", accept_names},
+        {"common_name",  "Enter Common Name:",                                                          accept_common_name},
+        {"organization", "Enter Organization:",                                                         NULL              },
+        {"unit",         "Enter Organizational Unit:",                                                  NULL              },
+        {"locality",     "Enter Locality or City:",                                                     NULL              },
+        {"state",        "Enter State or Province:",                                                    NULL              },
+        {"country",      "Enter Country (2 letter code):",                                              accept_country    },
+        {"names",        "Enter further host names or addresses of this gateway, separated by commas:",
+         accept_names                                                                                                     },
     };
 
     for (size_t i = 0; i < countof(questions); i++) {
-        const struct ui_question q = {.text = questions[i].question, .key = questions[i].key, .deflt = i ? "" : NULL,
-                                      .bare = true, .accept = questions[i].accept};
+        const struct ui_question q = {.text = questions[i].question,
+                                      .key = questions[i].key,
+                                      .deflt = i ? "" : NULL,
+                                      .bare = true,
+                                      .accept = questions[i].accept};
         const char *answer = ui_ask(ui, &q);
         AUTO(strlist) struct strlist names = {0};
         json_t *list;
@@ -256,7 +303,9 @@ static void cert_new(struct ui *ui, struct session *s, struct row *unused)
     json_put(args, "replace", json_boolean(replace));
     free(name);
     ask_subject(ui, args);
-    json_put_int(args, "days", (json_int_t)ask_number(ui, "days", "Duration before expiration (in days):", 3650, 1, 36500));
+    json_put_int(args, "days",
+                 (json_int_t)ask_number(ui, "days", "Duration before expiration (in days):", 3650,
+                                        1, 36500));
     ask_algorithm(ui, args);
     if (ui_failed(ui) || !ui_end_of_words(ui)) {
         json_decref(args);
@@ -271,10 +320,12 @@ static void cert_new(struct ui *ui, struct session *s, struct row *unused)
     out_data(ui, answer);
 }
 
-/* --- PASTE, EDIT -------------------------------------------------------------------------------------------- */
+/* --- PASTE, EDIT
+ * -------------------------------------------------------------------------------------------- */
 
 /* Pasted text until it is accepted by check; NULL: given up. The caller frees it. */
-static char *ask_pem(struct ui *ui, const char *key, const char *question, bool (*check)(const char *pem, struct err *err))
+static char *ask_pem(struct ui *ui, const char *key, const char *question,
+                     bool (*check)(const char *pem, struct err *err))
 {
     for (int tries = 0; tries < 5 && !ui_failed(ui); tries++) {
         char *text = ask_block(ui, key, question);
@@ -313,8 +364,9 @@ static void ask_intermediates(struct ui *ui, const char *leaf, json_t *args)
     struct err err = {0};
 
     while (ask_yes(ui, "add_intermediate", question, false) && !ui_failed(ui)) {
-        char *text = ask_pem(ui, "intermediates", "Paste intermediate certificate in PEM format (end with '.'):",
-                             check_chain_text);
+        char *text = ask_pem(
+            ui, "intermediates",
+            "Paste intermediate certificate in PEM format (end with '.'):", check_chain_text);
         size_t before = all.n;
 
         if (text)
@@ -353,7 +405,8 @@ static void store_pasted(struct ui *ui, struct session *s, json_t *args)
         out_data(ui, answer);
 }
 
-static const char *const paste_certificate = "Paste public certificate in PEM format (end with '.'):";
+static const char *const paste_certificate =
+    "Paste public certificate in PEM format (end with '.'):";
 
 static void cert_paste(struct ui *ui, struct session *s, struct row *unused)
 {
@@ -367,7 +420,8 @@ static void cert_paste(struct ui *ui, struct session *s, struct row *unused)
         certificate = ask_pem(ui, "certificate", paste_certificate, check_certificate_text);
     if (certificate && !ui_failed(ui)) {
         say_subject(ui, certificate);
-        key = ask_pem(ui, "private_key", "Paste private key in PEM format (end with '.'):", x509_check_key);
+        key = ask_pem(ui, "private_key",
+                      "Paste private key in PEM format (end with '.'):", x509_check_key);
     }
     if (key && !ui_failed(ui) && !x509_key_matches(certificate, key, &err))
         ui_error(ui, &err);
@@ -386,25 +440,31 @@ static void cert_paste(struct ui *ui, struct session *s, struct row *unused)
     free(name);
 }
 
-/* A profile by number or name, as its subject is shown. Demo is not among them. The caller frees it. */
+/* A profile by number or name, as its subject is shown. Demo is not among them. The caller frees
+ * it. */
 static char *ask_profile(struct ui *ui, struct session *s, const char *verb)
 {
     json_t *data = fetch(s, ui), *c;
     size_t i, n = 0, count = json_array_size(json_object_get(data, "certificates"));
     struct ui_choice *choices = xcalloc(count + 1, sizeof(*choices));
-    char *question = xasprintf("Select the certificate profile you wish to %s:", verb), *name = NULL;
+    char *question = xasprintf("Select the certificate profile you wish to %s:", verb),
+         *name = NULL;
     int picked;
 
-    json_array_foreach (json_object_get(data, "certificates"), i, c) {
+    json_array_foreach(json_object_get(data, "certificates"), i, c)
+    {
         if (json_bool_of(c, "demo", false))
             continue;
         choices[n].word = json_str(c, "name", "");
-        choices[n++].text = xasprintf("[%s] %s", json_str(c, "name", ""), json_str(c, "subject", "(no certificate yet)"));
+        choices[n++].text = xasprintf("[%s] %s", json_str(c, "name", ""),
+                                      json_str(c, "subject", "(no certificate yet)"));
     }
     if (ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "Demo"))
-        ui_fail(ui, E_DENIED, "The demonstration certificate \"Demo\" cannot be changed or deleted.");
+        ui_fail(ui, E_DENIED,
+                "The demonstration certificate \"Demo\" cannot be changed or deleted.");
     else if (!n && data)
-        ui_fail(ui, E_NOT_FOUND, "There is no certificate profile to %s. Create one with NEW or PASTE.", verb);
+        ui_fail(ui, E_NOT_FOUND,
+                "There is no certificate profile to %s. Create one with NEW or PASTE.", verb);
     else if (data) {
         picked = ask_choice(ui, "name", question, choices, n == 1 ? 0 : -1);
         if (picked >= 0 && !ui_failed(ui))
@@ -426,7 +486,8 @@ static void cert_edit(struct ui *ui, struct session *s, struct row *unused)
     json_t *args;
 
     (void)unused;
-    if (c && ask_yes(ui, "update", "Would you like to update the existing public certificate?", !ui_interactive(ui))) {
+    if (c && ask_yes(ui, "update", "Would you like to update the existing public certificate?",
+                     !ui_interactive(ui))) {
         certificate = ask_pem(ui, "certificate", paste_certificate, check_certificate_text);
         if (certificate && !ui_failed(ui)) {
             args = json_object();
@@ -442,13 +503,16 @@ static void cert_edit(struct ui *ui, struct session *s, struct row *unused)
         }
         free(certificate);
     }
-    if (c && *c->request && ui_interactive(ui) && ask_yes(ui, "view_csr", "Would you like to view the CSR?", true))
+    if (c && *c->request && ui_interactive(ui) &&
+        ask_yes(ui, "view_csr", "Would you like to view the CSR?", true))
         out_text(ui, c->request);
     row_free(&r);
     free(name);
 }
 
-/* --- DELETE ------------------------------------------------------------------------------------------------- */
+/* --- DELETE
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static char *users_of(struct session *s, struct ui *ui, const char *name)
 {
@@ -456,20 +520,23 @@ static char *users_of(struct session *s, struct ui *ui, const char *name)
     struct buf names = BUF_INIT(2000);
     size_t i;
 
-    json_array_foreach (json_object_get(data, "services"), i, use)
-        if (str_eq(json_str(use, "certificate", ""), name))
-            buf_printf(&names, "%s%s", names.n ? ", " : "", json_str(use, "service", ""));
+    json_array_foreach(json_object_get(data, "services"), i,
+                       use) if (str_eq(json_str(use, "certificate", ""), name))
+        buf_printf(&names, "%s%s", names.n ? ", " : "", json_str(use, "service", ""));
     json_decref(data);
     return buf_take(&names);
 }
 
 static void cert_delete(struct ui *ui, struct session *s, struct row *unused)
 {
-    char *name = ask_profile(ui, s, "delete"), *users = name ? users_of(s, ui, name) : NULL, *question;
+    char *name = ask_profile(ui, s, "delete"), *users = name ? users_of(s, ui, name) : NULL,
+         *question;
 
     (void)unused;
     if (users && *users)
-        ui_fail(ui, E_INVALID, "Certificate profile \"%s\" is used by %s. Choose another certificate there first.", name, users);
+        ui_fail(ui, E_INVALID,
+                "Certificate profile \"%s\" is used by %s. Choose another certificate there first.",
+                name, users);
     else if (name) {
         question = xasprintf("Are you sure you want to remove certificate \"%s\"?", name);
         if (ask_confirm(ui, "confirm", question, false))
@@ -494,7 +561,8 @@ static const struct menu_op certificate_ops[] = {
     {"LIST",   "View all certificates",                          NULL, cert_list,   NULL   },
     {"PRINT",  "View certificates assigned to services",         NULL, cert_print,  NULL   },
 };
-static const struct menu certificate_menu = {say_list, certificate_ops, countof(certificate_ops), &section_certificate};
+static const struct menu certificate_menu = {say_list, certificate_ops, countof(certificate_ops),
+                                             &section_certificate};
 
 static void certificates(struct ui *ui, struct session *s, struct row *unused)
 {
@@ -503,17 +571,21 @@ static void certificates(struct ui *ui, struct session *s, struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"CERTIFICATE", "Import, Create a request, Edit or Remove Certificate Profiles", NULL, certificates, NULL},
+    {"CERTIFICATE", "Import, Create a request, Edit or Remove Certificate Profiles", NULL,
+     certificates, NULL},
 };
 static const struct menu main_menu = {NULL, main_ops, countof(main_ops), &section_certificate};
 
 const struct command cmd_certconfig = {
     .name = "certconfig",
     .help = "Configure security certificates and keys",
-    .detail = "A profile holds a certificate, its private key and its chain. Listeners choose one with listenerconfig, deliveries "
+    .detail = "A profile holds a certificate, its private key and its chain. Listeners choose one "
+              "with listenerconfig, deliveries "
               "with destconfig > setup. The profile Demo is for tests only: everybody has its key.",
-    .usage = "certconfig certificate new NAME common_name=HOST [organization=..] [unit=..] [locality=..] [state=..] [country=XX]\n"
-             "    [names=HOST,HOST] [days=N] [algorithm=rsa-2048|rsa-3072|rsa-4096|p256|p384|ed25519] [--replace]\n"
+    .usage = "certconfig certificate new NAME common_name=HOST [organization=..] [unit=..] "
+             "[locality=..] [state=..] [country=XX]\n"
+             "    [names=HOST,HOST] [days=N] "
+             "[algorithm=rsa-2048|rsa-3072|rsa-4096|p256|p384|ed25519] [--replace]\n"
              "certconfig certificate delete NAME --yes\n"
              "certconfig certificate list\n"
              "certconfig certificate print",

@@ -6,7 +6,9 @@ static void run(struct ui *ui, struct session *s)
     json_t *data;
     char date[40];
 
-    if (!ask_yes(ui, "confirm", "Are you sure you want to clear all changes since the last commit? ", true) || !ui_end_of_words(ui))
+    if (!ask_yes(ui, "confirm",
+                 "Are you sure you want to clear all changes since the last commit? ", true) ||
+        !ui_end_of_words(ui))
         return;
     data = session_call(s, ui, "config.clear", json_object());
     if (!data)

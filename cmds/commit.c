@@ -13,8 +13,9 @@ static void say_merged(struct ui *ui, const json_t *data)
     json_t *m;
     size_t i;
 
-    json_array_foreach (json_object_get(data, "merged"), i, m)
-        ui_say(ui, "  merged   %s  %s", json_str(m, "object", json_str(m, "name", "")), json_str(m, "field", ""));
+    json_array_foreach(json_object_get(data, "merged"), i, m)
+        ui_say(ui, "  merged   %s  %s", json_str(m, "object", json_str(m, "name", "")),
+               json_str(m, "field", ""));
 }
 
 static void say_receipt(struct ui *ui, const json_t *data)
@@ -29,15 +30,16 @@ static void say_receipt(struct ui *ui, const json_t *data)
     out_line(ui, "Changes committed: %s", date_text(json_object_get(data, "time"), date));
 }
 
-/* One request; its answer when it succeeded. What was refused only because of warnings may be accepted by a person. */
+/* One request; its answer when it succeeded. What was refused only because of warnings may be
+ * accepted by a person. */
 static json_t *try_commit(struct ui *ui, struct session *s, json_t *args)
 {
     json_t *answer = session_answer(s, ui, "commit", json_incref(args)), *w;
     size_t i;
 
-    if (answer && !json_bool_of(answer, "ok", false) && has(answer, "warnings") && !has(answer, "errors") &&
-        !has(answer, "conflicts") && ui_interactive(ui)) {
-        json_array_foreach (json_object_get(answer, "warnings"), i, w)
+    if (answer && !json_bool_of(answer, "ok", false) && has(answer, "warnings") &&
+        !has(answer, "errors") && !has(answer, "conflicts") && ui_interactive(ui)) {
+        json_array_foreach(json_object_get(answer, "warnings"), i, w)
             ui_say(ui, "Warning: %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
         json_decref(answer);
         if (!ask_yes(ui, "accept", "Do you want to commit anyway?", false)) {
@@ -70,11 +72,12 @@ static void check(struct ui *ui, struct session *s)
         session_show_error(s, ui, answer);
     } else if (answer) {
         data = json_object_get(answer, "data");
-        json_array_foreach (json_object_get(answer, "warnings"), i, w)
-            out_line(ui, "  warning  %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
+        json_array_foreach(json_object_get(answer, "warnings"), i, w) out_line(
+            ui, "  warning  %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
         say_merged(ui, data);
         if (json_int(data, "new", 0) + json_int(data, "changed", 0) + json_int(data, "deleted", 0))
-            out_line(ui, "The changes can be committed: %lld new, %lld changed, %lld deleted. Plan %s.",
+            out_line(ui,
+                     "The changes can be committed: %lld new, %lld changed, %lld deleted. Plan %s.",
                      (long long)json_int(data, "new", 0), (long long)json_int(data, "changed", 0),
                      (long long)json_int(data, "deleted", 0), json_str(data, "plan", ""));
         else
@@ -84,7 +87,8 @@ static void check(struct ui *ui, struct session *s)
     json_decref(answer);
 }
 
-/* --- conflicts ---------------------------------------------------------------------------------------------- */
+/* --- conflicts
+ * ---------------------------------------------------------------------------------------------- */
 
 static bool is_meant(const json_t *conflict, const char *object, const char *field)
 {
@@ -114,7 +118,11 @@ static bool resolve_one(struct ui *ui, struct session *s, const json_t *conflict
 /* The conflicts are those a commit would meet now. */
 static void resolve(struct ui *ui, struct session *s)
 {
-    static const struct ui_choice sides[] = {{"mine", "keep what you set"}, {"theirs", "take what the others set"}, {NULL, NULL}};
+    static const struct ui_choice sides[] = {
+        {"mine",   "keep what you set"       },
+        {"theirs", "take what the others set"},
+        {NULL,     NULL                      }
+    };
     const char *take = sides[ask_choice(ui, "take", "Which side?", sides, -1) == 1].word, *word;
     char *object = xstrdup(ask_some(ui, "object", "Which object? (\"all\" for every conflict)"));
     json_t *args = json_object(), *answer, *c;
@@ -131,11 +139,11 @@ static void resolve(struct ui *ui, struct session *s)
         return;
     }
     answer = session_answer(s, ui, "commit", args);
-    json_array_foreach (json_object_get(answer, "conflicts"), i, c)
-        if (is_meant(c, object, field) && resolve_one(ui, s, c, take))
-            n++;
+    json_array_foreach(json_object_get(answer, "conflicts"), i,
+                       c) if (is_meant(c, object, field) && resolve_one(ui, s, c, take)) n++;
     if (answer && !n && !ui_failed(ui))
-        ui_fail(ui, E_NOT_FOUND, "There is no conflict about %s%s%s. Type \"commit check\" to see the conflicts.",
+        ui_fail(ui, E_NOT_FOUND,
+                "There is no conflict about %s%s%s. Type \"commit check\" to see the conflicts.",
                 str_printable(object), field ? " " : "", field ? str_printable(field) : "");
     else if (!ui_failed(ui))
         ui_say(ui, "%zu conflict%s resolved. Type \"commit\" to commit.", n, n == 1 ? "" : "s");
@@ -144,7 +152,9 @@ static void resolve(struct ui *ui, struct session *s)
     free(field);
 }
 
-/* --- commit ------------------------------------------------------------------------------------------------- */
+/* --- commit
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static json_t *ask_args(struct ui *ui)
 {
@@ -160,9 +170,12 @@ static json_t *ask_args(struct ui *ui)
         json_put(args, "keep", json_true());
         return args;
     }
-    json_put_str(args, "comment", ask_text(ui, "comment", "Please enter some comments describing your changes:", ""));
+    json_put_str(
+        args, "comment",
+        ask_text(ui, "comment", "Please enter some comments describing your changes:", ""));
     json_put(args, "keep",
-             json_boolean(ask_yes(ui, "keep", "Do you want to save the current configuration for rollback?", true)));
+             json_boolean(ask_yes(
+                 ui, "keep", "Do you want to save the current configuration for rollback?", true)));
     return args;
 }
 
@@ -228,8 +241,10 @@ const struct command cmd_commit = {
              "commit -y\n"
              "commit check\n"
              "commit resolve mine|theirs OBJECT [FIELD]",
-    .detail = "Nothing you change is active until you commit it; every commit answered Y at the rollback question can be undone "
-              "with rollbackconfig. What others committed meanwhile is merged; where both changed the same field, nothing is "
+    .detail = "Nothing you change is active until you commit it; every commit answered Y at the "
+              "rollback question can be undone "
+              "with rollbackconfig. What others committed meanwhile is merged; where both changed "
+              "the same field, nothing is "
               "committed and you choose with \"commit resolve\".",
     .roles = ROLE_OPERATOR,
     .run = run,

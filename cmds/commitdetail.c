@@ -8,7 +8,8 @@ static void run(struct ui *ui, struct session *s)
 
     if (!data)
         return;
-    out_line(ui, "Commit at %s with comments: \"%s\".", date_text(json_object_get(data, "time"), date),
+    out_line(ui, "Commit at %s with comments: \"%s\".",
+             date_text(json_object_get(data, "time"), date),
              str_printable(json_str(data, "comment", "")));
     out_data(ui, data);
 }

@@ -25,7 +25,9 @@ void say_if_demo(struct ui *ui, struct session *s, const char *certificate)
     struct row *r = session_get(s, &section_certificate, certificate);
 
     if (r && ((const struct certificate *)r->data)->demo)
-        ui_say(ui, "The \"%s\" certificate is currently configured. You may use \"%s\", but this will not be secure.",
+        ui_say(ui,
+               "The \"%s\" certificate is currently configured. You may use \"%s\", but this will "
+               "not be secure.",
                certificate, certificate);
     row_free(&r);
 }
@@ -67,11 +69,12 @@ static bool accept_items(void *arg, const char *answer, struct err *err)
     return ok;
 }
 
-void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key, const char *question,
-               const char *deflt, struct strlist *out)
+void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key,
+               const char *question, const char *deflt, struct strlist *out)
 {
     struct items items = {sec, field_find(sec, field)};
-    struct ui_question q = {.text = question, .key = key, .deflt = deflt, .accept = accept_items, .arg = &items};
+    struct ui_question q = {
+        .text = question, .key = key, .deflt = deflt, .accept = accept_items, .arg = &items};
 
     strlist_split(out, ui_ask(ui, &q), ',');
 }

@@ -18,9 +18,10 @@ void say_tls_notice(struct ui *ui); /* "You have chosen to enable TLS. ..." */
 /* A row of session_new or session_edit takes the values of another one, its name excepted. */
 void take_values(struct row *to, const struct row *from);
 
-/* A list of items separated by commas, each refused or accepted by a field's own rules. The answer is added to out. */
-void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key, const char *question,
-               const char *deflt, struct strlist *out);
+/* A list of items separated by commas, each refused or accepted by a field's own rules. The answer
+ * is added to out. */
+void ask_items(struct ui *ui, const struct section *sec, const char *field, const char *key,
+               const char *question, const char *deflt, struct strlist *out);
 
 /* A text that may not be empty. */
 const char *ask_some(struct ui *ui, const char *key, const char *question);

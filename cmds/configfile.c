@@ -7,10 +7,11 @@
 #include <time.h>
 
 static const struct ui_choice secrets[] = {
-    {"mask", "Mask passphrases (Files with masked passphrases can be loaded on this machine only)"},
-    {"encrypt", "Encrypt passphrases"},
-    {"plain", "Plain passphrases"},
-    {NULL, NULL}};
+    {"mask",    "Mask passphrases (Files with masked passphrases can be loaded on this machine only)"},
+    {"encrypt", "Encrypt passphrases"                                                                },
+    {"plain",   "Plain passphrases"                                                                  },
+    {NULL,      NULL                                                                                 }
+};
 
 /* In batch "y" is what older scripts say for masking. */
 static bool ask_secrets(struct ui *ui, json_t *args)
@@ -65,7 +66,8 @@ static json_t *export(struct ui *ui, struct session *s, json_t *args)
     return session_call(s, ui, "config.export", args);
 }
 
-/* --- showconfig --------------------------------------------------------------------------------------------- */
+/* --- showconfig
+ * --------------------------------------------------------------------------------------------- */
 
 static void show(struct ui *ui, struct session *s)
 {
@@ -94,13 +96,15 @@ const struct command cmd_showconfig = {
     .name = "showconfig",
     .help = "Display all configuration values",
     .usage = "showconfig [mask|encrypt|plain] [--format batch|json]\nshowconfig REVISION",
-    .detail = "Prints the configuration as the statements that make it, uncommitted changes included. The text can be loaded with "
+    .detail = "Prints the configuration as the statements that make it, uncommitted changes "
+              "included. The text can be loaded with "
               "loadconfig and compares well: nothing in it changes from run to run.",
     .roles = ROLE_READONLY,
     .run = show,
 };
 
-/* --- saveconfig --------------------------------------------------------------------------------------------- */
+/* --- saveconfig
+ * --------------------------------------------------------------------------------------------- */
 
 /* Model, serial and date in other people's files; here the host and the date. */
 static char *generated_name(struct session *s)
@@ -115,7 +119,10 @@ static char *generated_name(struct session *s)
 }
 
 static const struct ui_choice namings[] = {
-    {"generated", "Use system-generated file name"}, {"named", "Enter a file name"}, {NULL, NULL}};
+    {"generated", "Use system-generated file name"},
+    {"named",     "Enter a file name"             },
+    {NULL,        NULL                            }
+};
 
 static void save(struct ui *ui, struct session *s)
 {
@@ -140,8 +147,8 @@ static void save(struct ui *ui, struct session *s)
         json_put_str(file, "text", json_str(data, "text", ""));
         answer = session_call(s, ui, "file.write", file);
         if (answer) {
-            out_line(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s),
-                     json_str(answer, "path", ""));
+            out_line(ui, "File written on machine \"%s\" to the location \"%s\".",
+                     session_hostname(s), json_str(answer, "path", ""));
             ui_say(ui, "Configuration saved.");
             out_data(ui, answer);
         }
@@ -154,17 +161,26 @@ const struct command cmd_saveconfig = {
     .name = "saveconfig",
     .help = "Save the configuration to a file",
     .usage = "saveconfig [mask|encrypt|plain] [1 | file=NAME]",
-    .detail = "Writes what showconfig prints into the export area. Private keys are masked (the file loads on this machine), "
+    .detail = "Writes what showconfig prints into the export area. Private keys are masked (the "
+              "file loads on this machine), "
               "encrypted with a passphrase, or plain.",
     .roles = ROLE_OPERATOR,
     .run = save,
 };
 
-/* --- loadconfig --------------------------------------------------------------------------------------------- */
+/* --- loadconfig
+ * --------------------------------------------------------------------------------------------- */
 
-static const struct ui_choice sources[] = {{"paste", "Paste via CLI"}, {"file", "Load from file"}, {NULL, NULL}};
+static const struct ui_choice sources[] = {
+    {"paste", "Paste via CLI" },
+    {"file",  "Load from file"},
+    {NULL,    NULL            }
+};
 static const struct ui_choice modes[] = {
-    {"merge", "Merge: what the text does not mention stays"}, {"replace", "Replace: the whole configuration"}, {NULL, NULL}};
+    {"merge",   "Merge: what the text does not mention stays"},
+    {"replace", "Replace: the whole configuration"           },
+    {NULL,      NULL                                         }
+};
 
 static json_t *read_file(struct ui *ui, struct session *s)
 {
@@ -183,7 +199,9 @@ static bool ask_source(struct ui *ui, struct session *s, json_t *args)
     bool file = !ui_interactive(ui) || ui_peek(ui, 0) || ui_key(ui, "file") ||
                 ask_choice(ui, "source", "Choose a source:", sources, 0) == 1;
     json_t *data = file ? read_file(ui, s) : NULL;
-    char *pasted = file || ui_failed(ui) ? NULL : ask_block(ui, "text", "Paste the configuration now (end with '.'):");
+    char *pasted = file || ui_failed(ui)
+                       ? NULL
+                       : ask_block(ui, "text", "Paste the configuration now (end with '.'):");
 
     if (data || pasted)
         json_put_str(args, "text", data ? json_str(data, "text", "") : pasted);
@@ -202,7 +220,10 @@ static void load(struct ui *ui, struct session *s)
         json_decref(args);
         return;
     }
-    json_put_str(args, "mode", modes[ask_choice(ui, "mode", "What about settings the text does not mention?", modes, 0)].word);
+    json_put_str(
+        args, "mode",
+        modes[ask_choice(ui, "mode", "What about settings the text does not mention?", modes, 0)]
+            .word);
     text = json_str(args, "text", "");
     if (strstr(text, "encrypted:") && ui_interactive(ui)) {
         pass = ask_secret(ui, "passphrase", "Enter the passphrase of the file:");
@@ -217,11 +238,13 @@ static void load(struct ui *ui, struct session *s)
     if (!data)
         return;
     if (json_int(data, "new", 0) + json_int(data, "changed", 0) + json_int(data, "deleted", 0)) {
-        ui_say(ui, "Values have been loaded: %lld new, %lld changed, %lld deleted.", (long long)json_int(data, "new", 0),
-               (long long)json_int(data, "changed", 0), (long long)json_int(data, "deleted", 0));
+        ui_say(ui, "Values have been loaded: %lld new, %lld changed, %lld deleted.",
+               (long long)json_int(data, "new", 0), (long long)json_int(data, "changed", 0),
+               (long long)json_int(data, "deleted", 0));
         ui_say(ui, "Be sure to run \"commit\" to make these settings active.");
     } else {
-        ui_say(ui, "Values have been loaded. They are what is configured already; there is nothing to commit.");
+        ui_say(ui, "Values have been loaded. They are what is configured already; there is nothing "
+                   "to commit.");
     }
     out_data(ui, data);
 }
@@ -230,7 +253,8 @@ const struct command cmd_loadconfig = {
     .name = "loadconfig",
     .help = "Load a configuration file",
     .usage = "loadconfig FILE [mode=merge|replace]",
-    .detail = "Any error: nothing is loaded. What was loaded is staged; \"showchanges\" shows it, \"commit\" makes it active.",
+    .detail = "Any error: nothing is loaded. What was loaded is staged; \"showchanges\" shows it, "
+              "\"commit\" makes it active.",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .run = load,

@@ -1,12 +1,19 @@
 /* delivernow.c - a delivery attempt now for what waits for its next one. */
 #include "cmds/common.h"
 
-static const struct ui_choice options[] = {{"domain", "By recipient domain"}, {"all", "All messages"}, {NULL, NULL}};
+static const struct ui_choice options[] = {
+    {"domain", "By recipient domain"},
+    {"all",    "All messages"       },
+    {NULL,     NULL                 }
+};
 
 static void run(struct ui *ui, struct session *s)
 {
-    bool all = ask_choice(ui, "what", "Please choose an option for scheduling immediate delivery.", options, 0) == 1;
-    const char *domain = all ? "" : ask_some(ui, "domain", "Please enter the recipient domain to schedule for delivery.");
+    bool all = ask_choice(ui, "what", "Please choose an option for scheduling immediate delivery.",
+                          options, 0) == 1;
+    const char *domain =
+        all ? ""
+            : ask_some(ui, "domain", "Please enter the recipient domain to schedule for delivery.");
     json_t *args = json_object(), *data;
 
     if (!all)

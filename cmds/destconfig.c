@@ -29,14 +29,15 @@ static void say_count(struct ui *ui, struct session *s, const struct row *unused
     ui_say(ui, "There are currently %zu entries configured.", entries(s));
 }
 
-/* --- the questions ------------------------------------------------------------------------------------------ */
+/* --- the questions
+ * ------------------------------------------------------------------------------------------ */
 
 struct asking {
     struct ui *ui;
     struct session *s;
     struct row *row;
-    struct destination *d;      /* row->data */
-    struct row *base;           /* the default entry */
+    struct destination *d; /* row->data */
+    struct row *base; /* the default entry */
     const struct destination *inherited;
 };
 
@@ -50,7 +51,8 @@ static void set_number(struct asking *a, const char *field, uint64_t n)
         ui_error(a->ui, &err);
 }
 
-/* "Do you wish to ... for example.com?"; yes is the default when the entry has a value of its own. */
+/* "Do you wish to ... for example.com?"; yes is the default when the entry has a value of its own.
+ */
 static bool wishes(const struct asking *a, const char *key, const char *format, bool deflt)
 {
     char *question;
@@ -64,7 +66,8 @@ static bool wishes(const struct asking *a, const char *key, const char *format, 
     return yes;
 }
 
-static void ask_limit(struct asking *a, const char *field, const char *format, uint64_t now, uint64_t inherited, uint64_t max)
+static void ask_limit(struct asking *a, const char *field, const char *format, uint64_t now,
+                      uint64_t inherited, uint64_t max)
 {
     char *question = xasprintf("Enter the max %s for \"%s\".", format, a->d->domain);
 
@@ -75,9 +78,14 @@ static void ask_limit(struct asking *a, const char *field, const char *format, u
 static void ask_addresses(struct asking *a)
 {
     /* the order of the question, which is not that of the table */
-    static const struct ui_choice choices[] = {{"prefer_v6", "IPv6 Preferred"}, {"prefer_v4", "IPv4 Preferred"},
-                                               {"require_v6", "IPv6 Required"}, {"require_v4", "IPv4 Required"},
-                                               {"default", "Default"},          {NULL, NULL}};
+    static const struct ui_choice choices[] = {
+        {"prefer_v6",  "IPv6 Preferred"},
+        {"prefer_v4",  "IPv4 Preferred"},
+        {"require_v6", "IPv6 Required" },
+        {"require_v4", "IPv4 Required" },
+        {"default",    "Default"       },
+        {NULL,         NULL            }
+    };
     static const int position[] = {4, 0, 1, 2, 3}; /* of enum ip_preferences */
     char *question = xasprintf("Choose the IP address preference for \"%s\":", a->d->domain);
     int i = ask_choice(a->ui, "ip_sort_pref", question, choices, position[a->d->ip_sort_pref]);
@@ -92,29 +100,39 @@ static void ask_recipient_limit(struct asking *a)
     uint64_t minutes;
     char *question;
 
-    if (!ask_yes(a->ui, "limit_recipients", "Do you wish to apply a recipient limit to this domain?", d->recipient_limit > 0)) {
+    if (!ask_yes(a->ui, "limit_recipients",
+                 "Do you wish to apply a recipient limit to this domain?",
+                 d->recipient_limit > 0)) {
         d->recipient_limit = d->recipient_minutes = 0;
         return;
     }
-    minutes = ask_number(a->ui, "recipient_minutes", "Enter the number of minutes used to measure the recipient limit.",
+    minutes = ask_number(a->ui, "recipient_minutes",
+                         "Enter the number of minutes used to measure the recipient limit.",
                          d->recipient_minutes ? d->recipient_minutes : 60, 1, 60);
     set_number(a, "recipient_minutes", minutes);
-    question = xasprintf("Enter the max number of recipients per %llu minutes for \"%s\".", (unsigned long long)minutes,
-                         d->domain);
+    question = xasprintf("Enter the max number of recipients per %llu minutes for \"%s\".",
+                         (unsigned long long)minutes, d->domain);
     set_number(a, "recipient_limit",
-               ask_number(a->ui, "recipient_limit", question, d->recipient_limit ? d->recipient_limit : 1000, 1, 1000000000));
+               ask_number(a->ui, "recipient_limit", question,
+                          d->recipient_limit ? d->recipient_limit : 1000, 1, 1000000000));
     free(question);
 }
 
 static void ask_limit_type(struct asking *a)
 {
-    char *whole = is_default(a->d) ? xstrdup("One limit applies to each entire domain")
-                                   : xasprintf("One limit applies to the entire domain %s", a->d->domain);
+    char *whole = is_default(a->d)
+                      ? xstrdup("One limit applies to each entire domain")
+                      : xasprintf("One limit applies to the entire domain %s", a->d->domain);
     char *question = xasprintf("Select how you want to apply the limits for %s:", a->d->domain);
     const struct ui_choice choices[] = {
-        {"host", whole}, {"MXIP", "Separate limit for each mail exchanger IP address"}, {NULL, NULL}};
+        {"host", whole                                              },
+        {"MXIP", "Separate limit for each mail exchanger IP address"},
+        {NULL,   NULL                                               }
+    };
 
-    row_set(a->row, "limit_type", choices[ask_choice(a->ui, "limit_type", question, choices, a->d->limit_type)].word, NULL);
+    row_set(a->row, "limit_type",
+            choices[ask_choice(a->ui, "limit_type", question, choices, a->d->limit_type)].word,
+            NULL);
     free(whole);
     free(question);
 }
@@ -125,13 +143,15 @@ static void ask_limits(struct asking *a)
     char *question = xasprintf("configure a concurrency limit for %s?", d->domain);
 
     if (wishes(a, "limit_concurrency", question, true))
-        ask_limit(a, "concurrency_limit", "concurrency limit", d->concurrency_limit, a->inherited->concurrency_limit, 1000);
+        ask_limit(a, "concurrency_limit", "concurrency limit", d->concurrency_limit,
+                  a->inherited->concurrency_limit, 1000);
     else
         d->concurrency_limit = 0;
     free(question);
-    if (wishes(a, "limit_messages", "apply a messages-per-connection limit to this domain?", d->max_messages_per_connection > 0))
-        ask_limit(a, "max_messages_per_connection", "number of messages per connection", d->max_messages_per_connection,
-                  a->inherited->max_messages_per_connection, 1000);
+    if (wishes(a, "limit_messages", "apply a messages-per-connection limit to this domain?",
+               d->max_messages_per_connection > 0))
+        ask_limit(a, "max_messages_per_connection", "number of messages per connection",
+                  d->max_messages_per_connection, a->inherited->max_messages_per_connection, 1000);
     else
         d->max_messages_per_connection = 0;
     ask_recipient_limit(a);
@@ -141,17 +161,25 @@ static void ask_limits(struct asking *a)
 
 static void ask_tls(struct asking *a)
 {
-    static const struct ui_choice choices[] = {{"off", "No"}, {"on", "Preferred"}, {"require", "Required"}, {NULL, NULL}};
+    static const struct ui_choice choices[] = {
+        {"off",     "No"       },
+        {"on",      "Preferred"},
+        {"require", "Required" },
+        {NULL,      NULL       }
+    };
     int now = a->d->use_tls == DEST_TLS_DEFAULT ? a->inherited->use_tls : a->d->use_tls, picked;
 
-    if (!wishes(a, "specific_tls", "apply a specific TLS setting for this domain?", a->d->use_tls != DEST_TLS_DEFAULT)) {
+    if (!wishes(a, "specific_tls", "apply a specific TLS setting for this domain?",
+                a->d->use_tls != DEST_TLS_DEFAULT)) {
         a->d->use_tls = DEST_TLS_DEFAULT;
         return;
     }
-    picked = ask_choice(a->ui, "use_tls", "Do you want to use TLS support?", choices, now == DEST_TLS_DEFAULT ? 0 : now - 1);
+    picked = ask_choice(a->ui, "use_tls", "Do you want to use TLS support?", choices,
+                        now == DEST_TLS_DEFAULT ? 0 : now - 1);
     row_set(a->row, "use_tls", choices[picked].word, NULL);
     if (picked)
-        ui_say(a->ui, "You have chosen to enable TLS. Please use the 'certconfig' command to ensure that there is a valid "
+        ui_say(a->ui, "You have chosen to enable TLS. Please use the 'certconfig' command to "
+                      "ensure that there is a valid "
                       "certificate configured.");
 }
 
@@ -170,10 +198,14 @@ static void ask_bounce_profile(struct asking *a)
     choices = xcalloc(names.n + 1, sizeof(*choices));
     for (size_t i = 0; i < names.n; i++) {
         choices[i] = (struct ui_choice){names.items[i], names.items[i]};
-        if (str_ieq(names.items[i], a->d->bounce_profile)) /* "default" of the default entry is the profile Default */
+        if (str_ieq(
+                names.items[i],
+                a->d->bounce_profile)) /* "default" of the default entry is the profile Default */
             now = (int)i;
     }
-    picked = names.n ? ask_choice(a->ui, "bounce_profile", "Please choose a bounce profile to apply:", choices, now) : now;
+    picked = names.n ? ask_choice(a->ui, "bounce_profile",
+                                  "Please choose a bounce profile to apply:", choices, now)
+                     : now;
     if (picked != now || (names.n && !is_default(a->d)))
         row_set(a->row, "bounce_profile", names.items[picked], NULL);
     free(choices);
@@ -199,7 +231,8 @@ static void ask_entry(struct ui *ui, struct session *s, struct row *row)
     row_free(&a.base);
 }
 
-/* --- operations --------------------------------------------------------------------------------------------- */
+/* --- operations
+ * --------------------------------------------------------------------------------------------- */
 
 static void dest_new(struct ui *ui, struct session *s, struct row *unused)
 {
@@ -225,12 +258,14 @@ static void offer_entries(void *arg, const char *typed, struct offers *out)
 static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
 {
     char *question = xasprintf("Enter the domain you wish to %s.", verb);
-    const struct ui_question q = {.text = question, .key = "domain", .offer = offer_entries, .arg = s};
+    const struct ui_question q = {
+        .text = question, .key = "domain", .offer = offer_entries, .arg = s};
     char *name = row_canonical(&section_destination, ui_ask(ui, &q));
 
     free(question);
     if (!ui_failed(ui) && !has_name(s, &section_destination, NULL, name))
-        ui_fail(ui, E_NOT_FOUND, "There is no entry for \"%s\". Use LIST to see the entries, or NEW to create one.",
+        ui_fail(ui, E_NOT_FOUND,
+                "There is no entry for \"%s\". Use LIST to see the entries, or NEW to create one.",
                 str_printable(name));
     return name;
 }
@@ -283,7 +318,8 @@ static void dest_setup(struct ui *ui, struct session *s, struct row *unused)
     say_if_demo(ui, s, row_text(r, "certificate"));
 }
 
-/* --- list and detail ---------------------------------------------------------------------------------------- */
+/* --- list and detail
+ * ---------------------------------------------------------------------------------------- */
 
 static const char *tls_word(const struct destination *d)
 {
@@ -294,7 +330,8 @@ static const char *tls_word(const struct destination *d)
 
 static const char *rate_word(const struct destination *d)
 {
-    return d->concurrency_limit || d->recipient_limit || d->max_messages_per_connection ? "On" : "Default";
+    return d->concurrency_limit || d->recipient_limit || d->max_messages_per_connection ? "On"
+                                                                                        : "Default";
 }
 
 struct listing {
@@ -321,8 +358,10 @@ static bool list_one(void *arg, const struct row *r)
 
     if (is_default(d) != p->print_default)
         return true;
-    out_line(p->ui, "%-*s   %-8s   %-7s   %s", p->width, is_default(d) ? "(Default)" : d->domain, rate_word(d), tls_word(d),
-             str_eq(d->bounce_profile, "default") ? is_default(d) ? "(Default)" : "Default" : d->bounce_profile);
+    out_line(p->ui, "%-*s   %-8s   %-7s   %s", p->width, is_default(d) ? "(Default)" : d->domain,
+             rate_word(d), tls_word(d),
+             str_eq(d->bounce_profile, "default") ? is_default(d) ? "(Default)" : "Default"
+                                                  : d->bounce_profile);
     json_array_append_new(p->entries, row_to_json(r));
     return !out_stopped(p->ui);
 }
@@ -375,12 +414,14 @@ static bool detail_one(void *arg, const struct row *r)
     out_line(p->ui, "%s", is_default(d) ? "(Default)" : d->domain);
     out_line(p->ui, "IP Version: %s", choices_ip_preferences[d->ip_sort_pref].text);
     if (d->max_messages_per_connection)
-        out_line(p->ui, "Maximum messages per connection: %llu", (unsigned long long)d->max_messages_per_connection);
+        out_line(p->ui, "Maximum messages per connection: %llu",
+                 (unsigned long long)d->max_messages_per_connection);
     else
         out_line(p->ui, "Maximum messages per connection: Default");
     print_rates(p->ui, d);
     out_line(p->ui, "TLS: %s", choices_dest_tls_levels[d->use_tls].text);
-    out_line(p->ui, "Bounce Profile: %s", str_eq(d->bounce_profile, "default") ? "Default" : d->bounce_profile);
+    out_line(p->ui, "Bounce Profile: %s",
+             str_eq(d->bounce_profile, "default") ? "Default" : d->bounce_profile);
     json_array_append_new(p->entries, row_to_json(r));
     return !out_stopped(p->ui);
 }
@@ -393,8 +434,11 @@ static void offer_domains(void *arg, const char *typed, struct offers *out)
 
 static void dest_detail(struct ui *ui, struct session *s, struct row *unused)
 {
-    const struct ui_question q = {.text = "Select a domain to display its details (\"default\" and \"all\" are allowed):",
-                                  .key = "domain", .offer = offer_domains, .arg = s};
+    const struct ui_question q = {
+        .text = "Select a domain to display its details (\"default\" and \"all\" are allowed):",
+        .key = "domain",
+        .offer = offer_domains,
+        .arg = s};
     struct listing p = {.ui = ui, .entries = json_array()};
     char *name = row_canonical(&section_destination, ui_ask(ui, &q));
     struct row *r = NULL;
@@ -403,10 +447,12 @@ static void dest_detail(struct ui *ui, struct session *s, struct row *unused)
     (void)unused;
     if (str_ieq(name, "all"))
         session_each(s, &section_destination, NULL, detail_one, &p);
-    else if (!ui_failed(ui) && (r = session_get(s, &section_destination, str_ieq(name, "(default)") ? "default" : name)))
+    else if (!ui_failed(ui) && (r = session_get(s, &section_destination,
+                                                str_ieq(name, "(default)") ? "default" : name)))
         detail_one(&p, r);
     else if (!ui_failed(ui))
-        ui_fail(ui, E_NOT_FOUND, "There is no entry for \"%s\". Use LIST to see the entries.", str_printable(name));
+        ui_fail(ui, E_NOT_FOUND, "There is no entry for \"%s\". Use LIST to see the entries.",
+                str_printable(name));
     row_free(&r);
     free(name);
     data = json_object();
@@ -428,21 +474,22 @@ static void dest_clear(struct ui *ui, struct session *s, struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"SETUP",   "Change global settings.",                                NULL, dest_setup,   NULL     },
-    {"NEW",     "Create a new entry.",                                    NULL, dest_new,     NULL     },
-    {"EDIT",    "Modify an entry.",                                       NULL, dest_edit,    any_entry},
-    {"DELETE",  "Remove an entry.",                                       NULL, dest_delete,  any_entry},
-    {"DEFAULT", "Change the default.",                                    NULL, dest_default, NULL     },
-    {"LIST",    "Display a summary list of all entries.",                 NULL, dest_list,    NULL     },
-    {"DETAIL",  "Display details for one destination or all entries.",    NULL, dest_detail,  NULL     },
-    {"CLEAR",   "Remove all entries.",                                    NULL, dest_clear,   any_entry},
+    {"SETUP",   "Change global settings.",                             NULL, dest_setup,   NULL     },
+    {"NEW",     "Create a new entry.",                                 NULL, dest_new,     NULL     },
+    {"EDIT",    "Modify an entry.",                                    NULL, dest_edit,    any_entry},
+    {"DELETE",  "Remove an entry.",                                    NULL, dest_delete,  any_entry},
+    {"DEFAULT", "Change the default.",                                 NULL, dest_default, NULL     },
+    {"LIST",    "Display a summary list of all entries.",              NULL, dest_list,    NULL     },
+    {"DETAIL",  "Display details for one destination or all entries.", NULL, dest_detail,  NULL     },
+    {"CLEAR",   "Remove all entries.",                                 NULL, dest_clear,   any_entry},
 };
 static const struct menu main_menu = {say_count, main_ops, countof(main_ops), &section_destination};
 
 const struct command cmd_destconfig = {
     .name = "destconfig",
     .help = "Configure destination controls: limits and TLS of deliveries",
-    .detail = "An entry \"example.com\" is for that domain alone, \".example.com\" for what is below it; all other domains "
+    .detail = "An entry \"example.com\" is for that domain alone, \".example.com\" for what is "
+              "below it; all other domains "
               "have the default entry. What an entry does not say it takes from the default entry.",
     .usage = "destconfig default FIELD=VALUE ...\n"
              "destconfig detail DOMAIN|default|all\n"

@@ -1,4 +1,5 @@
-/* grep.c - lines of a log, its saved files included, that match regular expressions (POSIX extended). */
+/* grep.c - lines of a log, its saved files included, that match regular expressions (POSIX
+ * extended). */
 #include "cmds/logs.h"
 
 #include <stdlib.h>
@@ -15,13 +16,20 @@ static json_t *patterns_of(struct ui *ui)
 /* The questions a person gets who gave no regular expression on the line. */
 static void ask_rest(struct ui *ui, json_t *patterns, json_t *args)
 {
-    const struct ui_question q = {.text = "Enter the regular expression to grep.", .key = "regex",
-                                  .help = "POSIX extended: \"MID (123|456)\", \"TLS (failed|success).*\"."};
+    const struct ui_question q = {
+        .text = "Enter the regular expression to grep.",
+        .key = "regex",
+        .help = "POSIX extended: \"MID (123|456)\", \"TLS (failed|success).*\"."};
 
     json_array_append_new(patterns, json_string(ui_ask(ui, &q)));
-    json_put(args, "ignore_case", json_boolean(ask_yes(ui, "ignore_case", "Do you want this search to be case insensitive?", true)));
-    json_put(args, "invert", json_boolean(ask_yes(ui, "invert", "Do you want to search for non-matching lines?", false)));
-    json_put(args, "follow", json_boolean(ask_yes(ui, "follow", "Do you want to tail the logs?", false)));
+    json_put(args, "ignore_case",
+             json_boolean(ask_yes(ui, "ignore_case",
+                                  "Do you want this search to be case insensitive?", true)));
+    json_put(args, "invert",
+             json_boolean(
+                 ask_yes(ui, "invert", "Do you want to search for non-matching lines?", false)));
+    json_put(args, "follow",
+             json_boolean(ask_yes(ui, "follow", "Do you want to tail the logs?", false)));
 }
 
 struct hits {
@@ -72,8 +80,10 @@ const struct command cmd_grep = {
     .name = "grep",
     .help = "Search for text in a log file",
     .usage = "grep [-C COUNT] [-e REGEX] [-i] [-v] [-p] [-t] [REGEX] LOG",
-    .detail = "-C lines of context, -e a regular expression (may repeat), -i ignore case, -v lines that do not match, -p pages, "
-              "-t goes on with the lines that come. Saved files are searched too, the oldest first.",
+    .detail =
+        "-C lines of context, -e a regular expression (may repeat), -i ignore case, -v lines that "
+        "do not match, -p pages, "
+        "-t goes on with the lines that come. Saved files are searched too, the oldest first.",
     .roles = ROLE_READONLY,
     .run = run,
     .complete = complete_log,

@@ -1,10 +1,12 @@
-/* hostaccess.c - listenerconfig > EDIT > HOSTACCESS: the defaults, the mail flow policies and the sender groups. */
+/* hostaccess.c - listenerconfig > EDIT > HOSTACCESS: the defaults, the mail flow policies and the
+ * sender groups. */
 #include "cmds/listener.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the parameters of a policy ----------------------------------------------------------------------------- */
+/* --- the parameters of a policy
+ * ----------------------------------------------------------------------------- */
 
 /* As the block shows it: "20M", "4,500", "Disabled", "Required". */
 static const char *shown(const struct row *r, const struct field *f, char number[COUNT_TEXT])
@@ -32,14 +34,18 @@ void say_policy_parameters(struct ui *ui, const struct row *listener)
     }
 }
 
-/* Options other systems' batch lines carry. "No" stands for none, "default" for the listener's value. */
+/* Options other systems' batch lines carry. "No" stands for none, "default" for the listener's
+ * value. */
 static void take_options(struct ui *ui, struct row *row)
 {
     static const struct {
         const char *option, *field;
     } options[] = {
-        {"--max_size", "max_message_size"   }, {"--max_conn", "max_concurrency"   }, {"--max_msgs", "max_msgs_per_session"},
-        {"--max_rcpt", "max_rcpts_per_msg"  }, {"--rate_lim", "max_rcpts_per_hour"},
+        {"--max_size", "max_message_size"    },
+        {"--max_conn", "max_concurrency"     },
+        {"--max_msgs", "max_msgs_per_session"},
+        {"--max_rcpt", "max_rcpts_per_msg"   },
+        {"--rate_lim", "max_rcpts_per_hour"  },
     };
 
     for (size_t i = 0; i < countof(options) && !ui_failed(ui); i++) {
@@ -53,7 +59,8 @@ static void take_options(struct ui *ui, struct row *row)
 
 static void ask_hourly(struct ui *ui, struct session *s, struct row *row)
 {
-    bool limited = !row_is(row, "max_rcpts_per_hour", "unlimited") && !row_is(row, "max_rcpts_per_hour", "default");
+    bool limited = !row_is(row, "max_rcpts_per_hour", "unlimited") &&
+                   !row_is(row, "max_rcpts_per_hour", "default");
 
     if (ask_yes(ui, "rate_limiting", "Do you want to enable rate limiting per host?", limited))
         ask_field(ui, s, row, "max_rcpts_per_hour");
@@ -63,7 +70,8 @@ static void ask_hourly(struct ui *ui, struct session *s, struct row *row)
 
 void ask_policy_parameters(struct ui *ui, struct session *s, struct row *row)
 {
-    static const char *const limits[] = {"max_message_size", "max_concurrency", "max_msgs_per_session", "max_rcpts_per_msg"};
+    static const char *const limits[] = {"max_message_size", "max_concurrency",
+                                         "max_msgs_per_session", "max_rcpts_per_msg"};
     bool of_listener = row->section == &section_listener;
 
     take_options(ui, row);
@@ -81,13 +89,16 @@ void ask_policy_parameters(struct ui *ui, struct session *s, struct row *row)
         say_if_demo(ui, s, row_text(row, "certificate"));
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------- */
+/* --- the table
+ * ---------------------------------------------------------------------------------------------- */
 
 static void say_table(struct ui *ui, struct session *s, const struct row *l)
 {
     say_policy_parameters(ui, l);
-    ui_say(ui, "\nThere are currently %zu policies defined.", session_count(s, &section_mail_policy, l->name));
-    ui_say(ui, "There are currently %zu sender groups.", session_count(s, &section_sender_group, l->name));
+    ui_say(ui, "\nThere are currently %zu policies defined.",
+           session_count(s, &section_mail_policy, l->name));
+    ui_say(ui, "There are currently %zu sender groups.",
+           session_count(s, &section_sender_group, l->name));
 }
 
 static const char *rule_word(int behavior)
@@ -120,7 +131,8 @@ static bool print_policy(void *arg, const struct row *r)
     out_line(ui, "    %s%s", rule_word(p->behavior), open ? " {" : "");
     for (size_t i = 0; i < countof(numbers); i++)
         if (numbers[i].value)
-            out_line(ui, "        %s = %llu", numbers[i].name, (unsigned long long)numbers[i].value);
+            out_line(ui, "        %s = %llu", numbers[i].name,
+                     (unsigned long long)numbers[i].value);
     if (p->tls != POLICY_TLS_DEFAULT)
         out_line(ui, "        tls = \"%s\"", choices_policy_tls_modes[p->tls].word);
     if (open)
@@ -136,7 +148,8 @@ static bool print_group(void *arg, const struct row *r)
     out_line(ui, "%s:", g->name);
     for (size_t i = 0; i < g->hosts.n; i++)
         out_line(ui, "    %s", g->hosts.items[i]);
-    out_line(ui, "        $%s%s%s%s", g->policy, *g->comment ? " (" : "", str_printable(g->comment), *g->comment ? ")" : "");
+    out_line(ui, "        $%s%s%s%s", g->policy, *g->comment ? " (" : "", str_printable(g->comment),
+             *g->comment ? ")" : "");
     return !out_stopped(ui);
 }
 
@@ -164,14 +177,25 @@ static void table_print(struct ui *ui, struct session *s, struct row *l)
     out_data(ui, data);
 }
 
-/* --- entries ------------------------------------------------------------------------------------------------ */
+/* --- entries
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static const struct ui_choice new_kinds[] = {
-    {"sendergroup", "New Sender Group"}, {"policy", "New Policy"}, {NULL, NULL}};
+    {"sendergroup", "New Sender Group"},
+    {"policy",      "New Policy"      },
+    {NULL,          NULL              }
+};
 static const struct ui_choice edit_kinds[] = {
-    {"sendergroup", "Edit Sender Group"}, {"policy", "Edit Policy"}, {NULL, NULL}};
+    {"sendergroup", "Edit Sender Group"},
+    {"policy",      "Edit Policy"      },
+    {NULL,          NULL               }
+};
 static const struct ui_choice delete_kinds[] = {
-    {"sendergroup", "Delete Sender Group"}, {"policy", "Delete Policy"}, {NULL, NULL}};
+    {"sendergroup", "Delete Sender Group"},
+    {"policy",      "Delete Policy"      },
+    {NULL,          NULL                 }
+};
 
 static const struct section *ask_kind(struct ui *ui, const struct ui_choice *kinds)
 {
@@ -186,7 +210,8 @@ static void ask_policy(struct ui *ui, struct session *s, const char *listener, s
 
     session_names(s, &section_mail_policy, listener, &names);
     if (!names.n) {
-        ui_fail(ui, E_NOT_FOUND, "Listener %s has no mail flow policy. Create one first with NEW.", listener);
+        ui_fail(ui, E_NOT_FOUND, "Listener %s has no mail flow policy. Create one first with NEW.",
+                listener);
         return;
     }
     choices = xcalloc(names.n + 1, sizeof(*choices));
@@ -196,7 +221,8 @@ static void ask_policy(struct ui *ui, struct session *s, const char *listener, s
         if (row_is(group, "policy", names.items[i]))
             now = (int)i;
     }
-    picked = ask_choice(ui, "policy", "Select a behavior for this entry.", choices, now < 0 ? 0 : now);
+    picked =
+        ask_choice(ui, "policy", "Select a behavior for this entry.", choices, now < 0 ? 0 : now);
     if (picked >= 0)
         row_set(group, "policy", names.items[picked], NULL);
     for (size_t i = 0; i < names.n; i++)
@@ -205,9 +231,11 @@ static void ask_policy(struct ui *ui, struct session *s, const char *listener, s
 }
 
 static const char *const hosts_question =
-    "Enter the hosts to add. CIDR addresses such as 10.1.1.0/24 are allowed.  IP address ranges such as 10.1.1.10-20 are "
+    "Enter the hosts to add. CIDR addresses such as 10.1.1.0/24 are allowed.  IP address ranges "
+    "such as 10.1.1.10-20 are "
     "allowed.  IP subnets such as 10.2.3. are allowed.\n"
-    "Hostnames such as crm.example.com are allowed.  Partial hostnames such as .example.com are allowed.\n"
+    "Hostnames such as crm.example.com are allowed.  Partial hostnames such as .example.com are "
+    "allowed.\n"
     "Separate multiple hosts with commas";
 
 /* Adds the answer to the group; what it lists already is dropped silently. */
@@ -218,7 +246,8 @@ static void ask_hosts(struct ui *ui, struct row *group)
     AUTO(buf) struct buf text = BUF_INIT(4u << 20);
     struct err err = {0};
 
-    ask_items(ui, &section_sender_group, "hosts", "hosts", hosts_question, g->hosts.n ? "" : NULL, &more);
+    ask_items(ui, &section_sender_group, "hosts", "hosts", hosts_question, g->hosts.n ? "" : NULL,
+              &more);
     strlist_copy(&all, &g->hosts);
     for (size_t i = 0; i < more.n; i++)
         if (!strlist_has(&all, more.items[i]))
@@ -275,11 +304,12 @@ static void group_remove(struct ui *ui, struct session *s, struct row *group)
     AUTO(buf) struct buf text = BUF_INIT(4u << 20);
 
     (void)s;
-    ask_items(ui, &section_sender_group, "hosts", "hosts", "Enter the hosts to remove.\nSeparate multiple hosts with commas",
-              NULL, &gone);
+    ask_items(ui, &section_sender_group, "hosts", "hosts",
+              "Enter the hosts to remove.\nSeparate multiple hosts with commas", NULL, &gone);
     for (size_t i = 0; i < gone.n && !ui_failed(ui); i++)
         if (!strlist_has(&g->hosts, gone.items[i]))
-            ui_fail(ui, E_NOT_FOUND, "\"%s\" is not in sender group %s. Use PRINT to see its hosts.",
+            ui_fail(ui, E_NOT_FOUND,
+                    "\"%s\" is not in sender group %s. Use PRINT to see its hosts.",
                     str_printable(gone.items[i]), g->name);
     for (size_t i = 0; i < g->hosts.n; i++)
         if (!strlist_has(&gone, g->hosts.items[i]))
@@ -329,7 +359,8 @@ static const struct menu_op group_ops[] = {
     {"COMMENT", "Change the comment of this group.", NULL, group_comment, NULL     },
     {"PRINT",   "Display the hosts of this group.",  NULL, group_print,   NULL     },
 };
-static const struct menu group_menu = {say_group, group_ops, countof(group_ops), &section_sender_group};
+static const struct menu group_menu = {say_group, group_ops, countof(group_ops),
+                                       &section_sender_group};
 
 static void table_edit(struct ui *ui, struct session *s, struct row *l)
 {
@@ -368,38 +399,44 @@ static void table_delete(struct ui *ui, struct session *s, struct row *l)
     if (name && sec == &section_mail_policy)
         session_each(s, &section_sender_group, l->name, add_user, &users);
     if (users.names.n)
-        ui_fail(ui, E_INVALID, "Policy %s is used by %s. Choose another policy there first.", users.policy,
-                buf_str(&users.names));
+        ui_fail(ui, E_INVALID, "Policy %s is used by %s. Choose another policy there first.",
+                users.policy, buf_str(&users.names));
     else if (name)
         session_delete(s, sec, name);
     buf_free(&users.names);
     free(name);
 }
 
-static const char *ask_group_name(struct ui *ui, struct session *s, const char *listener, const char *key,
-                                  const char *question, bool end)
+static const char *ask_group_name(struct ui *ui, struct session *s, const char *listener,
+                                  const char *key, const char *question, bool end)
 {
     const char *name = ask_some(ui, key, question);
 
-    if (ui_failed(ui) || (end && str_eq(name, "0")) || has_name(s, &section_sender_group, listener, name))
+    if (ui_failed(ui) || (end && str_eq(name, "0")) ||
+        has_name(s, &section_sender_group, listener, name))
         return name;
-    ui_fail(ui, E_NOT_FOUND, "Listener %s has no sender group \"%s\". Use PRINT to see them.", listener, str_printable(name));
+    ui_fail(ui, E_NOT_FOUND, "Listener %s has no sender group \"%s\". Use PRINT to see them.",
+            listener, str_printable(name));
     return name;
 }
 
-/* Positions are numbered anew: few rows, and only those whose number changes are staged as changes. */
+/* Positions are numbered anew: few rows, and only those whose number changes are staged as changes.
+ */
 static void table_move(struct ui *ui, struct session *s, struct row *l)
 {
     AUTO(strlist) struct strlist names = {0};
-    char *moved = xstrdup(ask_group_name(ui, s, l->name, "group", "Enter the group to move.", false));
-    char *before = xstrdup(ask_group_name(ui, s, l->name, "before", "Enter the group to insert before (0 for end of list).",
-                                          true));
+    char *moved =
+        xstrdup(ask_group_name(ui, s, l->name, "group", "Enter the group to move.", false));
+    char *before = xstrdup(ask_group_name(
+        ui, s, l->name, "before", "Enter the group to insert before (0 for end of list).", true));
     uint64_t position = 0, mine = 0;
 
     session_names(s, &section_sender_group, l->name, &names);
     for (size_t i = 0; i <= names.n && !ui_failed(ui); i++) {
         bool here = i == names.n ? !mine : str_eq(names.items[i], before);
-        char *full = i < names.n && !str_eq(names.items[i], moved) ? xasprintf("%s/%s", l->name, names.items[i]) : NULL;
+        char *full = i < names.n && !str_eq(names.items[i], moved)
+                         ? xasprintf("%s/%s", l->name, names.items[i])
+                         : NULL;
 
         if (here)
             mine = ++position;

@@ -1,4 +1,5 @@
-/* listener_new.c - listenerconfig > NEW: everything a listener of that kind starts with, and who may use it. */
+/* listener_new.c - listenerconfig > NEW: everything a listener of that kind starts with, and who
+ * may use it. */
 #include "cmds/listener.h"
 
 #include <stdlib.h>
@@ -37,7 +38,9 @@ static bool accept_port(void *arg, const char *answer, struct err *err)
     if (ok)
         session_each(p->s, &section_listener, NULL, same_place, p);
     if (p->by) {
-        ok = err_set(err, E_INVALID, "Listener %s already uses port %s of this address. Enter another port.", p->by, answer);
+        ok = err_set(err, E_INVALID,
+                     "Listener %s already uses port %s of this address. Enter another port.", p->by,
+                     answer);
         free(p->by);
     }
     return ok;
@@ -48,7 +51,12 @@ static void ask_port(struct ui *ui, struct session *s, struct row *l)
     const struct field *f = field_find(&section_listener, "port");
     struct place place = {.s = s, .mine = l};
     char *now = xstrdup(row_text(l, "port"));
-    struct ui_question q = {.text = f->prompt, .key = "port", .deflt = now, .help = f->help, .accept = accept_port, .arg = &place};
+    struct ui_question q = {.text = f->prompt,
+                            .key = "port",
+                            .deflt = now,
+                            .help = f->help,
+                            .accept = accept_port,
+                            .arg = &place};
 
     row_set(l, "port", ui_ask(ui, &q), NULL);
     free(now);
@@ -78,7 +86,8 @@ static const char *const kinds_of_address =
     "Hostnames such as \"example.com\" are allowed.\n"
     "Partial hostnames such as \".example.com\" are allowed.\n";
 
-static void route_domains(struct ui *ui, struct session *s, const struct strlist *domains, const char *hosts)
+static void route_domains(struct ui *ui, struct session *s, const struct strlist *domains,
+                          const char *hosts)
 {
     for (size_t i = 0; i < domains->n && !ui_failed(ui); i++) {
         struct row *r = session_edit(s, &section_smtp_route, domains->items[i]);
@@ -106,8 +115,10 @@ static void ask_routes(struct ui *ui, struct session *s, const struct strlist *a
     question = xasprintf("Would you like to configure SMTP routes for %s?", buf_str(&names));
     if (ask_yes(ui, "routes", question, true)) {
         free(question);
-        question = xasprintf("Enter the destination mail server where you want mail for %s to be delivered.\n"
-                             "Separate multiple entries with commas.", buf_str(&names));
+        question = xasprintf(
+            "Enter the destination mail server where you want mail for %s to be delivered.\n"
+            "Separate multiple entries with commas.",
+            buf_str(&names));
         ask_items(ui, &section_smtp_route, "hosts", "route_hosts", question, NULL, &hosts);
         strlist_join(&hosts, ", ", &all);
         if (hosts.n)
@@ -119,10 +130,13 @@ static void ask_routes(struct ui *ui, struct session *s, const struct strlist *a
 static void ask_domains(struct ui *ui, struct session *s, const char *listener)
 {
     AUTO(strlist) struct strlist addresses = {0};
-    char *question = xasprintf("Please specify the domain names or specific email addresses you want to accept mail for.\n%s"
-                               "Usernames such as \"postmaster@\" are allowed.\n"
-                               "Full email addresses such as \"joe@example.com\" or \"joe@[1.2.3.4]\" are allowed.\n"
-                               "Separate multiple addresses with commas.", kinds_of_address);
+    char *question = xasprintf(
+        "Please specify the domain names or specific email addresses you want to accept mail "
+        "for.\n%s"
+        "Usernames such as \"postmaster@\" are allowed.\n"
+        "Full email addresses such as \"joe@example.com\" or \"joe@[1.2.3.4]\" are allowed.\n"
+        "Separate multiple addresses with commas.",
+        kinds_of_address);
 
     ask_items(ui, &section_rcpt_access, "address", "domains", question, "", &addresses);
     free(question);
@@ -143,9 +157,11 @@ static void ask_relays(struct ui *ui, struct session *s, const char *listener)
     AUTO(strlist) struct strlist hosts = {0};
     AUTO(buf) struct buf all = BUF_INIT(64u << 10);
     char *name = xasprintf("%s/RELAYLIST", listener);
-    char *question = xasprintf("Please specify the systems allowed to relay email through Postern.\n%s"
-                               "IP addresses, IP address ranges, and partial IP addresses are allowed.\n"
-                               "Separate multiple entries with commas.", kinds_of_address);
+    char *question =
+        xasprintf("Please specify the systems allowed to relay email through Postern.\n%s"
+                  "IP addresses, IP address ranges, and partial IP addresses are allowed.\n"
+                  "Separate multiple entries with commas.",
+                  kinds_of_address);
     struct row *group;
     struct err err = {0};
 
@@ -166,11 +182,15 @@ static void ask_rate_limit(struct ui *ui, struct row *l)
     uint64_t n;
 
     if (!ask_yes(ui, "rate_limiting",
-                 "Do you want to enable rate limiting for this listener? (Rate limiting defines the maximum number of "
-                 "recipients per hour you are willing to receive from a remote domain.) ", false))
+                 "Do you want to enable rate limiting for this listener? (Rate limiting defines "
+                 "the maximum number of "
+                 "recipients per hour you are willing to receive from a remote domain.) ",
+                 false))
         return;
-    n = ask_number(ui, "max_rcpts_per_hour",
-                   "Enter the maximum number of recipients per hour to accept from a remote domain.", 4500, 1, 10000000);
+    n = ask_number(
+        ui, "max_rcpts_per_hour",
+        "Enter the maximum number of recipients per hour to accept from a remote domain.", 4500, 1,
+        10000000);
     snprintf(number, sizeof(number), "%llu", (unsigned long long)n);
     row_set(l, "max_rcpts_per_hour", number, NULL);
 }
@@ -195,7 +215,8 @@ void listener_new(struct ui *ui, struct session *s, struct row *unused)
         ask_relays(ui, s, row_text(l, "name"));
     ask_rate_limit(ui, l);
     say_policy_parameters(ui, l);
-    if (ask_yes(ui, "change_policy", "Would you like to change the default host access policy?", false))
+    if (ask_yes(ui, "change_policy", "Would you like to change the default host access policy?",
+                false))
         ask_policy_parameters(ui, s, l);
     ui_say(ui, "Listener %s created.", row_text(l, "name"));
     ui_say(ui, "Defaults have been set for a %s listener.", public ? "Public" : "Private");

@@ -78,14 +78,15 @@ static bool is_public(struct session *s, const struct row *l)
 }
 
 static const struct menu_op edit_ops[] = {
-    {"NAME",         "Change the name of the listener.",                                           "NAME",         NULL,                 NULL     },
-    {"INTERFACE",    "Change the interface.",                                                      "INTERFACE",    NULL,                 NULL     },
-    {"CERTIFICATE",  "Choose the certificate.",                                                    NULL,           listener_certificate, NULL     },
-    {"LIMITS",       "Change the injection limits.",                                               "LIMITS",       NULL,                 NULL     },
-    {"SETUP",        "Configure general options.",                                                 "SETUP",        NULL,                 NULL     },
-    {"HOSTACCESS",   "Modify the Host Access Table.",                                              NULL,           listener_hostaccess,  NULL     },
-    {"RCPTACCESS",   "Modify the Recipient Access Table.",                                         NULL,           listener_rcptaccess,  is_public},
-    {"BOUNCECONFIG", "Choose the bounce profile to use for messages injected on this listener.",   "BOUNCECONFIG", NULL,                 NULL     },
+    {"NAME",         "Change the name of the listener.",                                         "NAME",      NULL,                 NULL     },
+    {"INTERFACE",    "Change the interface.",                                                    "INTERFACE", NULL,                 NULL     },
+    {"CERTIFICATE",  "Choose the certificate.",                                                  NULL,        listener_certificate, NULL     },
+    {"LIMITS",       "Change the injection limits.",                                             "LIMITS",    NULL,                 NULL     },
+    {"SETUP",        "Configure general options.",                                               "SETUP",     NULL,                 NULL     },
+    {"HOSTACCESS",   "Modify the Host Access Table.",                                            NULL,        listener_hostaccess,  NULL     },
+    {"RCPTACCESS",   "Modify the Recipient Access Table.",                                       NULL,        listener_rcptaccess,  is_public},
+    {"BOUNCECONFIG", "Choose the bounce profile to use for messages injected on this listener.",
+     "BOUNCECONFIG",                                                                                          NULL,                 NULL     },
 };
 static const struct menu edit_menu = {say_one, edit_ops, countof(edit_ops), &section_listener};
 
@@ -125,25 +126,30 @@ static const struct menu_op main_ops[] = {
     {"DELETE", "Remove a listener.",      NULL, listener_delete, dialog_any},
     {"SETUP",  "Change global settings.", NULL, listener_setup,  NULL      },
 };
-static const struct menu main_menu = {say_listeners, main_ops, countof(main_ops), &section_listener};
+static const struct menu main_menu = {say_listeners, main_ops, countof(main_ops),
+                                      &section_listener};
 
 const struct command cmd_listenerconfig = {
     .name = "listenerconfig",
     .help = "Configure mail listeners",
-    .detail = "A listener accepts mail on an address and port. A public listener accepts mail for the recipients of its "
-              "Recipient Access Table, a private one relays for the senders its Host Access Table allows.",
-    .usage = "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY [COMMENT]\n"
-             "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [FIELD=VALUE ...]\n"
-             "listenerconfig edit NAME hostaccess edit sendergroup GROUP new|delete HOST[,HOST...]\n"
-             "listenerconfig edit NAME hostaccess edit policy POLICY FIELD=VALUE ...\n"
-             "listenerconfig edit NAME hostaccess delete sendergroup|policy NAME\n"
-             "listenerconfig edit NAME hostaccess move GROUP BEFORE\n"
-             "listenerconfig edit NAME hostaccess default FIELD=VALUE ...\n"
-             "listenerconfig edit NAME hostaccess print\n"
-             "listenerconfig edit NAME rcptaccess new ADDRESS[,ADDRESS...] [accept|reject]\n"
-             "listenerconfig edit NAME rcptaccess edit ADDRESS accept|reject\n"
-             "listenerconfig edit NAME rcptaccess delete ADDRESS\n"
-             "listenerconfig edit NAME rcptaccess print|clear",
+    .detail = "A listener accepts mail on an address and port. A public listener accepts mail for "
+              "the recipients of its "
+              "Recipient Access Table, a private one relays for the senders its Host Access Table "
+              "allows.",
+    .usage =
+        "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY "
+        "[COMMENT]\n"
+        "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [FIELD=VALUE ...]\n"
+        "listenerconfig edit NAME hostaccess edit sendergroup GROUP new|delete HOST[,HOST...]\n"
+        "listenerconfig edit NAME hostaccess edit policy POLICY FIELD=VALUE ...\n"
+        "listenerconfig edit NAME hostaccess delete sendergroup|policy NAME\n"
+        "listenerconfig edit NAME hostaccess move GROUP BEFORE\n"
+        "listenerconfig edit NAME hostaccess default FIELD=VALUE ...\n"
+        "listenerconfig edit NAME hostaccess print\n"
+        "listenerconfig edit NAME rcptaccess new ADDRESS[,ADDRESS...] [accept|reject]\n"
+        "listenerconfig edit NAME rcptaccess edit ADDRESS accept|reject\n"
+        "listenerconfig edit NAME rcptaccess delete ADDRESS\n"
+        "listenerconfig edit NAME rcptaccess print|clear",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_listener,

@@ -13,7 +13,8 @@ static bool say_log(void *arg, const struct row *r)
     const struct log *l = r->data;
     struct listing *p = arg;
 
-    ui_say(p->ui, "%u. %-20s %-24s %s", ++p->n, l->name, choices_log_types[l->type].text, choices_log_levels[l->level].text);
+    ui_say(p->ui, "%u. %-20s %-24s %s", ++p->n, l->name, choices_log_types[l->type].text,
+           choices_log_levels[l->level].text);
     return true;
 }
 
@@ -49,16 +50,17 @@ static void log_edit(struct ui *ui, struct session *s, struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"NEW",    "Create a new log.",            NULL, log_new,       NULL      },
-    {"EDIT",   "Modify a log subscription.",   NULL, log_edit,      dialog_any},
-    {"DELETE", "Remove a log subscription.",   NULL, dialog_delete, dialog_any},
+    {"NEW",    "Create a new log.",          NULL, log_new,       NULL      },
+    {"EDIT",   "Modify a log subscription.", NULL, log_edit,      dialog_any},
+    {"DELETE", "Remove a log subscription.", NULL, dialog_delete, dialog_any},
 };
 static const struct menu main_menu = {say_logs, main_ops, countof(main_ops), &section_log};
 
 const struct command cmd_logconfig = {
     .name = "logconfig",
     .help = "Configure access to log files",
-    .detail = "Several subscriptions of one type may exist; for a hard case add a second mail log at level Debug and delete it "
+    .detail = "Several subscriptions of one type may exist; for a hard case add a second mail log "
+              "at level Debug and delete it "
               "afterwards. \"tail\" and \"grep\" read them.",
     .roles = ROLE_OPERATOR,
     .commits = true,

@@ -4,7 +4,8 @@
 
 #include "cmds/common.h"
 
-/* "1. "mail_logs" Type: ...": by number or name. The caller frees it; NULL: none was chosen. verb: "tail". */
+/* "1. "mail_logs" Type: ...": by number or name. The caller frees it; NULL: none was chosen. verb:
+ * "tail". */
 char *ask_log(struct ui *ui, struct session *s, const char *verb);
 void complete_log(struct session *s, const struct strlist *words, struct offers *out);
 bool print_log_line(void *ui, const json_t *data); /* for session_stream */

@@ -6,18 +6,24 @@
 static void say_table(struct ui *ui, struct session *s, const struct row *l)
 {
     ui_say(ui, "Recipient Access Table");
-    ui_say(ui, "\nThere are currently %zu recipients.", session_count(s, &section_rcpt_access, l->name));
+    ui_say(ui, "\nThere are currently %zu recipients.",
+           session_count(s, &section_rcpt_access, l->name));
     ui_say(ui, "Default Access: REJECT");
 }
 
-static const struct ui_choice actions[] = {{"accept", "Accept"}, {"reject", "Reject"}, {NULL, NULL}};
+static const struct ui_choice actions[] = {
+    {"accept", "Accept"},
+    {"reject", "Reject"},
+    {NULL,     NULL    }
+};
 
 static int ask_action(struct ui *ui, int now)
 {
     const char *option = ui_option(ui, "--action");
 
     if (option && !str_ieq(option, "accept") && !str_ieq(option, "reject"))
-        ui_fail(ui, E_INVALID, "The action is \"accept\" or \"reject\", not \"%s\".", str_printable(option));
+        ui_fail(ui, E_INVALID, "The action is \"accept\" or \"reject\", not \"%s\".",
+                str_printable(option));
     else if (option)
         return str_ieq(option, "reject");
     return ask_choice(ui, "action", "Select the action to apply to this address.", actions, now);
@@ -26,7 +32,8 @@ static int ask_action(struct ui *ui, int now)
 static void table_new(struct ui *ui, struct session *s, struct row *l)
 {
     AUTO(strlist) struct strlist addresses = {0};
-    char *question = xasprintf("%s\nSeparate multiple entries with commas.", field_find(&section_rcpt_access, "address")->prompt);
+    char *question = xasprintf("%s\nSeparate multiple entries with commas.",
+                               field_find(&section_rcpt_access, "address")->prompt);
     int action;
 
     ask_items(ui, &section_rcpt_access, "address", "address", question, NULL, &addresses);
@@ -37,11 +44,13 @@ static void table_new(struct ui *ui, struct session *s, struct row *l)
         struct err err = {0};
 
         if (has_name(s, &section_rcpt_access, l->name, addresses.items[i])) {
-            ui_fail(ui, E_EXISTS, "There is an entry for %s already. Use EDIT to change it.", str_printable(addresses.items[i]));
+            ui_fail(ui, E_EXISTS, "There is an entry for %s already. Use EDIT to change it.",
+                    str_printable(addresses.items[i]));
             return;
         }
         r = session_new(s, &section_rcpt_access, l->name);
-        if (!row_set(r, "address", addresses.items[i], &err) || !row_set(r, "action", actions[action].word, &err))
+        if (!row_set(r, "address", addresses.items[i], &err) ||
+            !row_set(r, "action", actions[action].word, &err))
             ui_error(ui, &err);
     }
 }
@@ -51,7 +60,8 @@ static void table_edit(struct ui *ui, struct session *s, struct row *l)
     struct row *r = ask_row(ui, s, &section_rcpt_access, l->name, "edit");
 
     if (r)
-        row_set(r, "action", actions[ask_action(ui, ((struct rcpt_access *)r->data)->action)].word, NULL);
+        row_set(r, "action", actions[ask_action(ui, ((struct rcpt_access *)r->data)->action)].word,
+                NULL);
 }
 
 static void table_delete(struct ui *ui, struct session *s, struct row *l)
@@ -76,7 +86,10 @@ static bool print_entry(void *arg, const struct row *r)
 
 static void table_print(struct ui *ui, struct session *s, struct row *l)
 {
-    static const struct out_column columns[] = {{"Address", "address", 0, false}, {"Action", "action", 0, false}};
+    static const struct out_column columns[] = {
+        {"Address", "address", 0, false},
+        {"Action",  "action",  0, false}
+    };
     struct out_table *t = out_table_new(ui, "entries", columns, countof(columns), '=');
     json_t *all = json_object();
 
@@ -114,4 +127,5 @@ static const struct menu_op table_ops[] = {
     {"PRINT",  "Display the table.",  NULL, table_print,  NULL       },
     {"CLEAR",  "Remove all entries.", NULL, table_clear,  has_entries},
 };
-const struct menu rcptaccess_menu = {say_table, table_ops, countof(table_ops), &section_rcpt_access};
+const struct menu rcptaccess_menu = {say_table, table_ops, countof(table_ops),
+                                     &section_rcpt_access};

@@ -1,11 +1,11 @@
-/* rollbackconfig.c - back to what an earlier commit had made; a new revision, so that this can be undone too. */
+/* rollbackconfig.c - back to what an earlier commit had made; a new revision, so that this can be
+ * undone too. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LISTED 10
-
 
 static void entry_text(const json_t *r, struct buf *out)
 {
@@ -15,8 +15,8 @@ static void entry_text(const json_t *r, struct buf *out)
 
     while (zone && text[zone - 1] != ' ')
         zone--;
-    buf_printf(out, "%.*s   %-12s  %s", (int)(zone ? zone - 1 : strlen(text)), text, str_printable(json_str(r, "author", "")),
-               str_printable(json_str(r, "comment", "")));
+    buf_printf(out, "%.*s   %-12s  %s", (int)(zone ? zone - 1 : strlen(text)), text,
+               str_printable(json_str(r, "author", "")), str_printable(json_str(r, "comment", "")));
 }
 
 static json_t *fetch(struct ui *ui, struct session *s)
@@ -27,9 +27,11 @@ static json_t *fetch(struct ui *ui, struct session *s)
 
     json_put_int(args, "limit", 100);
     data = session_call(s, ui, "history", args);
-    json_array_foreach (json_object_get(data, "revisions"), i, r) {
+    json_array_foreach(json_object_get(data, "revisions"), i, r)
+    {
         head = i == 0 ? json_int(r, "revision", head) : head;
-        if (json_int(r, "revision", 0) != head && json_bool_of(r, "keep", false) && json_array_size(list) < LISTED)
+        if (json_int(r, "revision", 0) != head && json_bool_of(r, "keep", false) &&
+            json_array_size(list) < LISTED)
             json_array_append(list, r);
     }
     json_decref(data);
@@ -45,11 +47,13 @@ static void print_list(struct ui *ui, const json_t *list)
     out_line(ui, "-----------------------------------------------------------------");
     out_line(ui, "     Committed On              User          Description");
     out_line(ui, "-----------------------------------------------------------------");
-    json_array_foreach (list, i, r) {
+    json_array_foreach(list, i, r)
+    {
         AUTO(buf) struct buf line = BUF_INIT(1000);
 
         entry_text(r, &line);
-        out_line(ui, "%zu. %s (revision %lld)", i + 1, buf_str(&line), (long long)json_int(r, "revision", 0));
+        out_line(ui, "%zu. %s (revision %lld)", i + 1, buf_str(&line),
+                 (long long)json_int(r, "revision", 0));
     }
     json_put(data, "revisions", json_incref((json_t *)list));
     out_data(ui, data);
@@ -62,7 +66,8 @@ static bool accept_number(void *arg, const char *answer, struct err *err)
 
     if (!*answer || (!*end && n >= 1 && (size_t)n <= json_array_size(arg)))
         return true;
-    return err_set(err, E_INVALID, "The value must be an integer from 1 to %zu.", json_array_size(arg));
+    return err_set(err, E_INVALID, "The value must be an integer from 1 to %zu.",
+                   json_array_size(arg));
 }
 
 static void roll_back(struct ui *ui, struct session *s, json_int_t revision)
@@ -103,7 +108,9 @@ static bool from_words(struct ui *ui, struct session *s)
         return false;
     n = strtol(word, &end, 10);
     if (*end || n < 1)
-        ui_fail(ui, E_USAGE, "\"%s\" is not a revision number. Type \"rollbackconfig\" to see them.", str_printable(word));
+        ui_fail(ui, E_USAGE,
+                "\"%s\" is not a revision number. Type \"rollbackconfig\" to see them.",
+                str_printable(word));
     else if (ui_end_of_words(ui))
         roll_back(ui, s, n);
     return true;
@@ -112,7 +119,9 @@ static bool from_words(struct ui *ui, struct session *s)
 static void run(struct ui *ui, struct session *s)
 {
     json_t *list;
-    struct ui_question q = {.text = "Enter the number of the config to revert to.", .key = "number", .deflt = "",
+    struct ui_question q = {.text = "Enter the number of the config to revert to.",
+                            .key = "number",
+                            .deflt = "",
                             .accept = accept_number};
     const char *answer;
     json_int_t revision;
@@ -137,11 +146,13 @@ static void run(struct ui *ui, struct session *s)
 
         entry_text(r, &line);
         revision = json_int(r, "revision", 0);
-        if (ask_yes(ui, "confirm", "Are you sure you want to roll back the configuration?", false)) {
+        if (ask_yes(ui, "confirm", "Are you sure you want to roll back the configuration?",
+                    false)) {
             roll_back(ui, s, revision);
             if (!ui_failed(ui))
                 ui_say(ui, "Reverted to %s", buf_str(&line));
-            if (!ui_failed(ui) && ask_yes(ui, "commit", "Do you want to commit this configuration now?", false))
+            if (!ui_failed(ui) &&
+                ask_yes(ui, "commit", "Do you want to commit this configuration now?", false))
                 commit_now(ui, s, revision);
         }
     }
@@ -152,7 +163,8 @@ const struct command cmd_rollbackconfig = {
     .name = "rollbackconfig",
     .help = "Roll back to one of the previously committed configurations",
     .usage = "rollbackconfig\nrollbackconfig REVISION",
-    .detail = "Stages what that commit had made; \"showchanges\" shows the difference, \"commit\" makes it active, and that is a "
+    .detail = "Stages what that commit had made; \"showchanges\" shows the difference, \"commit\" "
+              "makes it active, and that is a "
               "commit like any other. Only commits that were saved for rollback are listed.",
     .roles = ROLE_OPERATOR,
     .commits = true,

@@ -30,7 +30,8 @@ const struct command cmd_sethostname = {
     .name = "sethostname",
     .help = "Set the name of the machine",
     .usage = "sethostname NAME",
-    .detail = "The fully qualified name is used in the banner, in EHLO and in Received: headers. The prompt changes after the "
+    .detail = "The fully qualified name is used in the banner, in EHLO and in Received: headers. "
+              "The prompt changes after the "
               "commit.",
     .roles = ROLE_OPERATOR,
     .commits = true,

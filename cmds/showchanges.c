@@ -1,4 +1,5 @@
-/* showchanges.c - the difference between two configurations; without words: what a commit would change. */
+/* showchanges.c - the difference between two configurations; without words: what a commit would
+ * change. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
@@ -23,7 +24,8 @@ static char *title_of(const json_t *object)
 {
     const struct section *sec = section_find(json_str(object, "section", ""));
 
-    return sec ? row_title(sec, json_str(object, "name", "")) : xstrdup(json_str(object, "name", ""));
+    return sec ? row_title(sec, json_str(object, "name", ""))
+               : xstrdup(json_str(object, "name", ""));
 }
 
 static void print_tree(struct ui *ui, const json_t *object)
@@ -40,7 +42,8 @@ static void print_tree(struct ui *ui, const json_t *object)
     free(title);
     if (str_eq(kind, "deleted"))
         return;
-    json_array_foreach (json_object_get(object, "fields"), i, f) {
+    json_array_foreach(json_object_get(object, "fields"), i, f)
+    {
         AUTO(buf) struct buf line = BUF_INIT(64u << 10);
 
         if (str_eq(kind, "new") && !*json_str(f, "new", ""))
@@ -71,7 +74,8 @@ static void print_batch(struct ui *ui, const json_t *object)
         buf_str_add(&line, deleted ? " delete " : " set ");
         value_quote(json_str(object, "name", ""), &line);
     }
-    json_array_foreach (json_object_get(object, "fields"), i, f) {
+    json_array_foreach(json_object_get(object, "fields"), i, f)
+    {
         const struct field *field = field_find(sec, json_str(f, "name", ""));
 
         if (deleted || !field || field->key)
@@ -95,13 +99,15 @@ static void put_side(json_t *args, const char *key, const char *word)
 
 static void run(struct ui *ui, struct session *s)
 {
-    const char *format = ui_option(ui, "--format"), *from = ui_word(ui), *to = from ? ui_word(ui) : NULL;
+    const char *format = ui_option(ui, "--format"), *from = ui_word(ui),
+               *to = from ? ui_word(ui) : NULL;
     bool batch = format && str_ieq(format, "batch");
     json_t *args = json_object(), *data, *o;
     size_t i;
 
     if (format && !batch && !str_ieq(format, "tree") && !str_ieq(format, "json"))
-        ui_fail(ui, E_USAGE, "The format is tree, batch or json, not \"%s\".", str_printable(format));
+        ui_fail(ui, E_USAGE, "The format is tree, batch or json, not \"%s\".",
+                str_printable(format));
     put_side(args, "from", from ? from : "running");
     put_side(args, "to", to ? to : "candidate");
     if (ui_failed(ui) || !ui_end_of_words(ui)) {
@@ -113,7 +119,8 @@ static void run(struct ui *ui, struct session *s)
         return;
     if (!json_array_size(json_object_get(data, "objects")))
         ui_say(ui, "There are no changes.");
-    json_array_foreach (json_object_get(data, "objects"), i, o) {
+    json_array_foreach(json_object_get(data, "objects"), i, o)
+    {
         if (out_stopped(ui))
             break;
         if (batch)

@@ -4,7 +4,11 @@
 #include <stdio.h>
 
 static const struct ui_choice selections[] = {
-    {"host", "By recipient host."}, {"sender", "By Envelope From address."}, {"all", "All."}, {NULL, NULL}};
+    {"host",   "By recipient host."       },
+    {"sender", "By Envelope From address."},
+    {"all",    "All."                     },
+    {NULL,     NULL                       }
+};
 
 static void print_one(struct ui *ui, const json_t *r)
 {
@@ -39,9 +43,11 @@ static void print_all(struct ui *ui, struct session *s, const char *by, const ch
         data = session_call(s, ui, "queue.list", args);
         if (!data)
             break;
-        json_array_foreach (json_object_get(data, "recipients"), i, r) {
+        json_array_foreach(json_object_get(data, "recipients"), i, r)
+        {
             if (!any)
-                out_line(ui, "MID/      Bytes/    Sender/                  Subject\n[RID]     [Atmps]   Recipient");
+                out_line(ui, "MID/      Bytes/    Sender/                  Subject\n[RID]     "
+                             "[Atmps]   Recipient");
             any = true;
             print_one(ui, r);
             if (out_json(ui))
@@ -62,13 +68,17 @@ static void print_all(struct ui *ui, struct session *s, const char *by, const ch
 
 static void run(struct ui *ui, struct session *s)
 {
-    int by = ask_choice(ui, "by", "Please select how you would like to show messages:", selections, 0);
+    int by =
+        ask_choice(ui, "by", "Please select how you would like to show messages:", selections, 0);
     const char *value = "";
 
     if (by == 0)
-        value = ask_some(ui, "value", "Please enter the hostname for the messages you wish to show.");
+        value =
+            ask_some(ui, "value", "Please enter the hostname for the messages you wish to show.");
     else if (by == 1)
-        value = ask_text(ui, "value", "Please enter the Envelope From address for the messages you wish to show.", "");
+        value = ask_text(
+            ui, "value",
+            "Please enter the Envelope From address for the messages you wish to show.", "");
     if (ui_failed(ui) || !ui_end_of_words(ui))
         return;
     ui_say(ui, "Showing messages, please wait.");
@@ -77,7 +87,8 @@ static void run(struct ui *ui, struct session *s)
 
 const struct command cmd_showrecipients = {
     .name = "showrecipients",
-    .help = "Show messages from the queue by recipient host or Envelope From address, or all messages",
+    .help =
+        "Show messages from the queue by recipient host or Envelope From address, or all messages",
     .usage = "showrecipients host HOST\nshowrecipients sender ADDRESS\nshowrecipients all",
     .roles = ROLE_READONLY,
     .run = run,

@@ -20,12 +20,14 @@ static bool ask_hosts(struct ui *ui, struct row *r, const char *deflt)
 {
     AUTO(strlist) struct strlist hosts = {0};
     AUTO(buf) struct buf all = BUF_INIT(64u << 10);
-    char *question = xasprintf("Enter the destination hosts, separated by commas, which you want mail\n"
-                               "for %s to be delivered.\n"
-                               "Enter USEDNS by itself to use normal DNS resolution for this route.\n"
-                               "Enter /dev/null by itself if you wish to discard the mail.\n"
-                               "Enclose in square brackets to force resolution via address (A)\n"
-                               "records, ignoring any MX records.", row_text(r, "domain"));
+    char *question =
+        xasprintf("Enter the destination hosts, separated by commas, which you want mail\n"
+                  "for %s to be delivered.\n"
+                  "Enter USEDNS by itself to use normal DNS resolution for this route.\n"
+                  "Enter /dev/null by itself if you wish to discard the mail.\n"
+                  "Enclose in square brackets to force resolution via address (A)\n"
+                  "records, ignoring any MX records.",
+                  row_text(r, "domain"));
     struct err err = {0};
 
     ask_items(ui, &section_smtp_route, "hosts", "hosts", question, deflt, &hosts);
@@ -59,7 +61,8 @@ static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
 
     free(question);
     if (!ui_failed(ui) && !has_name(s, &section_smtp_route, NULL, name))
-        ui_fail(ui, E_NOT_FOUND, "There is no route for \"%s\". Use PRINT to see the routes.", str_printable(name));
+        ui_fail(ui, E_NOT_FOUND, "There is no route for \"%s\". Use PRINT to see the routes.",
+                str_printable(name));
     return name;
 }
 
@@ -72,7 +75,8 @@ static void route_edit(struct ui *ui, struct session *s, struct row *unused)
     if (r) {
         now = xstrdup(row_text(r, "hosts"));
         if (ask_hosts(ui, r, now))
-            ui_say(ui, "Mapping for %s to %s created.", row_text(r, "domain"), row_text(r, "hosts"));
+            ui_say(ui, "Mapping for %s to %s created.", row_text(r, "domain"),
+                   row_text(r, "hosts"));
         free(now);
     }
     free(name);
@@ -104,7 +108,8 @@ static bool visit(void *arg, const struct row *r)
 }
 
 /* By domain, the default route last, as it is matched. */
-static void each_route(struct session *s, bool (*fn)(struct listing *l, const struct row *r), void *to)
+static void each_route(struct session *s, bool (*fn)(struct listing *l, const struct row *r),
+                       void *to)
 {
     struct listing l = {fn, to, false};
 
@@ -128,7 +133,10 @@ static bool print_route(struct listing *l, const struct row *r)
 
 static void route_print(struct ui *ui, struct session *s, struct row *unused)
 {
-    static const struct out_column columns[] = {{"Domain", "domain", 0, false}, {"Destination Hosts", "hosts", 0, false}};
+    static const struct out_column columns[] = {
+        {"Domain",            "domain", 0, false},
+        {"Destination Hosts", "hosts",  0, false}
+    };
     struct out_table *t = out_table_new(ui, "routes", columns, countof(columns), '=');
 
     (void)unused;
@@ -136,7 +144,9 @@ static void route_print(struct ui *ui, struct session *s, struct row *unused)
     out_table_end(&t);
 }
 
-/* --- files -------------------------------------------------------------------------------------------------- */
+/* --- files
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static bool write_route(struct listing *l, const struct row *r)
 {
@@ -160,7 +170,8 @@ static void route_export(struct ui *ui, struct session *s, struct row *unused)
     }
     answer = session_call(s, ui, "file.write", args);
     if (answer)
-        ui_say(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s), json_str(answer, "path", ""));
+        ui_say(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s),
+               json_str(answer, "path", ""));
     json_decref(answer);
 }
 
@@ -226,7 +237,8 @@ static void replace_routes(struct session *s, struct row **rows, size_t n)
 
 static void route_import(struct ui *ui, struct session *s, struct row *unused)
 {
-    char *question = xasprintf("Enter the name of the file on machine \"%s\" to import:", session_hostname(s));
+    char *question =
+        xasprintf("Enter the name of the file on machine \"%s\" to import:", session_hostname(s));
     json_t *args = json_object(), *answer;
     struct row **rows = NULL;
     size_t n = 0;
@@ -275,8 +287,10 @@ static const struct menu main_menu = {say_count, main_ops, countof(main_ops), &s
 const struct command cmd_smtproutes = {
     .name = "smtproutes",
     .help = "Set up permanent domain redirections",
-    .detail = "The most specific entry wins: \"example.com\" is that domain alone, \".example.com\" what is below it, ALL the "
-              "rest. Equal priorities share the connections; hosts may carry /pri=N (0 is the first) and :PORT.",
+    .detail = "The most specific entry wins: \"example.com\" is that domain alone, "
+              "\".example.com\" what is below it, ALL the "
+              "rest. Equal priorities share the connections; hosts may carry /pri=N (0 is the "
+              "first) and :PORT.",
     .usage = "smtproutes new DOMAIN HOST[/pri=N] [HOST ...]\n"
              "smtproutes edit DOMAIN HOST [HOST ...]\n"
              "smtproutes delete DOMAIN [DOMAIN ...]\n"

@@ -1,45 +1,46 @@
-/* status.c - counters, rates and gauges in the layout monitoring scripts know; only lines that are true for this gateway. */
+/* status.c - counters, rates and gauges in the layout monitoring scripts know; only lines that are
+ * true for this gateway. */
 #include "cmds/common.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#define COLUMN "%-31s%16s"           /* of the gauges */
-#define COLUMNS COLUMN "%16s%16s"   /* fits into 80 */
+#define COLUMN "%-31s%16s" /* of the gauges */
+#define COLUMNS COLUMN "%16s%16s" /* fits into 80 */
 
 struct line {
     const char *title; /* indented as printed */
-    const char *key;   /* NULL: a heading */
-    bool detail;       /* in "status detail" only */
+    const char *key; /* NULL: a heading */
+    bool detail; /* in "status detail" only */
 };
 
 static const struct line counters[] = {
-    {"  Receiving",                      NULL,                          false},
-    {"    Messages Received",            "inj_msgs",                    false},
-    {"    Recipients Received",          "inj_recips",                  false},
-    {"    Gen. Bounce Recipients",       "gen_bounce_recips",           true },
-    {"  Rejection",                      NULL,                          false},
-    {"    Rejected Recipients",          "rejected_recips",             false},
-    {"    Dropped Messages",             "dropped_msgs",                false},
-    {"  Queue",                          NULL,                          false},
-    {"    Soft Bounced Events",          "soft_bounced_evts",           false},
-    {"  Completion",                     NULL,                          false},
-    {"    Completed Recipients",         "completed_recips",            false},
-    {"      Hard Bounced Recipients",    "hard_bounced_recips",         true },
-    {"        DNS Hard Bounces",         "dns_hard_bounced_recips",     true },
-    {"        5XX Hard Bounces",         "5xx_hard_bounced_recips",     true },
-    {"        Expired Hard Bounces",     "expired_hard_bounced_recips", true },
-    {"        Other Hard Bounces",       "other_hard_bounced_recips",   true },
-    {"      Delivered Recipients",       "delivered_recips",            true },
-    {"      Deleted Recipients",         "deleted_recips",              true },
-    {"  Connections",                    NULL,                          true },
-    {"    Inbound Connections",          "conns_in_total",              true },
-    {"      Inbound TLS Connections",    "tls_in",                      true },
-    {"      Failed TLS Handshakes",      "tls_failed_in",               true },
-    {"    Outbound Connections",         "conns_out_total",             true },
-    {"      Outbound TLS Connections",   "tls_out",                     true },
-    {"      Failed TLS Handshakes",      "tls_failed_out",              true },
+    {"  Receiving",                    NULL,                          false},
+    {"    Messages Received",          "inj_msgs",                    false},
+    {"    Recipients Received",        "inj_recips",                  false},
+    {"    Gen. Bounce Recipients",     "gen_bounce_recips",           true },
+    {"  Rejection",                    NULL,                          false},
+    {"    Rejected Recipients",        "rejected_recips",             false},
+    {"    Dropped Messages",           "dropped_msgs",                false},
+    {"  Queue",                        NULL,                          false},
+    {"    Soft Bounced Events",        "soft_bounced_evts",           false},
+    {"  Completion",                   NULL,                          false},
+    {"    Completed Recipients",       "completed_recips",            false},
+    {"      Hard Bounced Recipients",  "hard_bounced_recips",         true },
+    {"        DNS Hard Bounces",       "dns_hard_bounced_recips",     true },
+    {"        5XX Hard Bounces",       "5xx_hard_bounced_recips",     true },
+    {"        Expired Hard Bounces",   "expired_hard_bounced_recips", true },
+    {"        Other Hard Bounces",     "other_hard_bounced_recips",   true },
+    {"      Delivered Recipients",     "delivered_recips",            true },
+    {"      Deleted Recipients",       "deleted_recips",              true },
+    {"  Connections",                  NULL,                          true },
+    {"    Inbound Connections",        "conns_in_total",              true },
+    {"      Inbound TLS Connections",  "tls_in",                      true },
+    {"      Failed TLS Handshakes",    "tls_failed_in",               true },
+    {"    Outbound Connections",       "conns_out_total",             true },
+    {"      Outbound TLS Connections", "tls_out",                     true },
+    {"      Failed TLS Handshakes",    "tls_failed_out",              true },
 };
 
 static const struct line ids[] = {
@@ -61,25 +62,25 @@ static const struct line rates[] = {
 };
 
 static const struct line gauges[] = {
-    {"  System",                          NULL,                    true },
-    {"    RAM Utilization",               "ram_utilization",       true },
-    {"    Overall CPU load average",      "total_utilization",     true },
-    {"      MGA",                         "cpu_utilization",       true },
-    {"    Disk I/O Utilization",          "disk_utilization",      true },
-    {"    Resource Conservation",         "resource_conservation", true },
-    {"    Logging Disk Usage",            "log_used",              true },
-    {"    Logging Disk Available",        "log_available",         true },
-    {"  Connections",                     NULL,                    false},
-    {"    Current Inbound Conn.",         "conn_in",               false},
-    {"    Current Outbound Conn.",        "conn_out",              false},
-    {"  Queue",                           NULL,                    false},
-    {"    Active Recipients",             "active_recips",         false},
-    {"      Unattempted Recipients",      "unattempted_recips",    true },
-    {"      Attempted Recipients",        "attempted_recips",      true },
-    {"    Messages In Work Queue",        "msgs_in_work_queue",    false},
-    {"    Destinations In Memory",        "dests_in_memory",       true },
-    {"    Kilobytes Used",                "kbytes_used",           false},
-    {"    Kilobytes Free",                "kbytes_free",           false},
+    {"  System",                     NULL,                    true },
+    {"    RAM Utilization",          "ram_utilization",       true },
+    {"    Overall CPU load average", "total_utilization",     true },
+    {"      MGA",                    "cpu_utilization",       true },
+    {"    Disk I/O Utilization",     "disk_utilization",      true },
+    {"    Resource Conservation",    "resource_conservation", true },
+    {"    Logging Disk Usage",       "log_used",              true },
+    {"    Logging Disk Available",   "log_available",         true },
+    {"  Connections",                NULL,                    false},
+    {"    Current Inbound Conn.",    "conn_in",               false},
+    {"    Current Outbound Conn.",   "conn_out",              false},
+    {"  Queue",                      NULL,                    false},
+    {"    Active Recipients",        "active_recips",         false},
+    {"      Unattempted Recipients", "unattempted_recips",    true },
+    {"      Attempted Recipients",   "attempted_recips",      true },
+    {"    Messages In Work Queue",   "msgs_in_work_queue",    false},
+    {"    Destinations In Memory",   "dests_in_memory",       true },
+    {"    Kilobytes Used",           "kbytes_used",           false},
+    {"    Kilobytes Free",           "kbytes_free",           false},
 };
 
 static const char *date(const json_t *data, const char *key, char out[40])
@@ -95,7 +96,13 @@ static void age(const json_t *data, char *out, size_t size)
     static const struct {
         const char *one, *many;
         json_int_t seconds;
-    } units[] = {{"week", "weeks", 604800}, {"day", "days", 86400}, {"hour", "hours", 3600}, {"min", "mins", 60}, {"sec", "secs", 1}};
+    } units[] = {
+        {"week", "weeks", 604800},
+        {"day",  "days",  86400 },
+        {"hour", "hours", 3600  },
+        {"min",  "mins",  60    },
+        {"sec",  "secs",  1     }
+    };
     json_int_t left = json_int(data, "oldest_message", -1);
     size_t n = 0;
 
@@ -119,14 +126,15 @@ static void head(struct ui *ui, const json_t *data)
 
     age(data, oldest, sizeof(oldest));
     out_line(ui, "Status as of:                  %s", date(data, "as_of", text));
-    out_line(ui, "Up since:                      %s (%s)", date(data, "up_since", text), clock_duration(up, duration));
+    out_line(ui, "Up since:                      %s (%s)", date(data, "up_since", text),
+             clock_duration(up, duration));
     out_line(ui, "Last counter reset:            %s", date(data, "last_reset", text));
     out_line(ui, "System status:                 %s", json_str(data, "status", "unknown"));
     out_line(ui, "Oldest Message:                %s", oldest);
 }
 
-static void three_columns(struct ui *ui, const struct line *lines, size_t n, const json_t *values, const char *const keys[3],
-                          bool detail)
+static void three_columns(struct ui *ui, const struct line *lines, size_t n, const json_t *values,
+                          const char *const keys[3], bool detail)
 {
     for (size_t i = 0; i < n; i++) {
         const json_t *v = lines[i].key ? json_object_get(values, lines[i].key) : NULL;
@@ -136,7 +144,8 @@ static void three_columns(struct ui *ui, const struct line *lines, size_t n, con
             continue;
         if (lines[i].key)
             out_line(ui, COLUMNS, lines[i].title, count_text((uint64_t)json_int(v, keys[0], 0), a),
-                     count_text((uint64_t)json_int(v, keys[1], 0), b), count_text((uint64_t)json_int(v, keys[2], 0), c));
+                     count_text((uint64_t)json_int(v, keys[1], 0), b),
+                     count_text((uint64_t)json_int(v, keys[2], 0), c));
         else
             out_line(ui, "%s", lines[i].title);
     }
@@ -148,7 +157,8 @@ static const char *gauge_text(const char *key, json_int_t n, char out[COUNT_TEXT
     if (str_ends(key, "_utilization") || str_eq(key, "log_used"))
         snprintf(out, COUNT_TEXT, "%lld%%", (long long)n);
     else if (str_eq(key, "log_available"))
-        snprintf(out, COUNT_TEXT, n >= 1 << 30 ? "%lldG" : "%lldM", (long long)(n >= 1 << 30 ? n >> 30 : n >> 20));
+        snprintf(out, COUNT_TEXT, n >= 1 << 30 ? "%lldG" : "%lldM",
+                 (long long)(n >= 1 << 30 ? n >> 30 : n >> 20));
     else
         count_text((uint64_t)n, out);
     return out;
@@ -156,7 +166,8 @@ static const char *gauge_text(const char *key, json_int_t n, char out[COUNT_TEXT
 
 static void print_status(struct ui *ui, const json_t *data, bool detail)
 {
-    static const char *const ever[] = {"reset", "uptime", "lifetime"}, *const minutes[] = {"1", "5", "15"};
+    static const char *const ever[] = {"reset", "uptime", "lifetime"}, *const minutes[] = {"1", "5",
+                                                                                           "15"};
     const json_t *g = json_object_get(data, "gauges");
     char text[COUNT_TEXT];
 
@@ -167,9 +178,11 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
     three_columns(ui, counters, countof(counters), json_object_get(data, "counters"), ever, detail);
     out_line(ui, "  Current IDs");
     for (size_t i = 0; i < countof(ids); i++)
-        out_line(ui, "%-63s%16lld", ids[i].title, (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
+        out_line(ui, "%-63s%16lld", ids[i].title,
+                 (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
     if (detail) {
-        out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes", "15-Minutes");
+        out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes",
+                 "15-Minutes");
         three_columns(ui, rates, countof(rates), json_object_get(data, "rates"), minutes, detail);
     }
     out_line(ui, "\n" COLUMN, "Gauges:", "Current");
@@ -177,7 +190,8 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
         if (gauges[i].detail && !detail)
             continue;
         if (gauges[i].key)
-            out_line(ui, COLUMN, gauges[i].title, gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text));
+            out_line(ui, COLUMN, gauges[i].title,
+                     gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text));
         else
             out_line(ui, "%s", gauges[i].title);
     }
@@ -190,7 +204,8 @@ static void run(struct ui *ui, struct session *s)
     json_t *data;
 
     if (word && !detail) {
-        ui_fail(ui, E_USAGE, "\"%s\" is not known here. Type \"status\" or \"status detail\".", str_printable(word));
+        ui_fail(ui, E_USAGE, "\"%s\" is not known here. Type \"status\" or \"status detail\".",
+                str_printable(word));
         return;
     }
     data = session_call(s, ui, "status", json_object());
@@ -211,7 +226,8 @@ const struct command cmd_status = {
     .name = "status",
     .help = "System status",
     .usage = "status [detail]",
-    .detail = "Counters grow: since the last reset, since the start, ever. Rates are events per hour over the last 1, 5 and 15 "
+    .detail = "Counters grow: since the last reset, since the start, ever. Rates are events per "
+              "hour over the last 1, 5 and 15 "
               "minutes. Gauges are what is now.",
     .roles = ROLE_GUEST,
     .run = run,

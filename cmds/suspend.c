@@ -1,4 +1,5 @@
-/* suspend.c - receiving and delivering stopped and started again, for maintenance. Takes effect at once, without a commit. */
+/* suspend.c - receiving and delivering stopped and started again, for maintenance. Takes effect at
+ * once, without a commit. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
@@ -13,9 +14,11 @@ static json_t *switch_args(const char *what)
 
 static void ask_seconds(struct ui *ui, json_t *args)
 {
-    json_put_int(args, "seconds", (json_int_t)ask_number(ui, "seconds",
-                                                         "Enter the number of seconds to wait before abruptly closing connections.",
-                                                         30, 0, 86400));
+    json_put_int(args, "seconds",
+                 (json_int_t)ask_number(
+                     ui, "seconds",
+                     "Enter the number of seconds to wait before abruptly closing connections.", 30,
+                     0, 86400));
 }
 
 static bool call(struct ui *ui, struct session *s, const char *op, json_t *args)
@@ -70,10 +73,12 @@ static void resume_delivery(struct ui *ui, struct session *s)
         ui_say(ui, "Mail delivery resumed.");
 }
 
-/* --- listeners ---------------------------------------------------------------------------------------------- */
+/* --- listeners
+ * ---------------------------------------------------------------------------------------------- */
 
 /* "1,3" or "InboundMail, OutboundMail" against the list as it was shown; 1 is all of them. */
-static bool pick(const struct strlist *names, const char *answer, struct strlist *out, struct err *err)
+static bool pick(const struct strlist *names, const char *answer, struct strlist *out,
+                 struct err *err)
 {
     AUTO(strlist) struct strlist words = {0};
 
@@ -83,7 +88,9 @@ static bool pick(const struct strlist *names, const char *answer, struct strlist
     for (size_t i = 0; i < words.n; i++) {
         char *end;
         unsigned long n = strtoul(words.items[i], &end, 10);
-        const char *name = *end ? words.items[i] : n >= 2 && n <= names->n + 1 ? names->items[n - 2] : NULL;
+        const char *name = *end                          ? words.items[i]
+                           : n >= 2 && n <= names->n + 1 ? names->items[n - 2]
+                                                         : NULL;
 
         if (str_ieq(words.items[i], "all") || (!*end && n == 1)) {
             strlist_free(out);
@@ -91,7 +98,9 @@ static bool pick(const struct strlist *names, const char *answer, struct strlist
             return true;
         }
         if (!name || !strlist_has(names, name))
-            return err_set(err, E_NOT_FOUND, "There is no listener \"%s\". Choose by number or name.", str_printable(words.items[i]));
+            return err_set(err, E_NOT_FOUND,
+                           "There is no listener \"%s\". Choose by number or name.",
+                           str_printable(words.items[i]));
         if (!strlist_has(out, name))
             strlist_add(out, name);
     }
@@ -111,11 +120,16 @@ static bool ask_listeners(struct ui *ui, struct session *s, const char *verb, js
     AUTO(strlist) struct strlist names = {0}, picked = {0};
     AUTO(buf) struct buf text = BUF_INIT(64u << 10);
     json_t *status = session_call(s, ui, "status", json_object()), *l, *list = json_array();
-    struct ui_question q = {.key = "listeners", .deflt = "1", .accept = accept_listeners, .arg = &names};
+    struct ui_question q = {
+        .key = "listeners", .deflt = "1", .accept = accept_listeners, .arg = &names};
     size_t i;
 
-    buf_printf(&text, "Choose the listener(s) you wish to %s.\nSeparate multiple entries with commas.\n1. All", verb);
-    json_array_foreach (json_object_get(status, "listeners"), i, l) {
+    buf_printf(
+        &text,
+        "Choose the listener(s) you wish to %s.\nSeparate multiple entries with commas.\n1. All",
+        verb);
+    json_array_foreach(json_object_get(status, "listeners"), i, l)
+    {
         strlist_add(&names, json_str(l, "name", ""));
         buf_printf(&text, "\n%zu. %s", i + 2, json_str(l, "name", ""));
     }
@@ -165,7 +179,8 @@ const struct command cmd_suspend = {
     .name = "suspend",
     .help = "Temporarily suspend receiving and deliveries",
     .usage = "suspend [SECONDS]",
-    .detail = "New connections are told to come back later, deliveries wait in the queue. It lasts until \"resume\".",
+    .detail = "New connections are told to come back later, deliveries wait in the queue. It lasts "
+              "until \"resume\".",
     .roles = ROLE_OPERATOR,
     .run = suspend,
 };

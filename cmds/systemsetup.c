@@ -1,5 +1,5 @@
-/* systemsetup.c - a first configuration in a few questions, with better choices than the factory's. Everything is staged; the
- * summary says what, and the commit makes it active. */
+/* systemsetup.c - a first configuration in a few questions, with better choices than the factory's.
+ * Everything is staged; the summary says what, and the commit makes it active. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
@@ -24,7 +24,8 @@ static void ask_system(struct ui *ui, struct session *s)
     ask_field(ui, s, r, "admin_address");
 }
 
-/* --- what mail to accept ------------------------------------------------------------------------------------ */
+/* --- what mail to accept
+ * ------------------------------------------------------------------------------------ */
 
 static void accept_for(struct ui *ui, struct session *s, const char *address)
 {
@@ -62,14 +63,18 @@ static void ask_incoming(struct ui *ui, struct session *s)
     }
     ask_items(ui, &section_rcpt_access, "address", "domains",
               "For which domains does this gateway accept mail from the Internet?\n"
-              "Separate multiple domains with commas. Leave empty to keep what there is.", "", &domains);
+              "Separate multiple domains with commas. Leave empty to keep what there is.",
+              "", &domains);
     for (size_t i = 0; i < domains.n && !ui_failed(ui); i++)
         accept_for(ui, s, domains.items[i]);
     if (!domains.n || ui_failed(ui))
         return;
     strlist_join(&domains, ", ", &names);
-    question = xasprintf("To which internal mail server does mail for %s go? Ex: mail.internal.example or [10.0.0.5]:25\n"
-                         "Separate multiple servers with commas. Leave empty to use the MX records.", buf_str(&names));
+    question =
+        xasprintf("To which internal mail server does mail for %s go? Ex: mail.internal.example or "
+                  "[10.0.0.5]:25\n"
+                  "Separate multiple servers with commas. Leave empty to use the MX records.",
+                  buf_str(&names));
     ask_items(ui, &section_smtp_route, "hosts", "internal_server", question, "", &hosts);
     free(question);
     strlist_join(&hosts, ", ", &all);
@@ -88,8 +93,10 @@ static void ask_outgoing(struct ui *ui, struct session *s)
         return;
     ask_items(ui, &section_sender_group, "hosts", "relays",
               "Which systems may send mail to the Internet through this gateway?\n"
-              "IP addresses, networks such as 10.1.1.0/24, and host names are allowed; separate them with commas.\n"
-              "Leave empty to keep what there is.", "", &more);
+              "IP addresses, networks such as 10.1.1.0/24, and host names are allowed; separate "
+              "them with commas.\n"
+              "Leave empty to keep what there is.",
+              "", &more);
     strlist_copy(&all, &((const struct sender_group *)group->data)->hosts);
     for (size_t i = 0; i < more.n; i++)
         if (!strlist_has(&all, more.items[i]))
@@ -98,7 +105,9 @@ static void ask_outgoing(struct ui *ui, struct session *s)
     set(ui, group, "hosts", buf_str(&text));
 }
 
-/* --- TLS ---------------------------------------------------------------------------------------------------- */
+/* --- TLS
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static bool make_certificate(struct ui *ui, struct session *s, const char *name)
 {
@@ -131,28 +140,38 @@ static void ask_tls(struct ui *ui, struct session *s)
 
     row_free(&system);
     session_names(s, &section_listener, NULL, &listeners);
-    if (ask_yes(ui, "tls_in", "Do you want to offer TLS to everybody who sends mail to this gateway? (recommended)", true))
+    if (ask_yes(
+            ui, "tls_in",
+            "Do you want to offer TLS to everybody who sends mail to this gateway? (recommended)",
+            true))
         for (size_t i = 0; i < listeners.n; i++) {
             r = session_edit(s, &section_listener, listeners.items[i]);
             if (r && row_is(r, "tls", "off"))
                 set(ui, r, "tls", "preferred");
         }
-    if (ask_yes(ui, "tls_out", "Do you want to use TLS for deliveries wherever it is offered? (recommended)", true)) {
+    if (ask_yes(ui, "tls_out",
+                "Do you want to use TLS for deliveries wherever it is offered? (recommended)",
+                true)) {
         r = session_edit(s, &section_destination, "default");
         if (r && row_is(r, "use_tls", "off"))
             set(ui, r, "use_tls", "on");
     }
     if (!has_name(s, &section_certificate, NULL, host) &&
-        ask_yes(ui, "make_certificate", "Do you want to create a self-signed certificate for this host name? It replaces\n"
-                                        "the demonstration certificate until you have one of an authority.", true) &&
+        ask_yes(ui, "make_certificate",
+                "Do you want to create a self-signed certificate for this host name? It replaces\n"
+                "the demonstration certificate until you have one of an authority.",
+                true) &&
         !ui_failed(ui) && session_flush(s, ui) && make_certificate(ui, s, host))
         use_certificate(ui, s, host);
     free(host);
 }
 
-/* --- summary ------------------------------------------------------------------------------------------------ */
+/* --- summary
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static void say_names(struct ui *ui, struct session *s, const char *label, const struct section *sec, const char *owner)
+static void say_names(struct ui *ui, struct session *s, const char *label,
+                      const struct section *sec, const char *owner)
 {
     AUTO(strlist) struct strlist names = {0};
     AUTO(buf) struct buf all = BUF_INIT(64u << 10);
@@ -166,13 +185,13 @@ static bool say_listener(void *arg, const struct row *r)
 {
     const struct listener *l = r->data;
 
-    ui_say(arg, "Listener %s: %s port %llu, TLS %s, certificate %s", l->name, l->address, (unsigned long long)l->port,
-           choices_tls_modes[l->tls].text, l->certificate);
+    ui_say(arg, "Listener %s: %s port %llu, TLS %s, certificate %s", l->name, l->address,
+           (unsigned long long)l->port, choices_tls_modes[l->tls].text, l->certificate);
     return true;
 }
 
-static void say_field(struct ui *ui, struct session *s, const char *label, const struct section *sec, const char *name,
-                      const char *field)
+static void say_field(struct ui *ui, struct session *s, const char *label,
+                      const struct section *sec, const char *name, const char *field)
 {
     struct row *r = session_get(s, sec, name);
 
@@ -190,15 +209,19 @@ static void say_summary(struct ui *ui, struct session *s)
     say_names(ui, s, "SMTP routes for: ", &section_smtp_route, NULL);
     say_field(ui, s, "May relay: ", &section_sender_group, OUTBOUND "/RELAYLIST", "hosts");
     session_each(s, &section_listener, NULL, say_listener, ui);
-    say_field(ui, s, "TLS of deliveries (off, on, require): ", &section_destination, "default", "use_tls");
-    ui_say(ui, "\nNothing is active yet. Type \"showchanges\" to review and \"commit\" to make it active.");
+    say_field(ui, s, "TLS of deliveries (off, on, require): ", &section_destination, "default",
+              "use_tls");
+    ui_say(ui, "\nNothing is active yet. Type \"showchanges\" to review and \"commit\" to make it "
+               "active.");
 }
 
 static void run(struct ui *ui, struct session *s)
 {
     if (!ui_interactive(ui)) {
-        ui_fail(ui, E_USAGE, "systemsetup is a dialog and needs a terminal. In batch use sethostname, listenerconfig, smtproutes "
-                             "and destconfig.");
+        ui_fail(ui, E_USAGE,
+                "systemsetup is a dialog and needs a terminal. In batch use sethostname, "
+                "listenerconfig, smtproutes "
+                "and destconfig.");
         return;
     }
     ui_say(ui, "Enter keeps the value in brackets, ? explains, Ctrl-C leaves without changes.");
@@ -213,7 +236,8 @@ static void run(struct ui *ui, struct session *s)
 const struct command cmd_systemsetup = {
     .name = "systemsetup",
     .help = "First time system setup",
-    .detail = "Asks for the host name, the domains to accept mail for, the systems that may relay and the use of TLS; it can be "
+    .detail = "Asks for the host name, the domains to accept mail for, the systems that may relay "
+              "and the use of TLS; it can be "
               "run again at any time and keeps what is not answered.",
     .usage = "systemsetup",
     .roles = ROLE_ADMIN,

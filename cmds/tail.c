@@ -5,7 +5,8 @@
 
 char *ask_log(struct ui *ui, struct session *s, const char *verb)
 {
-    json_t *data = session_call(s, ui, "log.list", json_object()), *logs = json_object_get(data, "logs"), *l;
+    json_t *data = session_call(s, ui, "log.list", json_object()),
+           *logs = json_object_get(data, "logs"), *l;
     struct ui_choice *choices = xcalloc(json_array_size(logs) + 1, sizeof(*choices));
     AUTO(buf) struct buf text = BUF_INIT(16u << 10);
     char *name = NULL;
@@ -13,8 +14,10 @@ char *ask_log(struct ui *ui, struct session *s, const char *verb)
     size_t i;
 
     buf_printf(&text, "Currently configured logs:");
-    json_array_foreach (logs, i, l) {
-        buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\"", i + 1, json_str(l, "name", ""), json_str(l, "type_name", ""));
+    json_array_foreach(logs, i, l)
+    {
+        buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\"", i + 1, json_str(l, "name", ""),
+                   json_str(l, "type_name", ""));
         choices[i].word = json_str(l, "name", "");
         choices[i].text = json_str(l, "type_name", "");
     }
@@ -25,7 +28,8 @@ char *ask_log(struct ui *ui, struct session *s, const char *verb)
         long n = strtol(answer, NULL, 10);
 
         if (!ui_failed(ui))
-            name = n >= 1 && (size_t)n <= json_array_size(logs) ? xstrdup(choices[n - 1].word) : xstrdup(answer);
+            name = n >= 1 && (size_t)n <= json_array_size(logs) ? xstrdup(choices[n - 1].word)
+                                                                : xstrdup(answer);
     } else if (data) {
         picked = ask_choice(ui, "log", "", choices, -1);
         if (picked >= 0 && !ui_failed(ui))
@@ -74,7 +78,8 @@ const struct command cmd_tail = {
     .name = "tail",
     .help = "Continuously display the end of a log file",
     .usage = "tail [-n LINES] LOG",
-    .detail = "Shows the last lines of the current file and follows it, over rollovers too. Ctrl-C stops.",
+    .detail = "Shows the last lines of the current file and follows it, over rollovers too. Ctrl-C "
+              "stops.",
     .roles = ROLE_READONLY,
     .run = run,
     .complete = complete_log,

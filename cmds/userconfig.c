@@ -13,7 +13,8 @@ static bool say_user(void *arg, const struct row *r)
     const struct user *u = r->data;
     struct listing *p = arg;
 
-    ui_say(p->ui, "%u. %s - \"%s\" (%s)", ++p->n, u->name, str_printable(u->full_name), choices_roles[u->role].word);
+    ui_say(p->ui, "%u. %s - \"%s\" (%s)", ++p->n, u->name, str_printable(u->full_name),
+           choices_roles[u->role].word);
     return true;
 }
 
@@ -29,13 +30,17 @@ static void say_users(struct ui *ui, struct session *s, const struct row *unused
 static void ask_user(struct ui *ui, struct row *r)
 {
     static const struct ui_choice roles[] = {
-        {"administrator", "Administrators - Administrators have full access to all settings of the system."},
-        {"operator", "Operators - Operators are restricted from creating new user accounts."},
-        {"readonly", "Read-Only Operators - Read-Only operators may only view settings and status information."},
-        {"guest", "Guests - Guest users may only view status information."},
-        {NULL, NULL}};
+        {"administrator",
+         "Administrators - Administrators have full access to all settings of the system."       },
+        {"operator",      "Operators - Operators are restricted from creating new user accounts."},
+        {"readonly",      "Read-Only Operators - Read-Only operators may only view settings and status "
+         "information."                                                                             },
+        {"guest",               "Guests - Guest users may only view status information."  },
+        {NULL,               NULL                                                                                }
+    };
     const struct user *u = r->data;
-    char *full_name = xasprintf("Enter the full name for %s.", u->name), *role = xasprintf("Assign a role to \"%s\":", u->name);
+    char *full_name = xasprintf("Enter the full name for %s.", u->name),
+         *role = xasprintf("Assign a role to \"%s\":", u->name);
     char *now = xstrdup(u->full_name);
     struct err err = {0};
 
@@ -81,7 +86,8 @@ static void user_delete(struct ui *ui, struct session *s, struct row *unused)
     (void)unused;
     session_each(s, &section_user, NULL, count_admin, &admins);
     if (r && ((const struct user *)r->data)->role == USER_ADMIN && admins == 1)
-        ui_fail(ui, E_INVALID, "%s is the only administrator. Make somebody else administrator first.", name);
+        ui_fail(ui, E_INVALID,
+                "%s is the only administrator. Make somebody else administrator first.", name);
     else if (name)
         session_delete(s, &section_user, name);
     row_free(&r);
@@ -98,7 +104,8 @@ static const struct menu main_menu = {say_users, main_ops, countof(main_ops), &s
 const struct command cmd_userconfig = {
     .name = "userconfig",
     .help = "Manage user accounts and their roles",
-    .detail = "A user is an account of the system that logs in to the console; the role decides which commands there are. "
+    .detail = "A user is an account of the system that logs in to the console; the role decides "
+              "which commands there are. "
               "Passphrases and keys are those of the system account.",
     .roles = ROLE_ADMIN,
     .commits = true,

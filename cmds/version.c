@@ -8,12 +8,17 @@
 static void run(struct ui *ui, struct session *s)
 {
     static const struct out_column keys[] = {
-        {"Product", "product", 0, false}, {"Version", "version", 0, false}, {"TLS Library", "tls_library", 0, false},
-        {"Hostname", "host", 0, false},   {"CPUs", "cpus", 0, false},       {"Memory", "memory", 0, false},
+        {"Product",     "product",     0, false},
+        {"Version",     "version",     0, false},
+        {"TLS Library", "tls_library", 0, false},
+        {"Hostname",    "host",        0, false},
+        {"CPUs",        "cpus",        0, false},
+        {"Memory",      "memory",      0, false},
     };
     json_t *record = json_object();
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    char *memory = xasprintf("%ld MB", pages > 0 && page > 0 ? (long)((long long)pages * page >> 20) : 0);
+    char *memory =
+        xasprintf("%ld MB", pages > 0 && page > 0 ? (long)((long long)pages * page >> 20) : 0);
 
     json_put_str(record, "product", "Postern Secure Mail Gateway");
     json_put_str(record, "version", json_str(session_hello(s), "version", ""));

@@ -21,8 +21,12 @@ static const char *clock_text(const json_t *date, char out[16])
 static void who(struct ui *ui, struct session *s)
 {
     static const struct out_column columns[] = {
-        {"Username", "user", 0, false},        {"Login Time", "login_time", 0, false}, {"Idle Time", "idle_time", 0, false},
-        {"Remote Host", "from", 0, false},     {"What", "what", 0, false},             {"Changes", "changes", 0, true},
+        {"Username",    "user",       0, false},
+        {"Login Time",  "login_time", 0, false},
+        {"Idle Time",   "idle_time",  0, false},
+        {"Remote Host", "from",       0, false},
+        {"What",        "what",       0, false},
+        {"Changes",     "changes",    0, true },
     };
     json_t *data = session_call(s, ui, "session.who", json_object()), *o;
     struct out_table *t;
@@ -31,7 +35,8 @@ static void who(struct ui *ui, struct session *s)
     if (!data)
         return;
     t = out_table_new(ui, "sessions", columns, countof(columns), '=');
-    json_array_foreach (json_object_get(data, "sessions"), i, o) {
+    json_array_foreach(json_object_get(data, "sessions"), i, o)
+    {
         json_t *row = json_deep_copy(o);
         char text[40];
 
@@ -56,7 +61,10 @@ const struct command cmd_who = {
 static void whoami(struct ui *ui, struct session *s)
 {
     static const struct out_column keys[] = {
-        {"Username", "user", 0, false}, {"Full Name", "full_name", 0, false}, {"Groups", "role", 0, false}};
+        {"Username",  "user",      0, false},
+        {"Full Name", "full_name", 0, false},
+        {"Groups",    "role",      0, false}
+    };
     const json_t *hello = session_hello(s);
     bool may_look = session_role(s) >= ROLE_READONLY;
     struct row *r = may_look ? session_get(s, &section_user, session_user(s)) : NULL;

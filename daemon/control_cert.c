@@ -1,5 +1,6 @@
-/* control_cert.c - cert.list, cert.new, cert.paste. They end in config.stage like any other change: what they add is the
- * knowledge of certificates, and that a key made here never leaves the daemon. */
+/* control_cert.c - cert.list, cert.new, cert.paste. They end in config.stage like any other change:
+ * what they add is the knowledge of certificates, and that a key made here never leaves the daemon.
+ */
 #include "daemon/control.h"
 
 #include <openssl/crypto.h>
@@ -21,7 +22,8 @@ static bool run_op(struct control *c, const char *name, json_t *args, json_t *da
 
     while (op->name && !str_eq(op->name, name))
         op++;
-    ok = op->name ? op->run(c, args, data, err) : err_set(err, E_NOT_FOUND, "there is no operation %s", name);
+    ok = op->name ? op->run(c, args, data, err)
+                  : err_set(err, E_NOT_FOUND, "there is no operation %s", name);
     json_decref(args);
     return ok;
 }
@@ -55,7 +57,8 @@ static json_t *get_body(struct control *c, const char *section, const char *name
     return json_is_object(body) ? body : NULL;
 }
 
-/* --- cert.list ---------------------------------------------------------------------------------------------- */
+/* --- cert.list
+ * ---------------------------------------------------------------------------------------------- */
 
 static json_t *strings(const struct strlist *l)
 {
@@ -119,7 +122,8 @@ static json_t *list_services(struct control *c, struct err *err)
     json_t *services = json_array(), *listeners = list_rows(c, "listener", err), *setup, *entry;
     size_t i;
 
-    json_array_foreach (listeners, i, entry) {
+    json_array_foreach(listeners, i, entry)
+    {
         char *text = xasprintf("%s (listener)", json_str(entry, "name", ""));
 
         add_service(services, text, json_str(json_object_get(entry, "body"), "certificate", ""));
@@ -138,9 +142,8 @@ static json_t *uses_of(const json_t *services, const char *name)
     json_t *uses = json_array(), *s;
     size_t i;
 
-    json_array_foreach (services, i, s)
-        if (str_eq(json_str(s, "certificate", ""), name))
-            json_array_append(uses, json_object_get(s, "service"));
+    json_array_foreach(services, i, s) if (str_eq(json_str(s, "certificate", ""), name))
+        json_array_append(uses, json_object_get(s, "service"));
     return uses;
 }
 
@@ -154,7 +157,8 @@ static bool cert_list(struct control *c, const json_t *args, json_t *data, struc
         return false;
     services = list_services(c, err);
     out = json_array();
-    json_array_foreach (profiles, i, entry) {
+    json_array_foreach(profiles, i, entry)
+    {
         const json_t *body = json_object_get(entry, "body");
         const char *name = json_str(entry, "name", "");
         json_t *o = json_object();
@@ -173,7 +177,8 @@ static bool cert_list(struct control *c, const json_t *args, json_t *data, struc
     return true;
 }
 
-/* --- cert.new and cert.paste -------------------------------------------------------------------------------- */
+/* --- cert.new and cert.paste
+ * -------------------------------------------------------------------------------- */
 
 /* May a profile of that name be written? *body is what is there now (new) or NULL. */
 static bool check_target(struct control *c, const json_t *args, json_t **body, struct err *err)
@@ -185,16 +190,23 @@ static bool check_target(struct control *c, const json_t *args, json_t **body, s
     row_free(&r);
     *body = ok ? get_body(c, "certificate", name) : NULL;
     if (*body && json_bool_of(*body, "demo", false))
-        return err_set(err, E_DENIED, "The demonstration certificate \"%s\" cannot be changed. Choose another name.", name);
+        return err_set(
+            err, E_DENIED,
+            "The demonstration certificate \"%s\" cannot be changed. Choose another name.", name);
     if (*body && !json_bool_of(args, "replace", false))
-        return err_set(err, E_EXISTS, "Certificate profile \"%s\" already exists. Choose another name, or replace it.", name);
+        return err_set(
+            err, E_EXISTS,
+            "Certificate profile \"%s\" already exists. Choose another name, or replace it.", name);
     return ok;
 }
 
-/* Stages the profile; the plain key (may be NULL: the profile keeps its own) is erased. Steals body. YIELDS */
-static bool stage(struct control *c, const char *name, json_t *body, const char *key, struct err *err)
+/* Stages the profile; the plain key (may be NULL: the profile keeps its own) is erased. Steals
+ * body. YIELDS */
+static bool stage(struct control *c, const char *name, json_t *body, const char *key,
+                  struct err *err)
 {
-    json_t *args = json_object(), *change = json_object(), *changes = json_array(), *data = json_object();
+    json_t *args = json_object(), *change = json_object(), *changes = json_array(),
+           *data = json_object();
     json_t *plain = key ? json_string(key) : NULL, *secret = key ? json_object() : NULL;
     bool ok;
 
@@ -222,7 +234,8 @@ struct make_job {
     struct buf cert, key, csr;
 };
 
-static bool make(void *arg, struct err *err) /* on a worker: an RSA key of 4096 bits takes seconds */
+static bool make(void *arg,
+                 struct err *err) /* on a worker: an RSA key of 4096 bits takes seconds */
 {
     struct make_job *j = arg;
 
@@ -245,9 +258,8 @@ static void read_request(const json_t *args, struct make_job *j)
         .names = &j->names,
     };
     j->request.days = (unsigned)json_int(args, "days", 3650);
-    json_array_foreach (names, i, n)
-        if (json_is_string(n))
-            strlist_add(&j->names, json_string_value(n));
+    json_array_foreach(names, i, n) if (json_is_string(n))
+        strlist_add(&j->names, json_string_value(n));
 }
 
 static bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *err)
@@ -290,13 +302,16 @@ static bool check_key(const json_t *args, const json_t *before, const char *cert
     if (key)
         return x509_key_matches(cert, key, err);
     if (!before || !*json_str(before, "private_key", ""))
-        return err_set(err, E_USAGE, "The private key is missing. Paste it together with the certificate.");
+        return err_set(err, E_USAGE,
+                       "The private key is missing. Paste it together with the certificate.");
     other = json_str(before, "request", "");
     return x509_same_key(cert, *other ? other : json_str(before, "certificate", ""), err);
 }
 
-/* Chain certificates may stand behind the leaf, as authorities deliver them, or come by themselves. */
-static bool order_chain(const json_t *args, const json_t *before, const char *leaf, struct buf *out, struct err *err)
+/* Chain certificates may stand behind the leaf, as authorities deliver them, or come by themselves.
+ */
+static bool order_chain(const json_t *args, const json_t *before, const char *leaf, struct buf *out,
+                        struct err *err)
 {
     AUTO(buf) struct buf all = BUF_INIT(600u << 10);
     const char *pasted = json_str(args, "intermediates", NULL);
@@ -320,7 +335,8 @@ static void add_warnings(const struct x509_facts *f, bool chain, json_t *data)
 
     x509_warnings(f, clock_wall(), &warnings);
     if (!f->self_signed && !chain)
-        strlist_add(&warnings, "No intermediate certificate is stored; peers that do not know the issuer cannot verify this "
+        strlist_add(&warnings, "No intermediate certificate is stored; peers that do not know the "
+                               "issuer cannot verify this "
                                "certificate.");
     json_put(data, "warnings", strings(&warnings));
     strlist_free(&warnings);
@@ -334,8 +350,9 @@ static bool cert_paste(struct control *c, const json_t *args, json_t *data, stru
     struct x509_facts f = {0};
     bool ok = check_target(c, args, &before, err);
 
-    ok = ok && x509_first(json_str(args, "certificate", ""), &leaf, err) && x509_read(buf_str(&leaf), &f, err) &&
-         check_key(args, before, buf_str(&leaf), err) && order_chain(args, before, buf_str(&leaf), &chain, err);
+    ok = ok && x509_first(json_str(args, "certificate", ""), &leaf, err) &&
+         x509_read(buf_str(&leaf), &f, err) && check_key(args, before, buf_str(&leaf), err) &&
+         order_chain(args, before, buf_str(&leaf), &chain, err);
     if (ok) {
         body = before && !key ? json_deep_copy(before) : json_object();
         json_put_str(body, "certificate", buf_str(&leaf));

@@ -1,5 +1,6 @@
-/* control_log.c - log.list, log.tail, log.grep. Searching runs in slices on the worker threads, so that a large log keeps no
- * session waiting; between two slices the lines found go out and a Ctrl-C is looked for. */
+/* control_log.c - log.list, log.tail, log.grep. Searching runs in slices on the worker threads, so
+ * that a large log keeps no session waiting; between two slices the lines found go out and a Ctrl-C
+ * is looked for. */
 #include "daemon/control.h"
 
 #include <regex.h>
@@ -16,10 +17,10 @@
 #define MAX_PATTERNS 16
 #define MAX_CONTEXT 100
 #define MAX_LAST 1000
-#define SLICE_BYTES (2u << 20)   /* read in one go on a worker */
+#define SLICE_BYTES (2u << 20) /* read in one go on a worker */
 #define SLICE_FOUND (256u << 10) /* lines handed over at once */
 #define LONGEST_LINE (64u << 10) /* of logreader */
-#define FOLLOW_EVERY 200         /* ms between looks for new lines */
+#define FOLLOW_EVERY 200 /* ms between looks for new lines */
 
 static void config_clear(struct config **c)
 {
@@ -28,7 +29,6 @@ static void config_clear(struct config **c)
 
 #define AUTO_CONFIG __attribute__((cleanup(config_clear))) struct config *
 #define AUTO_READER __attribute__((cleanup(logreader_free))) struct logreader *
-
 
 static bool log_list(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
@@ -64,7 +64,8 @@ static bool find_log(const json_t *args, char *path, size_t size, struct err *er
         return true;
     for (size_t i = 0; i < config_count(cfg, &section_log); i++)
         buf_printf(&names, "%s%s", i ? ", " : "", config_at(cfg, &section_log, i)->name);
-    return err_set(err, E_NOT_FOUND, "There is no log named \"%s\". The logs are: %s.", str_printable(name), buf_str(&names));
+    return err_set(err, E_NOT_FOUND, "There is no log named \"%s\". The logs are: %s.",
+                   str_printable(name), buf_str(&names));
 }
 
 static bool send_line(struct control *c, const char *p, size_t n)
@@ -86,7 +87,8 @@ static bool log_tail(struct control *c, const json_t *args, json_t *data, struct
 
     (void)data;
     if (last < 0 || last > MAX_LAST)
-        return err_set(err, E_INVALID, "The number of lines must be an integer from 0 to %d.", MAX_LAST);
+        return err_set(err, E_INVALID, "The number of lines must be an integer from 0 to %d.",
+                       MAX_LAST);
     if (!find_log(args, path, sizeof(path), err))
         return false;
     r = logreader_open(path, last, err);
@@ -102,7 +104,9 @@ static bool log_tail(struct control *c, const json_t *args, json_t *data, struct
     return true;
 }
 
-/* --- grep --------------------------------------------------------------------------------------------------- */
+/* --- grep
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 struct search {
     struct logreader *reader;
@@ -110,13 +114,13 @@ struct search {
     size_t npatterns;
     bool invert;
     unsigned context;
-    struct strlist before;  /* the last `context` lines that were not shown */
-    unsigned after;         /* lines still to be shown behind a hit */
-    bool gap;               /* lines were left out since the last one shown */
-    bool shown;             /* anything at all */
+    struct strlist before; /* the last `context` lines that were not shown */
+    unsigned after; /* lines still to be shown behind a hit */
+    bool gap; /* lines were left out since the last one shown */
+    bool shown; /* anything at all */
     uint64_t hits;
-    struct buf found;       /* lines to send, each with its line end */
-    bool more;              /* of the last slice: the log has more to read */
+    struct buf found; /* lines to send, each with its line end */
+    bool more; /* of the last slice: the log has more to read */
 };
 
 static bool matches(const struct search *s, const char *line)
@@ -209,16 +213,20 @@ static bool add_pattern(struct search *s, const char *text, bool ignore_case, st
 
     for (const char *p = text; *p; p++) {
         if (*p == '\\' && p[1] >= '1' && p[1] <= '9')
-            return err_set(err, E_INVALID, "Back-references (\\%c) are not supported in \"%s\".", p[1], str_printable(text));
+            return err_set(err, E_INVALID, "Back-references (\\%c) are not supported in \"%s\".",
+                           p[1], str_printable(text));
         if (*p == '\\' && p[1])
             p++;
     }
     if (strlen(text) > 1000)
-        return err_set(err, E_INVALID, "The regular expression must not be longer than 1000 characters.");
-    rc = regcomp(&s->patterns[s->npatterns], text, REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
+        return err_set(err, E_INVALID,
+                       "The regular expression must not be longer than 1000 characters.");
+    rc = regcomp(&s->patterns[s->npatterns], text,
+                 REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
     if (rc) {
         regerror(rc, &s->patterns[s->npatterns], reason, sizeof(reason));
-        return err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.", str_printable(text), reason);
+        return err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
+                       str_printable(text), reason);
     }
     s->npatterns++;
     return true;
@@ -234,7 +242,8 @@ static bool add_patterns(struct search *s, const json_t *args, struct err *err)
         const char *text = json_string_value(json_array_get(list, i));
 
         if (!text || !*text)
-            return err_set(err, E_USAGE, "The regular expression is empty. Enter the text to search for.");
+            return err_set(err, E_USAGE,
+                           "The regular expression is empty. Enter the text to search for.");
         if (!add_pattern(s, text, json_bool_of(args, "ignore_case", false), err))
             return false;
     }
@@ -265,7 +274,8 @@ static bool log_grep(struct control *c, const json_t *args, json_t *data, struct
     s->invert = json_bool_of(args, "invert", false);
     s->context = (unsigned)context;
     if (context < 0 || context > MAX_CONTEXT)
-        err_set(err, E_INVALID, "The lines of context must be an integer from 0 to %d.", MAX_CONTEXT);
+        err_set(err, E_INVALID, "The lines of context must be an integer from 0 to %d.",
+                MAX_CONTEXT);
     else if (find_log(args, path, sizeof(path), err) && add_patterns(s, args, err) &&
              (s->reader = logreader_open(path, -1, err)))
         ok = run_search(c, s, json_bool_of(args, "follow", false), err);

@@ -1,7 +1,8 @@
 /* logreader.c - see logreader.h.
  *
- * A rollover renames the file that is open here; its inode tells which saved file it became, and the names of saved files
- * sort by time, so "the next file" is well defined however many rollovers were missed. */
+ * A rollover renames the file that is open here; its inode tells which saved file it became, and
+ * the names of saved files sort by time, so "the next file" is well defined however many rollovers
+ * were missed. */
 #include "daemon/logreader.h"
 
 #include <dirent.h>
@@ -18,13 +19,13 @@
 #define CHUNK (64u << 10) /* also the longest line: more is cut into several */
 
 struct logreader {
-    int dir;             /* descriptor of the directory */
-    char *current;       /* name of the current file in it: "mail.current" */
-    char *prefix;        /* of saved files: "mail.@" */
-    char *saved;         /* name of the open file when it is known to be a saved one, else NULL */
-    int fd;              /* -1: none open */
-    struct buf pending;  /* read from fd */
-    size_t taken;        /* bytes of pending the last call handed out */
+    int dir; /* descriptor of the directory */
+    char *current; /* name of the current file in it: "mail.current" */
+    char *prefix; /* of saved files: "mail.@" */
+    char *saved; /* name of the open file when it is known to be a saved one, else NULL */
+    int fd; /* -1: none open */
+    struct buf pending; /* read from fd */
+    size_t taken; /* bytes of pending the last call handed out */
 };
 
 static void list_saved(const struct logreader *r, struct strlist *out)
@@ -65,7 +66,8 @@ static bool is_open_file(const struct logreader *r, const char *name)
            mine.st_ino == st.st_ino && mine.st_dev == st.st_dev;
 }
 
-/* The open file is read to its end: goes on with the file that follows it. false: there is none yet. */
+/* The open file is read to its end: goes on with the file that follows it. false: there is none
+ * yet. */
 static bool advance(struct logreader *r)
 {
     struct strlist saved = {0};

@@ -1,7 +1,9 @@
-/* reload_tls.c - the TLS contexts of the running configuration: one per certificate that a listener uses, two for deliveries
- * with the certificate of destconfig > setup (looking at the peer's certificate or not).
+/* reload_tls.c - the TLS contexts of the running configuration: one per certificate that a listener
+ * uses, two for deliveries with the certificate of destconfig > setup (looking at the peer's
+ * certificate or not).
  *
- * A profile that did not change keeps its context over a commit, and with it the session tickets clients hold. */
+ * A profile that did not change keeps its context over a commit, and with it the session tickets
+ * clients hold. */
 #include "daemon/reload.h"
 
 #include <openssl/crypto.h>
@@ -21,14 +23,15 @@ struct server { /* one profile in use by listeners */
     struct tls_context *ctx;
 };
 struct tls_state {
-    struct map servers;             /* profile name -> struct server */
+    struct map servers; /* profile name -> struct server */
     unsigned char client_hash[32];
-    struct tls_context *client[2];  /* without and with verification */
-    struct strlist demo_users;      /* who shows the demonstration certificate to others */
+    struct tls_context *client[2]; /* without and with verification */
+    struct strlist demo_users; /* who shows the demonstration certificate to others */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct tls_state *current; /* the pointer under lock; what it points to changes only under the commit mutex */
+static struct tls_state
+    *current; /* the pointer under lock; what it points to changes only under the commit mutex */
 
 static void state_free(struct tls_state *s)
 {
@@ -55,8 +58,10 @@ static bool load_profile(const struct row *r, struct buf *chain, struct buf *key
     const struct certificate *c = r->data;
 
     if (!*c->certificate || !*c->private_key)
-        return err_set(err, E_INVALID, "it has no certificate yet. Paste the signed certificate with certconfig, or choose "
-                                       "another profile");
+        return err_set(
+            err, E_INVALID,
+            "it has no certificate yet. Paste the signed certificate with certconfig, or choose "
+            "another profile");
     if (!config_db_secret(c->private_key, key, err))
         return err_wrap(err, "opening its private key");
     buf_str_add(chain, c->certificate);
@@ -66,7 +71,8 @@ static bool load_profile(const struct row *r, struct buf *chain, struct buf *key
     return x509_key_matches(c->certificate, buf_str(key), err);
 }
 
-static bool build(const struct row *r, bool server, enum tls_verify verify, struct tls_context **out, struct err *err)
+static bool build(const struct row *r, bool server, enum tls_verify verify,
+                  struct tls_context **out, struct err *err)
 {
     AUTO(buf) struct buf chain = BUF_INIT(512 << 10);
     struct buf key = BUF_INIT(64 << 10);
@@ -89,12 +95,15 @@ static const struct row *profile(const struct config *cfg, const char *name, str
     const struct row *r = config_row(cfg, &section_certificate, name);
 
     if (!r)
-        err_set(err, E_NOT_FOUND, "There is no certificate profile \"%s\". Create it with certconfig, or choose another one.",
+        err_set(err, E_NOT_FOUND,
+                "There is no certificate profile \"%s\". Create it with certconfig, or choose "
+                "another one.",
                 name);
     return r;
 }
 
-static bool add_server(struct tls_state *s, const struct config *cfg, const char *name, struct err *err)
+static bool add_server(struct tls_state *s, const struct config *cfg, const char *name,
+                       struct err *err)
 {
     const struct row *r = profile(cfg, name, err);
     const struct server *before = current ? map_get(&current->servers, name) : NULL;
@@ -126,7 +135,8 @@ static bool add_client(struct tls_state *s, const struct config *cfg, struct err
         s->client[1] = tls_context_ref(current->client[1]);
         return true;
     }
-    return build(r, false, TLS_VERIFY_NONE, &s->client[0], err) && build(r, false, TLS_VERIFY_CHAIN, &s->client[1], err);
+    return build(r, false, TLS_VERIFY_NONE, &s->client[0], err) &&
+           build(r, false, TLS_VERIFY_CHAIN, &s->client[1], err);
 }
 
 static bool is_demo(const struct config *cfg, const char *name)
@@ -146,11 +156,13 @@ static void note_demo_users(struct tls_state *s, const struct config *cfg)
         if (l->tls != TLS_OFF && is_demo(cfg, l->certificate))
             strlist_add(&s->demo_users, l->name);
     }
-    if (d && d->use_tls != DEST_TLS_NONE && is_demo(cfg, CONFIG_SINGLE(cfg, destination_setup)->certificate))
+    if (d && d->use_tls != DEST_TLS_NONE &&
+        is_demo(cfg, CONFIG_SINGLE(cfg, destination_setup)->certificate))
         strlist_add(&s->demo_users, "Outbound SMTP");
 }
 
-static bool prepare(const struct config *old, const struct config *cfg, void **state, struct err *err)
+static bool prepare(const struct config *old, const struct config *cfg, void **state,
+                    struct err *err)
 {
     struct tls_state *s = xcalloc(1, sizeof(*s));
     bool ok = true;
@@ -183,7 +195,8 @@ static void publish(void *state, const struct config *cfg)
     pthread_mutex_unlock(&lock);
     for (size_t i = 0; i < s->demo_users.n; i++)
         if (!old || !strlist_has(&old->demo_users, s->demo_users.items[i]))
-            log_warning("%s uses the \"Demo\" certificate for TLS, which is not secure: everybody has its key",
+            log_warning("%s uses the \"Demo\" certificate for TLS, which is not secure: everybody "
+                        "has its key",
                         s->demo_users.items[i]);
     if (old)
         state_free(old);

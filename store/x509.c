@@ -74,10 +74,13 @@ static bool openssl_failed(struct err *err, const char *doing)
     const char *reason = e ? ERR_reason_error_string(e) : NULL;
 
     ERR_clear_error();
-    return err_set(err, E_INVALID, "%s: %s", doing, reason ? reason : "the cryptographic library refused");
+    return err_set(err, E_INVALID, "%s: %s", doing,
+                   reason ? reason : "the cryptographic library refused");
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static X509 *read_first(const char *pem, struct err *err)
 {
@@ -88,17 +91,21 @@ static X509 *read_first(const char *pem, struct err *err)
     if (x)
         return x;
     if (pem && strstr(pem, "PRIVATE KEY-----"))
-        err_set(err, E_INVALID, "This is a private key. Paste the certificate, which begins with "
-                                "\"-----BEGIN CERTIFICATE-----\".");
+        err_set(err, E_INVALID,
+                "This is a private key. Paste the certificate, which begins with "
+                "\"-----BEGIN CERTIFICATE-----\".");
     else if (pem && strstr(pem, "CERTIFICATE REQUEST-----"))
-        err_set(err, E_INVALID, "This is a certificate signing request. Send it to a certificate authority and "
-                                "paste the certificate it returns.");
+        err_set(err, E_INVALID,
+                "This is a certificate signing request. Send it to a certificate authority and "
+                "paste the certificate it returns.");
     else if (pem && strstr(pem, "-----BEGIN CERTIFICATE-----"))
-        err_set(err, E_INVALID, "The certificate is damaged or incomplete. Paste it again, from the line "
-                                "\"-----BEGIN CERTIFICATE-----\" to the line \"-----END CERTIFICATE-----\".");
+        err_set(err, E_INVALID,
+                "The certificate is damaged or incomplete. Paste it again, from the line "
+                "\"-----BEGIN CERTIFICATE-----\" to the line \"-----END CERTIFICATE-----\".");
     else
-        err_set(err, E_INVALID, "This is not a certificate in PEM format. It begins with the line "
-                                "\"-----BEGIN CERTIFICATE-----\".");
+        err_set(err, E_INVALID,
+                "This is not a certificate in PEM format. It begins with the line "
+                "\"-----BEGIN CERTIFICATE-----\".");
     return NULL;
 }
 
@@ -110,15 +117,21 @@ static EVP_PKEY *read_key(const char *pem, struct err *err)
     ERR_clear_error();
     if (k)
         return k;
-    if (pem && (strstr(pem, "BEGIN ENCRYPTED PRIVATE KEY") || strstr(pem, "Proc-Type: 4,ENCRYPTED")))
-        err_set(err, E_INVALID, "The private key is protected by a pass phrase. Remove the pass phrase (\"openssl "
-                                "pkey -in FILE\" prints the key without it) and paste the result.");
+    if (pem &&
+        (strstr(pem, "BEGIN ENCRYPTED PRIVATE KEY") || strstr(pem, "Proc-Type: 4,ENCRYPTED")))
+        err_set(err, E_INVALID,
+                "The private key is protected by a pass phrase. Remove the pass phrase (\"openssl "
+                "pkey -in FILE\" prints the key without it) and paste the result.");
     else if (pem && strstr(pem, "-----BEGIN CERTIFICATE-----"))
-        err_set(err, E_INVALID, "This is a certificate. Paste the private key, which begins with \"-----BEGIN PRIVATE "
-                                "KEY-----\".");
+        err_set(
+            err, E_INVALID,
+            "This is a certificate. Paste the private key, which begins with \"-----BEGIN PRIVATE "
+            "KEY-----\".");
     else
-        err_set(err, E_INVALID, "This is not a private key in PEM format, or it is damaged. It begins with the line "
-                                "\"-----BEGIN PRIVATE KEY-----\".");
+        err_set(
+            err, E_INVALID,
+            "This is not a private key in PEM format, or it is damaged. It begins with the line "
+            "\"-----BEGIN PRIVATE KEY-----\".");
     return NULL;
 }
 
@@ -142,7 +155,8 @@ static int read_all(const char *pem, X509 *out[X509_MAX_CHAIN], struct err *err)
         if (x)
             err_set(err, E_LIMIT, "More than %d certificates in one chain.", X509_MAX_CHAIN);
         else
-            err_set(err, E_INVALID, "Certificate %d of the text is damaged or incomplete. Paste it again.", n + 1);
+            err_set(err, E_INVALID,
+                    "Certificate %d of the text is damaged or incomplete. Paste it again.", n + 1);
         X509_free(x);
         while (n)
             X509_free(out[--n]);
@@ -358,7 +372,8 @@ const char *x509_status(const struct x509_facts *f, usec_t now)
     return now < f->not_before ? "Not yet valid" : "Active";
 }
 
-static void add_warning(struct strlist *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add_warning(struct strlist *out, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void add_warning(struct strlist *out, const char *fmt, ...)
 {
@@ -380,17 +395,24 @@ void x509_warnings(const struct x509_facts *f, usec_t now, struct strlist *out)
     else if (now < f->not_before)
         add_warning(out, "The certificate is not valid yet.");
     else if (days < 30)
-        add_warning(out, "The certificate expires in %lld day%s.", (long long)days, days == 1 ? "" : "s");
+        add_warning(out, "The certificate expires in %lld day%s.", (long long)days,
+                    days == 1 ? "" : "s");
     if (f->weak_key)
-        add_warning(out, "The key has only %u bits and can be broken; peers may refuse it. Use RSA with 2048 bits or more, or "
-                         "ECDSA.", f->key_bits);
+        add_warning(out,
+                    "The key has only %u bits and can be broken; peers may refuse it. Use RSA with "
+                    "2048 bits or more, or "
+                    "ECDSA.",
+                    f->key_bits);
     if (strstr(f->signature, "sha1") || strstr(f->signature, "md5") || strstr(f->signature, "SHA1"))
-        add_warning(out, "The certificate is signed with %s, which peers refuse today.", f->signature);
+        add_warning(out, "The certificate is signed with %s, which peers refuse today.",
+                    f->signature);
     if (!f->names.n)
-        add_warning(out, "The certificate has no subject alternative name; peers that verify names will refuse it.");
+        add_warning(out, "The certificate has no subject alternative name; peers that verify names "
+                         "will refuse it.");
 }
 
-/* --- keys and chains ---------------------------------------------------------------------------------------- */
+/* --- keys and chains
+ * ---------------------------------------------------------------------------------------- */
 
 static bool usable_kind(const EVP_PKEY *k, struct err *err)
 {
@@ -402,7 +424,8 @@ static bool usable_kind(const EVP_PKEY *k, struct err *err)
     case EVP_PKEY_ED448:
         return true;
     default:
-        return err_set(err, E_INVALID, "A key of type %s cannot be used for TLS. Use RSA, ECDSA or Ed25519.",
+        return err_set(err, E_INVALID,
+                       "A key of type %s cannot be used for TLS. Use RSA, ECDSA or Ed25519.",
                        OBJ_nid2sn(EVP_PKEY_get_base_id(k)));
     }
 }
@@ -424,22 +447,27 @@ bool x509_key_matches(const char *cert_pem, const char *key_pem, struct err *err
         return false;
     same = X509_get0_pubkey(x) && EVP_PKEY_eq(X509_get0_pubkey(x), k) == 1;
     ERR_clear_error();
-    return same || err_set(err, E_INVALID, "The private key does not belong to this certificate. Paste the key the "
-                                           "certificate was requested with.");
+    return same || err_set(err, E_INVALID,
+                           "The private key does not belong to this certificate. Paste the key the "
+                           "certificate was requested with.");
 }
 
 /* The public key of a certificate or of a request. New. */
 static EVP_PKEY *read_public(const char *pem, struct err *err)
 {
     AUTO_BIO b = bio_of(pem);
-    AUTO_REQ r = strstr(pem, "CERTIFICATE REQUEST-----") ? PEM_read_bio_X509_REQ(b, NULL, no_pass_phrase, NULL) : NULL;
+    AUTO_REQ r = strstr(pem, "CERTIFICATE REQUEST-----")
+                     ? PEM_read_bio_X509_REQ(b, NULL, no_pass_phrase, NULL)
+                     : NULL;
     AUTO_X509 x = r ? NULL : read_first(pem, err);
     EVP_PKEY *k = r ? X509_REQ_get_pubkey(r) : x ? X509_get_pubkey(x) : NULL;
 
     ERR_clear_error();
     if (!k && x)
-        err_set(err, E_INVALID, "The public key of the certificate cannot be used. Request a certificate for an RSA, ECDSA "
-                                "or Ed25519 key.");
+        err_set(err, E_INVALID,
+                "The public key of the certificate cannot be used. Request a certificate for an "
+                "RSA, ECDSA "
+                "or Ed25519 key.");
     return k;
 }
 
@@ -452,8 +480,11 @@ bool x509_same_key(const char *cert_pem, const char *other_pem, struct err *err)
     ERR_clear_error();
     return same || !a || !b
                ? same
-               : err_set(err, E_INVALID, "This certificate was not issued for the key of this profile. Paste the certificate "
-                                         "that answers the profile's request, or paste it together with its own key.");
+               : err_set(
+                     err, E_INVALID,
+                     "This certificate was not issued for the key of this profile. Paste the "
+                     "certificate "
+                     "that answers the profile's request, or paste it together with its own key.");
 }
 
 static bool signed_by(X509 *child, X509 *issuer)
@@ -485,7 +516,8 @@ bool x509_first(const char *pem, struct buf *out, struct err *err)
     return x && (add_pem(out, x) || err_set(err, E_LIMIT, "The certificate is too long."));
 }
 
-/* Sorts chain[] behind leaf; the count of those that found their place is returned, the rest follows them. */
+/* Sorts chain[] behind leaf; the count of those that found their place is returned, the rest
+ * follows them. */
 static int sort_chain(X509 *leaf, X509 **chain, int n)
 {
     X509 *at = leaf;
@@ -529,7 +561,8 @@ bool x509_order_chain(const char *leaf_pem, const char *chain_pem, struct buf *o
         char *stray = one_line(X509_get_subject_name(chain[placed]));
         char *name = one_line(X509_get_subject_name(leaf));
 
-        ok = err_set(err, E_INVALID, "\"%s\" is not part of the chain of \"%s\". Leave it out.", stray, name);
+        ok = err_set(err, E_INVALID, "\"%s\" is not part of the chain of \"%s\". Leave it out.",
+                     stray, name);
         free(stray);
         free(name);
     }
@@ -540,7 +573,9 @@ bool x509_order_chain(const char *leaf_pem, const char *chain_pem, struct buf *o
     return ok;
 }
 
-/* --- making ------------------------------------------------------------------------------------------------- */
+/* --- making
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static bool is_name(const char *name)
 {
@@ -552,17 +587,23 @@ static bool is_name(const char *name)
 
 bool x509_check_name(const char *name, struct err *err)
 {
-    return is_name(name) || err_set(err, E_INVALID, "\"%s\" is neither a fully qualified host name nor an address. Ex: "
-                                                    "\"mail3.example.com\".", name);
+    return is_name(name) ||
+           err_set(err, E_INVALID,
+                   "\"%s\" is neither a fully qualified host name nor an address. Ex: "
+                   "\"mail3.example.com\".",
+                   name);
 }
 
 bool x509_check_common_name(const char *text, struct err *err)
 {
     if (!*text)
-        return err_set(err, E_INVALID, "The common name is required. Enter the host name clients connect to.");
+        return err_set(err, E_INVALID,
+                       "The common name is required. Enter the host name clients connect to.");
     if (strlen(text) > 64) /* ub-common-name, RFC 5280 appendix A.1 */
-        return err_set(err, E_INVALID, "The common name may have at most 64 characters. Longer host names go into the "
-                                       "subject alternative names.");
+        return err_set(
+            err, E_INVALID,
+            "The common name may have at most 64 characters. Longer host names go into the "
+            "subject alternative names.");
     if (!str_is_utf8(text, strlen(text)))
         return err_set(err, E_INVALID, "The common name is not valid UTF-8.");
     return true;
@@ -603,11 +644,15 @@ static const struct algorithm *algorithm_find(const char *word)
 bool x509_check_algorithm(const char *word, struct err *err)
 {
     if (str_ieq(word, "1024") || str_ieq(word, "rsa-1024"))
-        return err_set(err, E_INVALID, "A 1024-bit RSA key can be broken and is refused by today's mail servers. Choose "
-                                       "RSA with 2048 bits or more, or ECDSA P-256.");
-    return algorithm_find(word) ||
-           err_set(err, E_INVALID, "Unknown key algorithm \"%s\". Choose one of: rsa-2048, rsa-3072, rsa-4096, p256, p384, "
-                                   "ed25519.", word);
+        return err_set(
+            err, E_INVALID,
+            "A 1024-bit RSA key can be broken and is refused by today's mail servers. Choose "
+            "RSA with 2048 bits or more, or ECDSA P-256.");
+    return algorithm_find(word) || err_set(err, E_INVALID,
+                                           "Unknown key algorithm \"%s\". Choose one of: rsa-2048, "
+                                           "rsa-3072, rsa-4096, p256, p384, "
+                                           "ed25519.",
+                                           word);
 }
 
 static EVP_PKEY *make_key(const struct algorithm *a, struct err *err)
@@ -628,7 +673,8 @@ static EVP_PKEY *make_key(const struct algorithm *a, struct err *err)
 static bool add_entry(X509_NAME *name, const char *field, const char *text)
 {
     return !text || !*text ||
-           X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, (const unsigned char *)text, -1, -1, 0);
+           X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, (const unsigned char *)text, -1,
+                                      -1, 0);
 }
 
 static bool fill_name(X509_NAME *name, const struct x509_request *r, struct err *err)
@@ -637,9 +683,9 @@ static bool fill_name(X509_NAME *name, const struct x509_request *r, struct err 
 
     for (int i = 0; r->country && i < 2 && r->country[i]; i++)
         country[i] = (char)(r->country[i] & ~0x20);
-    if (add_entry(name, "C", country) && add_entry(name, "ST", r->state) && add_entry(name, "L", r->locality) &&
-        add_entry(name, "O", r->organization) && add_entry(name, "OU", r->unit) &&
-        add_entry(name, "CN", r->common_name))
+    if (add_entry(name, "C", country) && add_entry(name, "ST", r->state) &&
+        add_entry(name, "L", r->locality) && add_entry(name, "O", r->organization) &&
+        add_entry(name, "OU", r->unit) && add_entry(name, "CN", r->common_name))
         return true;
     return openssl_failed(err, "writing the subject of the certificate");
 }
@@ -680,7 +726,8 @@ static GENERAL_NAMES *alternative_names(const struct x509_request *r)
     return list;
 }
 
-static bool add_extension(STACK_OF(X509_EXTENSION) * list, X509V3_CTX *ctx, int nid, const char *value)
+static bool add_extension(STACK_OF(X509_EXTENSION) * list, X509V3_CTX *ctx, int nid,
+                          const char *value)
 {
     X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, ctx, nid, value);
 
@@ -688,7 +735,8 @@ static bool add_extension(STACK_OF(X509_EXTENSION) * list, X509V3_CTX *ctx, int 
 }
 
 /* What both the certificate and the request carry. New; NULL on failure. */
-static STACK_OF(X509_EXTENSION) * extensions(const struct x509_request *r, X509V3_CTX *ctx, bool rsa)
+static STACK_OF(X509_EXTENSION) *
+    extensions(const struct x509_request *r, X509V3_CTX *ctx, bool rsa)
 {
     STACK_OF(X509_EXTENSION) *list = sk_X509_EXTENSION_new_null();
     GENERAL_NAMES *names = alternative_names(r);
@@ -698,7 +746,8 @@ static STACK_OF(X509_EXTENSION) * extensions(const struct x509_request *r, X509V
     GENERAL_NAMES_free(names);
     if (ok && add_extension(list, ctx, NID_basic_constraints, "critical,CA:FALSE") &&
         add_extension(list, ctx, NID_key_usage,
-                      rsa ? "critical,digitalSignature,keyEncipherment" : "critical,digitalSignature") &&
+                      rsa ? "critical,digitalSignature,keyEncipherment"
+                          : "critical,digitalSignature") &&
         add_extension(list, ctx, NID_ext_key_usage, "serverAuth,clientAuth"))
         return list;
     sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
@@ -739,7 +788,8 @@ static X509 *make_certificate(const struct x509_request *r, EVP_PKEY *k, struct 
     X509_set_version(x, X509_VERSION_3);
     if (!fill_name(X509_get_subject_name(x), r, err))
         return NULL;
-    ok = random_serial(x) && X509_set_issuer_name(x, X509_get_subject_name(x)) && X509_set_pubkey(x, k) &&
+    ok = random_serial(x) && X509_set_issuer_name(x, X509_get_subject_name(x)) &&
+         X509_set_pubkey(x, k) &&
          ASN1_TIME_set(X509_getm_notBefore(x), now - 300) && /* clocks of others may be slow */
          ASN1_TIME_set(X509_getm_notAfter(x), now + (time_t)r->days * DAY);
     X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
@@ -760,7 +810,7 @@ static X509 *make_certificate(const struct x509_request *r, EVP_PKEY *k, struct 
 static X509_REQ *make_request(const struct x509_request *r, EVP_PKEY *k, struct err *err)
 {
     AUTO_REQ q = X509_REQ_new();
-    STACK_OF(X509_EXTENSION) *list;
+    STACK_OF(X509_EXTENSION) * list;
     X509V3_CTX ctx;
     X509_REQ *done;
     bool ok;
@@ -815,15 +865,16 @@ static bool check_request(const struct x509_request *r, struct err *err)
         !x509_check_algorithm(r->algorithm ? r->algorithm : "", err))
         return false;
     if (r->days < 1 || r->days > MAX_DAYS)
-        return err_set(err, E_INVALID, "The duration must be an integer from 1 to %d days.", MAX_DAYS);
+        return err_set(err, E_INVALID, "The duration must be an integer from 1 to %d days.",
+                       MAX_DAYS);
     for (size_t i = 0; r->names && i < r->names->n; i++)
         if (!x509_check_name(r->names->items[i], err))
             return false;
     return true;
 }
 
-bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struct buf *key, struct buf *csr,
-                           struct err *err)
+bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struct buf *key,
+                           struct buf *csr, struct err *err)
 {
     AUTO_PKEY k = NULL;
     AUTO_X509 x = NULL;

@@ -1,7 +1,9 @@
-/* x509.h - facts about certificates and the making of new ones, with OpenSSL. Used by the console (what a certificate says),
- * by the checks of the certificate section and by the daemon (keys). Any thread.
+/* x509.h - facts about certificates and the making of new ones, with OpenSSL. Used by the console
+ * (what a certificate says), by the checks of the certificate section and by the daemon (keys). Any
+ * thread.
  *
- * Certificates come from outside: every text a fact holds is escaped already, fit for a terminal and a log. */
+ * Certificates come from outside: every text a fact holds is escaped already, fit for a terminal
+ * and a log. */
 #ifndef POSTERN_X509_H
 #define POSTERN_X509_H
 
@@ -15,17 +17,18 @@
 #define X509_MAX_CHAIN 16 /* certificates in one PEM text */
 
 struct x509_facts {
-    char *subject, *issuer;       /* "C=US,ST=CA,L=San Francisco,O=Example,OU=Org,CN=partner.com" */
-    char *common_name, *issued_by; /* common names of subject and issuer (or the organization); "" when there is none */
-    struct strlist names;         /* subjectAltName: DNS names and addresses */
+    char *subject, *issuer; /* "C=US,ST=CA,L=San Francisco,O=Example,OU=Org,CN=partner.com" */
+    char *common_name, *issued_by; /* common names of subject and issuer (or the organization); ""
+                                      when there is none */
+    struct strlist names; /* subjectAltName: DNS names and addresses */
     usec_t not_before, not_after;
-    char key[24];                 /* "RSA 2048", "ECDSA P-256", "Ed25519" */
+    char key[24]; /* "RSA 2048", "ECDSA P-256", "Ed25519" */
     unsigned key_bits;
-    bool weak_key;                /* RSA below 2048 bits: no client of today should accept it */
+    bool weak_key; /* RSA below 2048 bits: no client of today should accept it */
     bool self_signed, is_ca;
-    char signature[48];           /* "ecdsa-with-SHA256" */
-    char serial[48];              /* hexadecimal */
-    char sha256[65];              /* of the whole certificate */
+    char signature[48]; /* "ecdsa-with-SHA256" */
+    char serial[48]; /* hexadecimal */
+    char sha256[65]; /* of the whole certificate */
 };
 
 /* Of the first certificate of a PEM text. E_INVALID with a sentence for the administrator. */
@@ -33,39 +36,48 @@ bool x509_read(const char *pem, struct x509_facts *out, struct err *err);
 void x509_facts_free(struct x509_facts *f);
 unsigned x509_count(const char *pem); /* certificates in the text; 0: none or broken */
 
-int64_t x509_days_left(const struct x509_facts *f, usec_t now); /* whole days; negative when it is over */
-const char *x509_status(const struct x509_facts *f, usec_t now); /* "Active", "Expired", "Not yet valid" */
-/* What an administrator should know before using it: weak key, little time left, no names. Sentences. */
+int64_t x509_days_left(const struct x509_facts *f,
+                       usec_t now); /* whole days; negative when it is over */
+const char *x509_status(const struct x509_facts *f,
+                        usec_t now); /* "Active", "Expired", "Not yet valid" */
+/* What an administrator should know before using it: weak key, little time left, no names.
+ * Sentences. */
 void x509_warnings(const struct x509_facts *f, usec_t now, struct strlist *out);
 
 /* A private key in PEM: readable, not protected by a pass phrase, of a kind TLS can use. */
 bool x509_check_key(const char *key_pem, struct err *err);
 /* Does the key belong to the first certificate? The sentence says what to do when it does not. */
 bool x509_key_matches(const char *cert_pem, const char *key_pem, struct err *err);
-/* Does the certificate carry the public key of that other certificate or certificate signing request? */
+/* Does the certificate carry the public key of that other certificate or certificate signing
+ * request? */
 bool x509_same_key(const char *cert_pem, const char *other_pem, struct err *err);
 
-bool x509_first(const char *pem, struct buf *out, struct err *err); /* the first certificate alone, as PEM */
+bool x509_first(const char *pem, struct buf *out,
+                struct err *err); /* the first certificate alone, as PEM */
 
-/* Writes the certificates of chain_pem to out in the order of signing, beginning with the issuer of leaf_pem; copies of the leaf
- * and repetitions are left out. One that signed nothing of the chain is refused, and the sentence names it. */
-bool x509_order_chain(const char *leaf_pem, const char *chain_pem, struct buf *out, struct err *err);
+/* Writes the certificates of chain_pem to out in the order of signing, beginning with the issuer of
+ * leaf_pem; copies of the leaf and repetitions are left out. One that signed nothing of the chain
+ * is refused, and the sentence names it. */
+bool x509_order_chain(const char *leaf_pem, const char *chain_pem, struct buf *out,
+                      struct err *err);
 
 struct x509_request { /* texts may be NULL */
     const char *common_name, *organization, *unit, *locality, *state, *country;
-    unsigned days;                /* 1 to 36500 */
-    const char *algorithm;        /* a word of choices key_algorithms: "rsa-2048", "p256", "ed25519" ... */
-    const struct strlist *names;  /* further DNS names and addresses; the common name is added when it is a host name */
+    unsigned days; /* 1 to 36500 */
+    const char *algorithm; /* a word of choices key_algorithms: "rsa-2048", "p256", "ed25519" ... */
+    const struct strlist *names; /* further DNS names and addresses; the common name is added when
+                                    it is a host name */
 };
 /* One part of a request: what the prompt asks. All of them run again in x509_make_self_signed. */
 bool x509_check_common_name(const char *text, struct err *err);
 bool x509_check_country(const char *text, struct err *err);
-bool x509_check_algorithm(const char *word, struct err *err); /* 1024 bits: refused with the reason */
-bool x509_check_name(const char *name, struct err *err);      /* DNS name ("*." allowed) or address */
+bool x509_check_algorithm(const char *word,
+                          struct err *err); /* 1024 bits: refused with the reason */
+bool x509_check_name(const char *name, struct err *err); /* DNS name ("*." allowed) or address */
 
-/* A new key, a certificate signed with it, and the request an authority would sign (csr may be NULL). All PEM; the
- * caller cleanses key. */
-bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struct buf *key, struct buf *csr,
-                           struct err *err);
+/* A new key, a certificate signed with it, and the request an authority would sign (csr may be
+ * NULL). All PEM; the caller cleanses key. */
+bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struct buf *key,
+                           struct buf *csr, struct err *err);
 
 #endif

@@ -70,7 +70,13 @@ static void test_last_lines(void **state)
     static const struct {
         long last;
         const char *first;
-    } cases[] = {{0, NULL}, {1, "three"}, {2, "two"}, {3, "one"}, {9, "one"}};
+    } cases[] = {
+        {0, NULL   },
+        {1, "three"},
+        {2, "two"  },
+        {3, "one"  },
+        {9, "one"  }
+    };
 
     (void)state;
     add("mail.current", "one\ntwo\nthree\n");

@@ -1,4 +1,5 @@
-/* test_x509.c - certificates: what is made can be read back, what does not fit together is refused with a sentence. */
+/* test_x509.c - certificates: what is made can be read back, what does not fit together is refused
+ * with a sentence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +33,15 @@ static void made_free(struct made *m)
 static struct made make(const char *name, const char *algorithm, const struct strlist *names)
 {
     struct made m = {BUF_INIT(32768), BUF_INIT(32768), BUF_INIT(32768)};
-    struct x509_request r = {.common_name = name, .organization = "Example, Inc.", .unit = "Mail", .locality = "Zürich",
-                             .state = "ZH", .country = "ch", .days = 365, .algorithm = algorithm, .names = names};
+    struct x509_request r = {.common_name = name,
+                             .organization = "Example, Inc.",
+                             .unit = "Mail",
+                             .locality = "Zürich",
+                             .state = "ZH",
+                             .country = "ch",
+                             .days = 365,
+                             .algorithm = algorithm,
+                             .names = names};
     struct err err = {0};
 
     if (!x509_make_self_signed(&r, &m.cert, &m.key, &m.csr, &err))
@@ -88,12 +96,14 @@ static void test_facts(void **state)
         AUTO(buf) struct buf all = BUF_INIT(400);
 
         assert_true(x509_read(buf_str(&m.cert), &f, &err));
-        assert_string_equal(f.subject, "C=CH,ST=ZH,L=Zürich,O=Example, Inc.,OU=Mail,CN=mail.example.com");
+        assert_string_equal(f.subject,
+                            "C=CH,ST=ZH,L=Zürich,O=Example, Inc.,OU=Mail,CN=mail.example.com");
         assert_string_equal(f.issuer, f.subject);
         assert_string_equal(f.common_name, "mail.example.com");
         assert_string_equal(f.issued_by, "mail.example.com");
         strlist_join(&f.names, " ", &all);
-        assert_string_equal(buf_str(&all), "mail.example.com mx.example.com *.example.org 192.0.2.7 2001:db8::1");
+        assert_string_equal(buf_str(&all),
+                            "mail.example.com mx.example.com *.example.org 192.0.2.7 2001:db8::1");
         assert_int_equal(f.not_before, wall - 300000000);
         assert_int_equal(f.not_after, wall + 365LL * 86400 * 1000000);
         assert_int_equal(strlen(f.sha256), 64);
@@ -126,9 +136,17 @@ static void test_warnings(void **state)
 {
     char *one[] = {(char *)"mail.example.com"};
     const usec_t day = 86400LL * 1000000;
-    struct x509_facts good = {.not_before = wall, .not_after = wall + 30 * day, .key_bits = 2048,
-                              .signature = "sha256WithRSAEncryption", .names = {one, 1, 1}};
-    struct x509_facts bad = {.not_before = wall, .not_after = wall + day, .key_bits = 1024, .weak_key = true,
+    struct x509_facts good = {
+        .not_before = wall,
+        .not_after = wall + 30 * day,
+        .key_bits = 2048,
+        .signature = "sha256WithRSAEncryption",
+        .names = {one, 1, 1}
+    };
+    struct x509_facts bad = {.not_before = wall,
+                             .not_after = wall + day,
+                             .key_bits = 1024,
+                             .weak_key = true,
                              .signature = "sha1WithRSAEncryption"};
     struct strlist out = {0};
 
@@ -191,7 +209,9 @@ static void test_wrong_texts(void **state)
     assert_non_null(strstr(err.text, "damaged or incomplete"));
     assert_false(x509_check_key(buf_str(&m.cert), &err));
     assert_non_null(strstr(err.text, "This is a certificate"));
-    assert_false(x509_check_key("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", &err));
+    assert_false(x509_check_key(
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        &err));
     assert_non_null(strstr(err.text, "pass phrase"));
     assert_int_equal(x509_count(buf_str(&half)), 0);
 }
@@ -202,18 +222,22 @@ static void test_requests_refused(void **state)
         struct x509_request r;
         const char *sentence;
     } cases[] = {
-        {{.common_name = "", .days = 1, .algorithm = "p256"},                            "common name is required"  },
-        {{.common_name = "a.example.com", .days = 0, .algorithm = "p256"},               "from 1 to 36500"          },
-        {{.common_name = "a.example.com", .days = 36501, .algorithm = "p256"},           "from 1 to 36500"          },
-        {{.common_name = "a.example.com", .days = 1, .algorithm = "rsa-1024"},           "can be broken"            },
-        {{.common_name = "a.example.com", .days = 1, .algorithm = "dsa"},                "Choose one of: rsa-2048"  },
-        {{.common_name = "a.example.com", .days = 1, .algorithm = "p256", .country = "USA"}, "exactly two letters"  },
-        {{.common_name = "a.example.com", .days = 1, .algorithm = "p256", .country = "1A"}, "exactly two letters"   },
-        {{.common_name = "a\xff", .days = 1, .algorithm = "p256"},                       "not valid UTF-8"          },
+        {{.common_name = "", .days = 1, .algorithm = "p256"},                                "common name is required"},
+        {{.common_name = "a.example.com", .days = 0, .algorithm = "p256"},                   "from 1 to 36500"        },
+        {{.common_name = "a.example.com", .days = 36501, .algorithm = "p256"},               "from 1 to 36500"        },
+        {{.common_name = "a.example.com", .days = 1, .algorithm = "rsa-1024"},               "can be broken"          },
+        {{.common_name = "a.example.com", .days = 1, .algorithm = "dsa"},
+         "Choose one of: rsa-2048"                                                                                    },
+        {{.common_name = "a.example.com", .days = 1, .algorithm = "p256", .country = "USA"},
+         "exactly two letters"                                                                                        },
+        {{.common_name = "a.example.com", .days = 1, .algorithm = "p256", .country = "1A"},
+         "exactly two letters"                                                                                        },
+        {{.common_name = "a\xff", .days = 1, .algorithm = "p256"},                           "not valid UTF-8"        },
     };
     char *bad_names[] = {(char *)"not a name"};
     struct strlist names = {.items = bad_names, .n = 1, .cap = 1};
-    struct x509_request r = {.common_name = "a.example.com", .days = 1, .algorithm = "p256", .names = &names};
+    struct x509_request r = {
+        .common_name = "a.example.com", .days = 1, .algorithm = "p256", .names = &names};
     struct made m = {BUF_INIT(32768), BUF_INIT(32768), BUF_INIT(32768)};
     struct err err = {0};
 
@@ -227,7 +251,9 @@ static void test_requests_refused(void **state)
     assert_int_equal(m.cert.n + m.key.n + m.csr.n, 0);
 }
 
-/* --- chains ------------------------------------------------------------------------------------------------- */
+/* --- chains
+ * -------------------------------------------------------------------------------------------------
+ */
 
 struct authority {
     X509 *cert;
@@ -267,9 +293,13 @@ static void add_cert(struct buf *out, X509 *x)
 
 static void test_chain_order(void **state)
 {
-    struct authority root = issue("Root", NULL), upper = issue("Upper", &root), lower = issue("Lower", &upper);
-    struct authority leaf = issue("leaf.example.com", &lower), stranger = issue("Stranger\x1b[2J", NULL);
-    AUTO(buf) struct buf leaf_pem = BUF_INIT(8192), mixed = BUF_INIT(32768), want = BUF_INIT(32768), got = BUF_INIT(32768);
+    struct authority root = issue("Root", NULL), upper = issue("Upper", &root),
+                     lower = issue("Lower", &upper);
+    struct authority leaf = issue("leaf.example.com", &lower),
+                     stranger = issue("Stranger\x1b[2J", NULL);
+    AUTO(buf)
+    struct buf leaf_pem = BUF_INIT(8192),
+               mixed = BUF_INIT(32768), want = BUF_INIT(32768), got = BUF_INIT(32768);
     struct err err = {0};
 
     (void)state;
@@ -288,7 +318,8 @@ static void test_chain_order(void **state)
     add_cert(&mixed, stranger.cert);
     buf_reset(&got);
     assert_false(x509_order_chain(buf_str(&leaf_pem), buf_str(&mixed), &got, &err));
-    assert_non_null(strstr(err.text, "\"CN=Stranger\\x1B[2J\" is not part of the chain of \"CN=leaf.example.com\""));
+    assert_non_null(strstr(
+        err.text, "\"CN=Stranger\\x1B[2J\" is not part of the chain of \"CN=leaf.example.com\""));
     assert_int_equal(got.n, 0);
 
     buf_reset(&got);
