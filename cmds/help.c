@@ -3,7 +3,8 @@
 
 static void help_run(struct ui *ui, struct session *s)
 {
-    const char *word = ui_word(ui), *name = word && str_ieq(word, "batch") && ui_peek(ui, 0) ? ui_word(ui) : word;
+    const char *word = ui_word(ui),
+               *name = word && str_ieq(word, "batch") && ui_peek(ui, 0) ? ui_word(ui) : word;
     const struct command *c = name ? command_find(name) : NULL;
 
     if (!ui_end_of_words(ui))

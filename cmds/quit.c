@@ -14,8 +14,11 @@ static void quit_run(struct ui *ui, struct session *s)
     if (!ui_end_of_words(ui))
         return;
     if (session_changes(s) && ui_interactive(ui))
-        chosen = ask_choice(ui, "changes", "Configuration changes entered but not committed. Type 'commit' at the command\n"
-                                           "prompt to commit changes. What shall become of them?", choices, 0);
+        chosen = ask_choice(
+            ui, "changes",
+            "Configuration changes entered but not committed. Type 'commit' at the command\n"
+            "prompt to commit changes. What shall become of them?",
+            choices, 0);
     if (ui_failed(ui) || chosen == 2)
         return;
     if (chosen == 1)

@@ -31,7 +31,8 @@ static void name_input(struct source *in)
         return;
     path[n] = '\0';
     base = strrchr(path, '/');
-    if (path[0] == '/' && base && base[1] && !str_starts(path, "/dev/") && !str_ends(path, "(deleted)"))
+    if (path[0] == '/' && base && base[1] && !str_starts(path, "/dev/") &&
+        !str_ends(path, "(deleted)"))
         str_copy(in->name, sizeof(in->name), str_printable(base + 1));
 }
 
@@ -158,8 +159,9 @@ static void finish(struct ui *ui, struct session *s, bool commit, bool check, co
             out_line(ui, "Nothing was changed: --commit makes it so.");
     }
     if (data && check)
-        out_line(ui, "Checked, not committed: %lld new, %lld changed, %lld deleted.", (long long)json_int(data, "new", 0),
-                 (long long)json_int(data, "changed", 0), (long long)json_int(data, "deleted", 0));
+        out_line(ui, "Checked, not committed: %lld new, %lld changed, %lld deleted.",
+                 (long long)json_int(data, "new", 0), (long long)json_int(data, "changed", 0),
+                 (long long)json_int(data, "deleted", 0));
     if (data && (commit || check))
         out_data(ui, data);
     else
@@ -168,7 +170,8 @@ static void finish(struct ui *ui, struct session *s, bool commit, bool check, co
 
 void batch_run(struct ui *ui, struct session *s)
 {
-    bool commit = ui_flag(ui, "--commit"), check = ui_flag(ui, "--dry-run"), replace = ui_flag(ui, "--replace");
+    bool commit = ui_flag(ui, "--commit"), check = ui_flag(ui, "--dry-run"),
+         replace = ui_flag(ui, "--replace");
     const char *comment = ui_option(ui, "--comment");
     struct source in = {.f = stdin};
     int code;

@@ -72,9 +72,9 @@ const struct section *command_section(const struct command *c, size_t i)
 /* Where the words stand that name a section, counted over the unused words. */
 struct match {
     const struct section *section;
-    size_t at[4], n;  /* all of them, in order */
-    size_t owner;     /* which of them is the owner's name, from 1; 0: none does */
-    size_t verb;      /* where the verb stands */
+    size_t at[4], n; /* all of them, in order */
+    size_t owner; /* which of them is the owner's name, from 1; 0: none does */
+    size_t verb; /* where the verb stands */
 };
 
 static bool is_word(const struct ui *ui, size_t at, const char *word)
@@ -96,12 +96,14 @@ static bool match_direct(const struct ui *ui, struct match *m, const struct strl
     return true;
 }
 
-/* "listenerconfig [edit] OWNER hostaccess VERB policy NAME", also "... hostaccess policy VERB NAME" */
+/* "listenerconfig [edit] OWNER hostaccess VERB policy NAME", also "... hostaccess policy VERB NAME"
+ */
 static bool match_within(const struct ui *ui, struct match *m, const struct strlist *path)
 {
     size_t owner = is_word(ui, 0, "edit") ? 1 : 0, at = owner + 2;
 
-    if (!m->section->parent || path->n < 2 || !ui_peek(ui, owner) || !is_word(ui, owner + 1, path->items[1]))
+    if (!m->section->parent || path->n < 2 || !ui_peek(ui, owner) ||
+        !is_word(ui, owner + 1, path->items[1]))
         return false;
     if (owner)
         m->at[m->n++] = 0;
@@ -156,7 +158,9 @@ static bool run_verbs(struct ui *ui, struct session *s, const struct command *c)
     if (!m.section)
         return false;
     /* What a command lists in its own way is its own. */
-    if (!m.n && verb && (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) && menu_has(c->menu, verb))
+    if (!m.n && verb &&
+        (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) &&
+        menu_has(c->menu, verb))
         return false;
     used = xcalloc(ui->words.n + 1, sizeof(*used));
     for (size_t i = 0; i < ui->words.n; i++)
@@ -217,7 +221,8 @@ static void unknown_command(struct ui *ui, const struct session *s, const char *
         }
     }
     if (near)
-        ui_fail(ui, E_USAGE, "Unknown command or missing feature key: %s\nDid you mean \"%s\"?", str_printable(name), near->name);
+        ui_fail(ui, E_USAGE, "Unknown command or missing feature key: %s\nDid you mean \"%s\"?",
+                str_printable(name), near->name);
     else
         ui_fail(ui, E_USAGE, "Unknown command or missing feature key: %s", str_printable(name));
 }

@@ -12,7 +12,7 @@
 
 struct context {
     struct session *s;
-    const struct words *w;     /* what stands before */
+    const struct words *w; /* what stands before */
     const char *partial;
     struct offers all;
 };
@@ -30,7 +30,8 @@ static void offer_commands(struct context *c)
     }
 }
 
-static void offer_names(struct context *c, const struct section *sec, const char *owner, const char *prefix, const char *before)
+static void offer_names(struct context *c, const struct section *sec, const char *owner,
+                        const char *prefix, const char *before)
 {
     struct strlist names = {0};
 
@@ -95,7 +96,8 @@ static void offer_fields(struct context *c, const struct section *sec)
 {
     const char *equals = strchr(c->partial, '=');
     AUTO(str) char *key = equals ? xstrndup(c->partial, (size_t)(equals - c->partial)) : NULL;
-    AUTO(str) char *key_part = equals ? xstrndup(c->partial, (size_t)(equals + 1 - c->partial)) : NULL;
+    AUTO(str)
+    char *key_part = equals ? xstrndup(c->partial, (size_t)(equals + 1 - c->partial)) : NULL;
     const struct field *f = key ? field_find(sec, key) : NULL;
 
     if (f) {
@@ -114,17 +116,18 @@ static const struct {
     const char *word, *text;
     bool name, fields;
 } verbs[] = {
-    {"new",     "Create; fields not given take their defaults.",    true,  true },
-    {"edit",    "Change; fields not given stay as they are.",       true,  true },
-    {"set",     "Create or change.",                                true,  true },
-    {"replace", "Create or change; fields not given take their defaults.", true, true},
-    {"delete",  "Remove.",                                          true,  false},
-    {"absent",  "Remove if it is there.",                           true,  false},
-    {"print",   "Show one.",                                        true,  false},
-    {"list",    "Show all.",                                        false, false},
+    {"new",     "Create; fields not given take their defaults.",           true,  true },
+    {"edit",    "Change; fields not given stay as they are.",              true,  true },
+    {"set",     "Create or change.",                                       true,  true },
+    {"replace", "Create or change; fields not given take their defaults.", true,  true },
+    {"delete",  "Remove.",                                                 true,  false},
+    {"absent",  "Remove if it is there.",                                  true,  false},
+    {"print",   "Show one.",                                               true,  false},
+    {"list",    "Show all.",                                               false, false},
 };
 
-/* The section path of the line: how many words it takes, and the words of it that would come next. */
+/* The section path of the line: how many words it takes, and the words of it that would come next.
+ */
 static bool path_fits(struct context *c, const struct section *sec, size_t *words)
 {
     struct strlist parts = {0};
@@ -228,7 +231,8 @@ void complete_line(struct session *s, const char *text, size_t n, struct complet
         offer_arguments(&c, cmd);
     out->commands = !e.before.n;
     for (size_t i = 0; i < c.all.n; i++) {
-        if (str_istarts(c.all.items[i].word, e.partial) && !was_offered(out->offers, c.all.items[i].word))
+        if (str_istarts(c.all.items[i].word, e.partial) &&
+            !was_offered(out->offers, c.all.items[i].word))
             offer(out->offers, c.all.items[i].word, c.all.items[i].text);
     }
     offers_free(&c.all);

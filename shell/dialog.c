@@ -49,7 +49,8 @@ static bool name_is_free(struct asking *a, const struct row *trial, struct err *
     a->row->name = trial->name;
     taken = session_taken(a->s, a->row);
     a->row->name = old;
-    return !taken || err_set(err, E_EXISTS, "A %s \"%s\" exists already.", a->row->section->noun, str_printable(row_leaf(trial)));
+    return !taken || err_set(err, E_EXISTS, "A %s \"%s\" exists already.", a->row->section->noun,
+                             str_printable(row_leaf(trial)));
 }
 
 /* "" typed as two quotation marks empties a value: Enter alone keeps it. */
@@ -62,7 +63,8 @@ static bool accept_value(void *arg, const char *answer, struct err *err)
 {
     struct asking *a = arg;
     struct row *trial = row_copy(a->row);
-    bool ok = row_set(trial, a->f->name, meant(answer), err) && (!a->f->key || name_is_free(a, trial, err));
+    bool ok = row_set(trial, a->f->name, meant(answer), err) &&
+              (!a->f->key || name_is_free(a, trial, err));
 
     row_free(&trial);
     return ok;
@@ -98,9 +100,11 @@ static bool accept_listed(void *arg, const char *answer, struct err *err)
     struct asking *a = arg;
     unsigned long number = strtoul(answer, NULL, 10);
 
-    if (strlist_has(&a->names, answer) || (isdigit((unsigned char)*answer) && number >= 1 && number <= a->names.n))
+    if (strlist_has(&a->names, answer) ||
+        (isdigit((unsigned char)*answer) && number >= 1 && number <= a->names.n))
         return true;
-    return err_set(err, E_NOT_FOUND, "There is no %s \"%s\".", section_find(a->f->ref)->noun, str_printable(answer));
+    return err_set(err, E_NOT_FOUND, "There is no %s \"%s\".", section_find(a->f->ref)->noun,
+                   str_printable(answer));
 }
 
 static void offer_listed(void *arg, const char *typed, struct offers *out)
@@ -116,7 +120,11 @@ static void offer_listed(void *arg, const char *typed, struct offers *out)
 static void ask_ref_field(struct asking *a, const struct section *target)
 {
     AUTO(buf) struct buf text = BUF_INIT(64u << 10);
-    struct ui_question q = {.key = a->f->name, .help = a->f->help, .offer = offer_listed, .accept = accept_listed, .arg = a};
+    struct ui_question q = {.key = a->f->name,
+                            .help = a->f->help,
+                            .offer = offer_listed,
+                            .accept = accept_listed,
+                            .arg = a};
     const char *now = row_text(a->row, a->f->name), *answer;
     char number[24] = "";
 
@@ -144,14 +152,16 @@ static void ask_ref_field(struct asking *a, const struct section *target)
 static void ask_secret_field(struct asking *a)
 {
     bool has = *row_text(a->row, a->f->name);
-    char *prompt = has ? xasprintf("%s (Enter keeps the one there is)", prompt_of(a->f)) : xstrdup(prompt_of(a->f));
+    char *prompt = has ? xasprintf("%s (Enter keeps the one there is)", prompt_of(a->f))
+                       : xstrdup(prompt_of(a->f));
     AUTO(secret_text) char *plain = ask_secret(a->ui, a->f->name, prompt);
 
     free(prompt);
     if (!ui_failed(a->ui) && *plain)
         session_secret(a->s, a->row, a->f->name, plain);
     else if (!ui_failed(a->ui) && !has && a->f->required)
-        ui_fail(a->ui, E_INVALID, "The %s may not be empty.", a->f->label ? a->f->label : a->f->name);
+        ui_fail(a->ui, E_INVALID, "The %s may not be empty.",
+                a->f->label ? a->f->label : a->f->name);
 }
 
 static void ask_pem_field(struct asking *a)
@@ -168,13 +178,16 @@ static void ask_text_field(struct asking *a)
 {
     const char *now = row_text(a->row, a->f->name);
     AUTO(str) char *help = NULL;
-    struct ui_question q = {.text = prompt_of(a->f), .key = a->f->name, .accept = accept_value, .arg = a};
+    struct ui_question q = {
+        .text = prompt_of(a->f), .key = a->f->name, .accept = accept_value, .arg = a};
 
     q.deflt = !*now && a->f->required ? NULL : now;
     if (a->f->zero)
-        help = xasprintf("%s%s\"%s\" stands for 0.", a->f->help ? a->f->help : "", a->f->help ? "\n" : "", a->f->zero);
+        help = xasprintf("%s%s\"%s\" stands for 0.", a->f->help ? a->f->help : "",
+                         a->f->help ? "\n" : "", a->f->zero);
     else if (!a->f->required && !a->f->key && *now)
-        help = xasprintf("%s%sType \"\" (two quotation marks) for none.", a->f->help ? a->f->help : "", a->f->help ? "\n" : "");
+        help = xasprintf("%s%sType \"\" (two quotation marks) for none.",
+                         a->f->help ? a->f->help : "", a->f->help ? "\n" : "");
     q.help = help ? help : a->f->help;
     set_value(a, ui_ask(a->ui, &q));
 }
@@ -193,7 +206,9 @@ void ask_field(struct ui *ui, struct session *s, struct row *r, const char *fiel
     }
     target = a.f->ref ? section_find(a.f->ref) : NULL;
     if (a.f->type == &type_boolean)
-        set_value(&a, ask_yes(ui, a.f->name, prompt_of(a.f), *(const bool *)row_slot(r, a.f)) ? "yes" : "no");
+        set_value(&a, ask_yes(ui, a.f->name, prompt_of(a.f), *(const bool *)row_slot(r, a.f))
+                          ? "yes"
+                          : "no");
     else if (a.f->type == &type_choice)
         ask_choice_field(&a);
     else if (a.f->secret)
@@ -275,11 +290,14 @@ static bool accept_object(void *arg, const char *answer, struct err *err)
     return !*answer || find_object(arg, answer, err);
 }
 
-char *ask_name(struct ui *ui, struct session *s, const struct section *sec, const char *owner, const char *verb)
+char *ask_name(struct ui *ui, struct session *s, const struct section *sec, const char *owner,
+               const char *verb)
 {
     struct picking p = {s, sec, owner, NULL};
-    AUTO(str) char *text = xasprintf("Enter the name or number of the %s you wish to %s.", sec->noun, verb);
-    struct ui_question q = {.text = text, .key = "name", .offer = offer_objects, .accept = accept_object, .arg = &p};
+    AUTO(str)
+    char *text = xasprintf("Enter the name or number of the %s you wish to %s.", sec->noun, verb);
+    struct ui_question q = {
+        .text = text, .key = "name", .offer = offer_objects, .accept = accept_object, .arg = &p};
 
     if (ui_interactive(ui))
         q.help = "Enter alone goes back.";
@@ -289,7 +307,8 @@ char *ask_name(struct ui *ui, struct session *s, const struct section *sec, cons
     return p.name;
 }
 
-struct row *ask_row(struct ui *ui, struct session *s, const struct section *sec, const char *owner, const char *verb)
+struct row *ask_row(struct ui *ui, struct session *s, const struct section *sec, const char *owner,
+                    const char *verb)
 {
     AUTO(str) char *name = ask_name(ui, s, sec, owner, verb);
 
@@ -304,13 +323,15 @@ void dialog_new(struct ui *ui, struct session *s, struct row *owner)
 
     ask_all(ui, s, r);
     if (!ui_failed(ui))
-        ui_say(ui, "%c%s \"%s\" created.", toupper((unsigned char)ui->section->noun[0]), ui->section->noun + 1, str_printable(row_leaf(r)));
+        ui_say(ui, "%c%s \"%s\" created.", toupper((unsigned char)ui->section->noun[0]),
+               ui->section->noun + 1, str_printable(row_leaf(r)));
 }
 
 void dialog_edit(struct ui *ui, struct session *s, struct row *owner)
 {
-    struct row *r = ui->section->single ? session_edit(s, ui->section, "-")
-                                        : ask_row(ui, s, ui->section, owner_of(ui->section, owner), "edit");
+    struct row *r = ui->section->single
+                        ? session_edit(s, ui->section, "-")
+                        : ask_row(ui, s, ui->section, owner_of(ui->section, owner), "edit");
 
     ask_all(ui, s, r);
 }
@@ -335,7 +356,8 @@ void dialog_list(struct ui *ui, struct session *s, struct row *owner)
 void dialog_print(struct ui *ui, struct session *s, struct row *owner)
 {
     const struct section *sec = ui->section;
-    AUTO(str) char *name = sec->single ? xstrdup("-") : ask_name(ui, s, sec, owner_of(sec, owner), "print");
+    AUTO(str)
+    char *name = sec->single ? xstrdup("-") : ask_name(ui, s, sec, owner_of(sec, owner), "print");
     struct row *r = name ? session_get(s, sec, name) : NULL;
 
     if (r)
@@ -367,7 +389,8 @@ static json_t *shown(const struct row *r, const struct field *f)
         return f->type->to_json(f, row_slot(r, f));
     text = row_text(r, f->name);
     fp = strrchr(text, ':');
-    return json_sprintf("%s%s%s", *text ? "(set" : "", fp ? ", k:" : "", *text ? fp ? fp + 1 : "" : "");
+    return json_sprintf("%s%s%s", *text ? "(set" : "", fp ? ", k:" : "",
+                        *text ? fp ? fp + 1 : "" : "");
 }
 
 static json_t *shown_body(const struct row *r)
@@ -446,7 +469,8 @@ static size_t columns(const struct section *sec, struct out_column *cols, size_t
     return n;
 }
 
-static void print_rows_as(struct ui *ui, struct session *s, const struct section *sec, const char *owner, enum form form)
+static void print_rows_as(struct ui *ui, struct session *s, const struct section *sec,
+                          const char *owner, enum form form)
 {
     struct out_column cols[5];
     size_t n = columns(sec, cols, countof(cols));
@@ -484,7 +508,8 @@ static void print_row_as(struct ui *ui, const struct row *r, enum form form)
         const struct field *f = &r->section->fields[i];
 
         if (!f->hidden)
-            out_line(ui, "%s: %s", f->label ? f->label : f->name, str_printable(json_str(record, f->name, "")));
+            out_line(ui, "%s: %s", f->label ? f->label : f->name,
+                     str_printable(json_str(record, f->name, "")));
     }
 }
 
@@ -495,12 +520,14 @@ void print_row(struct ui *ui, const struct row *r)
 
 static void print_changed_field(struct ui *ui, const json_t *f, const char *kind)
 {
-    const char *was = json_str(f, "old", NULL), *now = json_str(f, "new", NULL), *name = json_str(f, "name", "");
+    const char *was = json_str(f, "old", NULL), *now = json_str(f, "new", NULL),
+               *name = json_str(f, "name", "");
 
     if (str_eq(kind, "new"))
         out_line(ui, "    %-26s %s", name, str_printable(now ? now : ""));
     else
-        out_line(ui, "    %-26s %s -> %s", name, was && *was ? str_printable(was) : "(empty)", now && *now ? str_printable(now) : "(empty)");
+        out_line(ui, "    %-26s %s -> %s", name, was && *was ? str_printable(was) : "(empty)",
+                 now && *now ? str_printable(now) : "(empty)");
 }
 
 void print_diff(struct ui *ui, const json_t *diff)
@@ -513,13 +540,15 @@ void print_diff(struct ui *ui, const json_t *diff)
         out_data(ui, json_deep_copy(diff));
         return;
     }
-    json_array_foreach(objects, i, o) {
+    json_array_foreach(objects, i, o)
+    {
         const char *kind = json_str(o, "kind", ""), *name = json_str(o, "name", "-");
 
         out_line(ui, "%s%s%s%s", str_printable(json_str(o, "title", name)),
-                 str_eq(kind, "changed") ? "" : "  (",
-                 str_eq(kind, "changed") ? "" : kind, str_eq(kind, "changed") ? "" : ")");
-        json_array_foreach(json_object_get(o, "fields"), k, f) {
+                 str_eq(kind, "changed") ? "" : "  (", str_eq(kind, "changed") ? "" : kind,
+                 str_eq(kind, "changed") ? "" : ")");
+        json_array_foreach(json_object_get(o, "fields"), k, f)
+        {
             if (!str_eq(kind, "deleted"))
                 print_changed_field(ui, f, kind);
         }
@@ -564,7 +593,8 @@ static bool has_keys(const struct ui *ui)
     return false;
 }
 
-/* Text of a value that is not in the line: "-" standard input, "@NAME" a file of the export area. */
+/* Text of a value that is not in the line: "-" standard input, "@NAME" a file of the export area.
+ */
 static char *outside_value(struct ui *ui, struct session *s, const struct word *w)
 {
     AUTO(buf) struct buf text = BUF_INIT(1 << 20);
@@ -598,7 +628,8 @@ static void trim_newlines(char *text)
         text[--n] = '\0';
 }
 
-static void set_secret(struct ui *ui, struct session *s, struct row *r, const struct field *f, const struct word *w)
+static void set_secret(struct ui *ui, struct session *s, struct row *r, const struct field *f,
+                       const struct word *w)
 {
     AUTO(secret_text) char *plain = NULL;
     struct err err = {0};
@@ -613,7 +644,10 @@ static void set_secret(struct ui *ui, struct session *s, struct row *r, const st
     else if (w->here || ui->where)
         plain = xstrdup(w->value);
     else
-        ui_fail(ui, E_USAGE, "A secret cannot be given on the command line: use %s=- and give it on standard input.", w->key);
+        ui_fail(
+            ui, E_USAGE,
+            "A secret cannot be given on the command line: use %s=- and give it on standard input.",
+            w->key);
     if (!plain)
         return;
     if (!strchr(plain, '-')) /* a password, not a PEM text */
@@ -694,7 +728,8 @@ static void check_fields(struct ui *ui, const struct row *r)
     check_row_fields(r, &check);
     for (size_t i = 0; i < check.n && !ui_failed(ui); i++) {
         if (!check.items[i].warning)
-            ui_fail(ui, E_INVALID, "%s%s%s", check.items[i].field ? check.items[i].field : "", check.items[i].field ? ": " : "", check.items[i].text);
+            ui_fail(ui, E_INVALID, "%s%s%s", check.items[i].field ? check.items[i].field : "",
+                    check.items[i].field ? ": " : "", check.items[i].text);
     }
     check_free(&check);
 }
@@ -754,13 +789,15 @@ static bool same_as_told(struct ui *ui, struct session *s, const struct row *the
     return same;
 }
 
-static void change(struct ui *ui, struct session *s, enum verb verb, const struct section *sec, const char *name, const struct row *there)
+static void change(struct ui *ui, struct session *s, enum verb verb, const struct section *sec,
+                   const char *name, const struct row *there)
 {
     struct row *r;
 
     if (verb == NEW) {
         if (!same_as_told(ui, s, there))
-            ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already and differs.", sec->noun, str_printable(name));
+            ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already and differs.", sec->noun,
+                    str_printable(name));
         return;
     }
     r = session_edit(s, sec, name);
@@ -794,7 +831,8 @@ static size_t place_of(const struct strlist *names, const char *name)
 }
 
 /* move NAME first|last|before=OTHER|after=OTHER */
-static void move(struct ui *ui, struct session *s, const struct section *sec, const struct row *there)
+static void move(struct ui *ui, struct session *s, const struct section *sec,
+                 const struct row *there)
 {
     const char *where = ui_word(ui), *before = ui_key(ui, "before"), *after = ui_key(ui, "after");
     const char *slash = sec->parent ? strchr(there->name, '/') : NULL;
@@ -804,8 +842,12 @@ static void move(struct ui *ui, struct session *s, const struct section *sec, co
     size_t from, to;
     char *moved;
 
-    if (!sec->ordered || (!!before + !!after + !!where) != 1 || (where && !str_ieq(where, "first") && !str_ieq(where, "last"))) {
-        ui_fail(ui, E_USAGE, sec->ordered ? "Say where to: first, last, before=NAME or after=NAME." : "The %s have no order.", plural(sec));
+    if (!sec->ordered || (!!before + !!after + !!where) != 1 ||
+        (where && !str_ieq(where, "first") && !str_ieq(where, "last"))) {
+        ui_fail(ui, E_USAGE,
+                sec->ordered ? "Say where to: first, last, before=NAME or after=NAME."
+                             : "The %s have no order.",
+                plural(sec));
         return;
     }
     session_each(s, sec, owner, collect_order, &o);
@@ -817,7 +859,8 @@ static void move(struct ui *ui, struct session *s, const struct section *sec, co
         to += after ? 1 : 0;
         to -= to > from ? 1 : 0;
         moved = o.names.items[from];
-        memmove(&o.names.items[from], &o.names.items[from + 1], (o.names.n - from - 1) * sizeof(char *));
+        memmove(&o.names.items[from], &o.names.items[from + 1],
+                (o.names.n - from - 1) * sizeof(char *));
         memmove(&o.names.items[to + 1], &o.names.items[to], (o.names.n - 1 - to) * sizeof(char *));
         o.names.items[to] = moved;
     }
@@ -847,7 +890,8 @@ static enum form form_option(struct ui *ui)
     return FORM_TEXT;
 }
 
-static void on_object(struct ui *ui, struct session *s, enum verb verb, const struct section *sec, const char *given)
+static void on_object(struct ui *ui, struct session *s, enum verb verb, const struct section *sec,
+                      const char *given)
 {
     bool if_exists = ui_flag(ui, "--if-exists"), if_not = ui_flag(ui, "--if-not-exists");
     struct row *there = session_get(s, sec, given);

@@ -34,18 +34,27 @@ static bool take_signal(enum event *out)
 
     if (signals < 0 || read(signals, &info, sizeof(info)) != sizeof(info))
         return false;
-    *out = info.ssi_signo == SIGINT ? EVENT_INTERRUPT : info.ssi_signo == SIGWINCH ? EVENT_RESIZE : EVENT_HANGUP;
+    *out = info.ssi_signo == SIGINT     ? EVENT_INTERRUPT
+           : info.ssi_signo == SIGWINCH ? EVENT_RESIZE
+                                        : EVENT_HANGUP;
     return true;
 }
 
 enum event event_wait(int tty, int socket, msec_t deadline)
 {
-    struct pollfd fds[3] = {{.fd = signals, .events = POLLIN}, {.fd = tty, .events = POLLIN}, {.fd = socket, .events = POLLIN}};
+    struct pollfd fds[3] = {
+        {.fd = signals, .events = POLLIN},
+        {.fd = tty,     .events = POLLIN},
+        {.fd = socket,  .events = POLLIN}
+    };
     enum event signal_event;
 
     for (;;) {
         msec_t left = deadline == NEVER ? -1 : deadline - clock_now();
-        int n = poll(fds, 3, left < 0 ? (deadline == NEVER ? -1 : 0) : left > 60000 ? 60000 : (int)left);
+        int n = poll(fds, 3,
+                     left < 0       ? (deadline == NEVER ? -1 : 0)
+                     : left > 60000 ? 60000
+                                    : (int)left);
 
         if (take_signal(&signal_event))
             return signal_event;

@@ -1,5 +1,6 @@
-/* harden.c - see harden.h. Whoever finds a way to make the console do something foreign still cannot start a program, gain
- * a right, trace a process or reach the network: only the control socket is left. */
+/* harden.c - see harden.h. Whoever finds a way to make the console do something foreign still
+ * cannot start a program, gain a right, trace a process or reach the network: only the control
+ * socket is left. */
 #include "shell/harden.h"
 
 #include <errno.h>
@@ -15,8 +16,10 @@
 
 void harden_environment(void)
 {
-    static const char *const kept[] = {"TERM", "HOME", "SSH_CONNECTION", "NO_COLOR", "COLUMNS", "LINES", "POSTERN_TEST_MARKS",
-                                       "POSTERN_TEST_IDLE", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"};
+    static const char *const kept[] = {
+        "TERM",         "HOME",          "SSH_CONNECTION",     "NO_COLOR",
+        "COLUMNS",      "LINES",         "POSTERN_TEST_MARKS", "POSTERN_TEST_IDLE",
+        "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",       "LSAN_OPTIONS"};
     char *values[countof(kept)];
 
     for (size_t i = 0; i < countof(kept); i++)
@@ -42,21 +45,52 @@ bool harden_process(struct err *err)
 static bool forbid(scmp_filter_ctx filter)
 {
     static const char *const calls[] = {
-        "execve",        "execveat",      "fork",         "vfork",         "clone",        "clone3",       "ptrace",
-        "process_vm_readv", "process_vm_writev", "mount", "umount2",       "unshare",      "setns",        "bpf",
-        "perf_event_open", "kexec_load",  "init_module",  "finit_module",  "delete_module", "keyctl",      "add_key",
-        "request_key",   "userfaultfd",   "io_uring_setup", "open_by_handle_at", "pivot_root", "chroot",   "setuid",
-        "setgid",        "setreuid",      "setregid",     "setresuid",     "setresgid",    "personality",
+        "execve",
+        "execveat",
+        "fork",
+        "vfork",
+        "clone",
+        "clone3",
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "mount",
+        "umount2",
+        "unshare",
+        "setns",
+        "bpf",
+        "perf_event_open",
+        "kexec_load",
+        "init_module",
+        "finit_module",
+        "delete_module",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "userfaultfd",
+        "io_uring_setup",
+        "open_by_handle_at",
+        "pivot_root",
+        "chroot",
+        "setuid",
+        "setgid",
+        "setreuid",
+        "setregid",
+        "setresuid",
+        "setresgid",
+        "personality",
     };
 
     for (size_t i = 0; i < countof(calls); i++) {
         int number = seccomp_syscall_resolve_name(calls[i]);
 
         /* a call this architecture does not have needs no rule */
-        if (number != __NR_SCMP_ERROR && number >= 0 && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0) != 0)
+        if (number != __NR_SCMP_ERROR && number >= 0 &&
+            seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0) != 0)
             return false;
     }
-    return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX)) == 0;
+    return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                            SCMP_A0(SCMP_CMP_NE, AF_UNIX)) == 0;
 }
 
 bool harden_process(struct err *err)

@@ -15,7 +15,10 @@
 
 void help_list(struct ui *ui, struct session *s)
 {
-    static const struct out_column columns[] = {{.title = "Command", .key = "command"}, {.title = "Purpose", .key = "purpose"}};
+    static const struct out_column columns[] = {
+        {.title = "Command", .key = "command"},
+        {.title = "Purpose", .key = "purpose"}
+    };
     json_t *list = json_array();
     unsigned widest = 0, width = ui_width(ui);
 
@@ -26,24 +29,30 @@ void help_list(struct ui *ui, struct session *s)
         if (!command_allowed(c, s))
             continue;
         widest = n > widest ? n : widest;
-        json_array_append_new(list, json_pack("{ssss}", columns[0].key, c->name, columns[1].key, c->help));
+        json_array_append_new(
+            list, json_pack("{ssss}", columns[0].key, c->name, columns[1].key, c->help));
     }
     for (size_t i = 0; i < json_array_size(list) && !out_json(ui); i++) {
         const json_t *c = json_array_get(list, i);
         int room = width ? (int)width - (int)widest - 2 : 1000;
 
-        out_line(ui, "%-*s  %.*s", (int)widest, json_str(c, "command", ""), room > 0 ? room : 0, json_str(c, "purpose", ""));
+        out_line(ui, "%-*s  %.*s", (int)widest, json_str(c, "command", ""), room > 0 ? room : 0,
+                 json_str(c, "purpose", ""));
     }
     if (!out_json(ui)) {
         out_line(ui, "%s", "");
-        out_line(ui, "\"help NAME\" explains a command; \"?\" explains at any point, Tab completes.");
+        out_line(ui,
+                 "\"help NAME\" explains a command; \"?\" explains at any point, Tab completes.");
     }
     out_data(ui, json_pack("{so}", "commands", list));
 }
 
 static const char *role_name(unsigned roles)
 {
-    return roles >= ROLE_ADMIN ? "administrator" : roles >= ROLE_OPERATOR ? "operator" : roles >= ROLE_READONLY ? "read-only operator" : "guest";
+    return roles >= ROLE_ADMIN      ? "administrator"
+           : roles >= ROLE_OPERATOR ? "operator"
+           : roles >= ROLE_READONLY ? "read-only operator"
+                                    : "guest";
 }
 
 void help_command(struct ui *ui, const struct command *c, bool batch)
@@ -59,10 +68,12 @@ void help_command(struct ui *ui, const struct command *c, bool batch)
             out_line(ui, "%s", "");
             out_prose(ui, c->detail);
         }
-        out_line(ui, "\nRole: %s. Changes %s.\n\nBatch forms:", role_name(c->roles), c->commits ? "need \"commit\"" : "need no commit");
+        out_line(ui, "\nRole: %s. Changes %s.\n\nBatch forms:", role_name(c->roles),
+                 c->commits ? "need \"commit\"" : "need no commit");
     }
     out_text(ui, buf_str(&usage));
-    out_data(ui, json_pack("{ssssss}", "command", c->name, "purpose", c->help, "usage", buf_str(&usage)));
+    out_data(ui, json_pack("{ssssss}", "command", c->name, "purpose", c->help, "usage",
+                           buf_str(&usage)));
 }
 
 /* --- the reference pages --------------------------------------------------------------------- */
@@ -88,8 +99,10 @@ static void values(struct buf *out, const struct field *f)
         buf_printf(out, "name of a %s", section_find(f->ref)->noun);
     } else {
         buf_str_add(out, f->type->name);
-        if (f->max && (f->type == &type_uint || f->type == &type_port || f->type == &type_size || f->type == &type_duration))
-            buf_printf(out, ", %llu to %llu", (unsigned long long)f->min, (unsigned long long)f->max);
+        if (f->max && (f->type == &type_uint || f->type == &type_port || f->type == &type_size ||
+                       f->type == &type_duration))
+            buf_printf(out, ", %llu to %llu", (unsigned long long)f->min,
+                       (unsigned long long)f->max);
         else if (f->max && f->type != &type_boolean)
             buf_printf(out, ", at most %llu bytes", (unsigned long long)f->max);
         if (f->zero)
@@ -104,7 +117,9 @@ static void values(struct buf *out, const struct field *f)
 static void section_table(struct buf *out, const struct section *sec)
 {
     buf_printf(out, "\n## Settings of a %s\n\n", sec->noun);
-    buf_str_add(out, "| field | meaning | values | default | explanation |\n| --- | --- | --- | --- | --- |\n");
+    buf_str_add(
+        out,
+        "| field | meaning | values | default | explanation |\n| --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < sec->nfields; i++) {
         const struct field *f = &sec->fields[i];
         AUTO(buf) struct buf v = BUF_INIT(4096);
@@ -128,8 +143,8 @@ static void page(struct buf *out, const struct command *c)
         buf_printf(out, "%s\n\n", c->detail);
     if (c->aliases)
         buf_printf(out, "- Also known as: `%s`\n", c->aliases);
-    buf_printf(out, "- Least role: %s\n- Changes %s\n\n## Batch forms\n\n```\n", role_name(c->roles),
-               c->commits ? "take effect with `commit`" : "need no commit");
+    buf_printf(out, "- Least role: %s\n- Changes %s\n\n## Batch forms\n\n```\n",
+               role_name(c->roles), c->commits ? "take effect with `commit`" : "need no commit");
     command_usage(c, out);
     buf_str_add(out, "```\n");
     if (c->menu) {
@@ -150,7 +165,8 @@ static bool write_page(const char *dir, const char *name, const struct buf *text
     AUTO(str) char *path = xasprintf("%s/%s.md", dir, name);
     FILE *f = fopen(path, "re");
     char *now = xcalloc(1, text->n + 2);
-    bool same = f && fread(now, 1, text->n + 1, f) == text->n && memcmp(now, text->p, text->n) == 0, ok;
+    bool same = f && fread(now, 1, text->n + 1, f) == text->n && memcmp(now, text->p, text->n) == 0,
+         ok;
 
     free(now);
     if (f)
@@ -171,7 +187,8 @@ bool help_reference(const char *dir, struct err *err)
 
     if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return err_errno(err, errno, "making %s", dir);
-    buf_str_add(&index, "# Commands\n\nMade by `make reference` from the table of commands and the schema; not edited by hand.\n\n"
+    buf_str_add(&index, "# Commands\n\nMade by `make reference` from the table of commands and the "
+                        "schema; not edited by hand.\n\n"
                         "| command | purpose |\n| --- | --- |\n");
     for (size_t i = 0; i < command_count(); i++) {
         const struct command *c = command_at(i);

@@ -1,9 +1,10 @@
 /* main.c - the console program: options, login, and which of its forms this run has.
  *
- *   postern [--home DIR] [--json] [--yes] [--no-input]          a person at a terminal, or statements on standard input
- *   postern ... COMMAND ARGS...                                one statement
- *   postern ... batch [--commit] < FILE                        a file as one transaction
- *   postern -c 'COMMAND; COMMAND'                              as a login shell; ForceCommand's SSH_ORIGINAL_COMMAND likewise */
+ *   postern [--home DIR] [--json] [--yes] [--no-input]          a person at a terminal, or
+ * statements on standard input postern ... COMMAND ARGS...                                one
+ * statement postern ... batch [--commit] < FILE                        a file as one transaction
+ *   postern -c 'COMMAND; COMMAND'                              as a login shell; ForceCommand's
+ * SSH_ORIGINAL_COMMAND likewise */
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -36,21 +37,25 @@ struct options {
 
 static int usage(FILE *to)
 {
-    fputs("usage: postern [--home DIR] [--json] [--yes] [--no-input] [COMMAND ARGS... | -c 'COMMAND; COMMAND']\n"
-          "       postern [--home DIR] batch [--commit] [--comment TEXT] [--dry-run] [--replace] < FILE\n"
+    fputs("usage: postern [--home DIR] [--json] [--yes] [--no-input] [COMMAND ARGS... | -c "
+          "'COMMAND; COMMAND']\n"
+          "       postern [--home DIR] batch [--commit] [--comment TEXT] [--dry-run] [--replace] < "
+          "FILE\n"
           "       postern --version | --help | --reference DIR\n"
-          "\"postern help\" lists the commands.\n", to);
+          "\"postern help\" lists the commands.\n",
+          to);
     return to == stdout ? 0 : 2;
 }
 
 /* The option's value, from "--home=DIR" or the next argument. */
 static const char *option_value(int argc, char **argv, int *i, const char *name)
 {
+    const char *arg = argv[*i];
     size_t n = strlen(name);
 
-    if (strncmp(argv[*i], name, n) == 0 && argv[*i][n] == '=')
-        return argv[*i] + n + 1;
-    if (str_eq(argv[*i], name) && *i + 1 < argc)
+    if (str_starts(arg, name) && arg[n] == '=')
+        return arg + n + 1;
+    if (str_eq(arg, name) && *i + 1 < argc)
         return argv[++*i];
     return NULL;
 }
@@ -60,7 +65,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 {
     const char *value;
 
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc && argv[i]; i++) {
         if ((value = option_value(argc, argv, &i, "--home")) != NULL) {
             o->home = value;
         } else if ((value = option_value(argc, argv, &i, "--reference")) != NULL) {
@@ -109,7 +114,8 @@ static const char *first_word_base(const char *line, size_t *n)
 /* What sshd starts for file transfers and other services. */
 static bool is_transfer(const char *line)
 {
-    static const char *const names[] = {"sftp-server", "internal-sftp", "scp", "rsync", "git-upload-pack", "git-receive-pack"};
+    static const char *const names[] = {"sftp-server", "internal-sftp",   "scp",
+                                        "rsync",       "git-upload-pack", "git-receive-pack"};
     size_t n;
     const char *word = first_word_base(line, &n);
 
@@ -146,7 +152,9 @@ static char *history_path(void)
 
     if (pw)
         home = pw->pw_dir;
-    return home && home[0] == '/' && access(home, W_OK) == 0 ? xasprintf("%s/.postern_history", home) : NULL;
+    return home && home[0] == '/' && access(home, W_OK) == 0
+               ? xasprintf("%s/.postern_history", home)
+               : NULL;
 }
 
 static int interact(struct session *s, const struct options *o, const char *history)
@@ -180,8 +188,11 @@ static void keep_candidate(struct session *s, struct ui *ui)
     json_decref(session_call(s, ui, "candidate.keep", NULL));
     state = session_state(s);
     if (!ui_failed(ui))
-        fprintf(stderr, "postern: %zu change%s staged, not committed: \"commit candidate=%lld\" makes them active\n", session_changes(s),
-                session_changes(s) == 1 ? "" : "s", (long long)json_int(state, "candidate", 0));
+        fprintf(stderr,
+                "postern: %zu change%s staged, not committed: \"commit candidate=%lld\" makes them "
+                "active\n",
+                session_changes(s), session_changes(s) == 1 ? "" : "s",
+                (long long)json_int(state, "candidate", 0));
     json_decref(state);
 }
 
@@ -220,8 +231,10 @@ static int run_once(struct session *s, const struct options *o)
 static int refuse(const struct options *o, const struct err *err)
 {
     if (o->json) {
-        AUTO(json) json_t *e = json_pack("{sisbsssisssbsn}", "v", 1, "ok", 0, "code", err_code_name(err->code), "exit",
-                                         err_exit_code(err->code), "message", err->text, "changed", 0, "data");
+        AUTO(json)
+        json_t *e =
+            json_pack("{sisbsssisssbsn}", "v", 1, "ok", 0, "code", err_code_name(err->code), "exit",
+                      err_exit_code(err->code), "message", err->text, "changed", 0, "data");
         AUTO(str) char *text = json_text(e);
 
         puts(text);
@@ -247,7 +260,8 @@ int main(int argc, char **argv)
         return help_reference(o.reference, &err) ? 0 : refuse(&o, &err);
     find_line(&o);
     if (o.line && is_transfer(o.line)) {
-        fputs("postern: this account is a console; it has no file transfer (SFTP, SCP, rsync)\n", stderr);
+        fputs("postern: this account is a console; it has no file transfer (SFTP, SCP, rsync)\n",
+              stderr);
         return err_exit_code(E_DENIED);
     }
     if (!home_set(o.home, &err))
@@ -258,7 +272,8 @@ int main(int argc, char **argv)
     o.line = line;
     harden_environment();
     event_init();
-    s = session_open(&(struct session_options){.path = home_control(), .interactive = person}, &err);
+    s = session_open(&(struct session_options){.path = home_control(), .interactive = person},
+                     &err);
     if (!s)
         return refuse(&o, &err);
     if (!harden_process(&err))

@@ -51,7 +51,8 @@ static bool unknown_op(const struct choosing *c, const char *word, struct err *e
     AUTO(buf) struct buf names = BUF_INIT(1000);
 
     op_names(c, &names);
-    return err_set(err, E_USAGE, "\"%s\" is not one of the operations: %s.", str_printable(word), buf_str(&names));
+    return err_set(err, E_USAGE, "\"%s\" is not one of the operations: %s.", str_printable(word),
+                   buf_str(&names));
 }
 
 static bool accept_op(void *arg, const char *answer, struct err *err)
@@ -96,7 +97,8 @@ static const struct menu_op *from_word(struct ui *ui, struct choosing *c)
 static const struct menu_op *from_person(struct ui *ui, struct choosing *c)
 {
     AUTO(buf) struct buf text = BUF_INIT(8192);
-    struct ui_question q = {.deflt = "", .help = "Enter goes back.", .offer = offer_ops, .accept = accept_op, .arg = c};
+    struct ui_question q = {
+        .deflt = "", .help = "Enter goes back.", .offer = offer_ops, .accept = accept_op, .arg = c};
     const char *answer;
 
     buf_str_add(&text, "Choose the operation you want to perform:");

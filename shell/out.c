@@ -19,9 +19,9 @@ struct out_table {
     size_t n;
     char underline;
     unsigned *width;
-    bool gathered;       /* some column is as wide as its widest cell */
+    bool gathered; /* some column is as wide as its widest cell */
     bool titled;
-    json_t *rows;        /* in JSON, or gathered */
+    json_t *rows; /* in JSON, or gathered */
 };
 
 bool out_json(const struct ui *ui)
@@ -124,7 +124,8 @@ static void cell_text(const json_t *v, struct buf *out)
         buf_str_add(out, "No");
         break;
     case JSON_ARRAY:
-        json_array_foreach(v, i, item) {
+        json_array_foreach(v, i, item)
+        {
             if (i)
                 buf_str_add(out, ", ");
             cell_text(item, out);
@@ -177,7 +178,8 @@ static void put_cell(struct buf *line, const char *text, unsigned width, bool ri
         buf_printf(line, "%*s", (int)(width - used), "");
 }
 
-/* Columns that do not fit on the terminal are narrowed from the widest on: nothing wraps, the names stay legible. */
+/* Columns that do not fit on the terminal are narrowed from the widest on: nothing wraps, the names
+ * stay legible. */
 static void fit(struct out_table *t)
 {
     unsigned room = ui_width(t->ui);
@@ -236,7 +238,8 @@ static void put_row(struct out_table *t, const json_t *record)
     ui_write(t->ui, line.p, line.n);
 }
 
-struct out_table *out_table_new(struct ui *ui, const char *name, const struct out_column *cols, size_t n, char underline)
+struct out_table *out_table_new(struct ui *ui, const char *name, const struct out_column *cols,
+                                size_t n, char underline)
 {
     struct out_table *t = xcalloc(1, sizeof(*t));
     size_t bytes;
@@ -275,7 +278,8 @@ static void print_gathered(struct out_table *t)
     size_t r;
     json_t *record;
 
-    json_array_foreach(t->rows, r, record) {
+    json_array_foreach(t->rows, r, record)
+    {
         for (size_t i = 0; i < t->n; i++) {
             AUTO(buf) struct buf cell = BUF_INIT(MAX_TEXT);
             size_t bytes;
@@ -290,7 +294,8 @@ static void print_gathered(struct out_table *t)
     }
     fit(t);
     put_titles(t);
-    json_array_foreach(t->rows, r, record) {
+    json_array_foreach(t->rows, r, record)
+    {
         if (out_stopped(t->ui))
             break;
         put_row(t, record);

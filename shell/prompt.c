@@ -16,10 +16,13 @@ static void banner(struct ui *ui, struct session *s, unsigned idle)
 
     if (last)
         ui_say(ui, "Last login: %s", str_printable(last));
-    ui_say(ui, "Postern %s\n\nWelcome to the Postern secure mail gateway\n", json_str(session_hello(s), "version", POSTERN_VERSION));
-    ui_say(ui, "NOTE: This session ends when it is idle for %u minutes. Changes which are not\n"
-               "committed are not active; they are kept and offered at the next login.\n"
-               "\"help\" lists the commands, \"?\" explains at any point.", idle / 60 ? idle / 60 : 1);
+    ui_say(ui, "Postern %s\n\nWelcome to the Postern secure mail gateway\n",
+           json_str(session_hello(s), "version", POSTERN_VERSION));
+    ui_say(ui,
+           "NOTE: This session ends when it is idle for %u minutes. Changes which are not\n"
+           "committed are not active; they are kept and offered at the next login.\n"
+           "\"help\" lists the commands, \"?\" explains at any point.",
+           idle / 60 ? idle / 60 : 1);
 }
 
 static void offer_detached(struct ui *ui, struct session *s)
@@ -28,7 +31,8 @@ static void offer_detached(struct ui *ui, struct session *s)
     json_t *c;
     size_t i;
 
-    json_array_foreach(list, i, c) {
+    json_array_foreach(list, i, c)
+    {
         AUTO(str) char *question = NULL;
         json_t *args;
         char date[40];
@@ -39,7 +43,8 @@ static void offer_detached(struct ui *ui, struct session *s)
             break; /* one was taken up */
         strptime(json_str(c, "touched", ""), "%Y-%m-%dT%H:%M:%SZ", &tm);
         clock_commit_date((usec_t)timegm(&tm) * 1000000, date);
-        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes, changes == 1 ? "" : "s", date);
+        question = xasprintf("You left %lld uncommitted change%s on %s. Resume?", changes,
+                             changes == 1 ? "" : "s", date);
         if (!ask_yes(ui, "resume", question, true) || ui_failed(ui))
             continue;
         args = json_object();
@@ -77,8 +82,10 @@ static void farewell(struct ui *ui, struct session *s, enum ui_end end, unsigned
     begin_nothing(ui);
     ui->end = UI_GOES_ON;
     if (end == UI_IDLE)
-        ui_say(ui, "Nothing was typed for %u minute%s: the session has ended.%s", idle / 60 ? idle / 60 : 1, idle / 60 > 1 ? "s" : "",
-               session_changes(s) ? " Uncommitted changes are kept and offered at the next login." : "");
+        ui_say(ui, "Nothing was typed for %u minute%s: the session has ended.%s",
+               idle / 60 ? idle / 60 : 1, idle / 60 > 1 ? "s" : "",
+               session_changes(s) ? " Uncommitted changes are kept and offered at the next login."
+                                  : "");
 }
 
 /* One line from the prompt to its end; why no other follows. */

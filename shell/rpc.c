@@ -47,7 +47,8 @@ struct rpc *rpc_open(const char *path, struct err *err)
         if (e == EACCES)
             err_set(err, E_DENIED, "This account may not use the gateway's console (%s).", path);
         else
-            err_set(err, E_CLOSED, "The gateway does not answer: is posternd running? (%s: %s)", path, strerror(e));
+            err_set(err, E_CLOSED, "The gateway does not answer: is posternd running? (%s: %s)",
+                    path, strerror(e));
         if (fd >= 0)
             close(fd);
         return NULL;
@@ -105,8 +106,9 @@ static bool send_request(struct rpc *r, int64_t id, const char *op, json_t *args
     n = strlen(text);
     text = xrealloc(text, n + 2);
     memcpy(text + n, "\n", 2);
-    ok = n + 1 <= JSON_MAX_LINE ? send_all(r, text, n + 1, err)
-                                : err_set(err, E_LIMIT, "The request is larger than the gateway accepts.");
+    ok = n + 1 <= JSON_MAX_LINE
+             ? send_all(r, text, n + 1, err)
+             : err_set(err, E_LIMIT, "The request is larger than the gateway accepts.");
     explicit_bzero(text, n);
     free(text);
     return ok;
@@ -149,7 +151,8 @@ static bool fill(struct rpc *r, struct err *err)
 
 static json_t *next_line(struct rpc *r, struct err *err)
 {
-    char *newline = r->in.n > r->scanned ? memchr(r->in.p + r->scanned, '\n', r->in.n - r->scanned) : NULL;
+    char *newline =
+        r->in.n > r->scanned ? memchr(r->in.p + r->scanned, '\n', r->in.n - r->scanned) : NULL;
     size_t n;
     json_t *j;
 

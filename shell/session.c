@@ -1,7 +1,9 @@
-/* session.c - see session.h. What an operation changes is kept here as copied rows ("pending") until the operation has
- * ended well; then it goes to the daemon in one message. The daemon's candidate is the truth; nothing is cached. */
+/* session.c - see session.h. What an operation changes is kept here as copied rows ("pending")
+ * until the operation has ended well; then it goes to the daemon in one message. The daemon's
+ * candidate is the truth; nothing is cached. */
 #include "shell/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,21 +16,21 @@
 #include "store/base/home.h"
 #include "store/base/version.h"
 
-#define ANSWER_IN SECONDS(180)  /* a commit that rebuilds everything may take its time */
-#define PAGE 500                /* objects of one config.list */
-#define DEFERRED 500            /* changes of one message in batch */
+#define ANSWER_IN SECONDS(180) /* a commit that rebuilds everything may take its time */
+#define PAGE 500 /* objects of one config.list */
+#define DEFERRED 500 /* changes of one message in batch */
 
 struct pending {
     const struct section *section;
-    char *name;        /* as the daemon knows it; NULL: not at all yet */
-    struct row *row;   /* NULL: deleted */
-    struct row *base;  /* as the daemon knows it */
-    json_t *secrets;   /* field -> plain text */
-    char *where;       /* of a deferred change: "change.txt:4" */
+    char *name; /* as the daemon knows it; NULL: not at all yet */
+    struct row *row; /* NULL: deleted */
+    struct row *base; /* as the daemon knows it */
+    json_t *secrets; /* field -> plain text */
+    char *where; /* of a deferred change: "change.txt:4" */
 };
 
 struct savepoint {
-    size_t n;          /* entries of pending then */
+    size_t n; /* entries of pending then */
     struct row **rows; /* copies of them */
     json_t **secrets;
 };
@@ -50,7 +52,7 @@ struct session {
     struct savepoint *marks;
     size_t nmarks;
     bool deferred;
-    size_t finished;      /* the first so many items wait for session_sync */
+    size_t finished; /* the first so many items wait for session_sync */
 };
 
 /* --- talking --------------------------------------------------------------------------------- */
@@ -89,8 +91,8 @@ static void progress_tick(struct progress *p, const struct ui *ui)
 }
 
 /* Waits for the last line about request id, handing the others to fn. NULL: err says why. */
-static json_t *await(struct session *s, struct ui *ui, int64_t id, bool (*fn)(void *arg, const json_t *data), void *arg,
-                     struct err *err)
+static json_t *await(struct session *s, struct ui *ui, int64_t id,
+                     bool (*fn)(void *arg, const json_t *data), void *arg, struct err *err)
 {
     struct progress p = {.began = clock_now(), .next = clock_in(SECONDS(1))};
     msec_t until = fn ? NEVER : clock_in(ANSWER_IN);
@@ -168,7 +170,12 @@ static bool take_hello(struct session *s, const json_t *data)
     static const struct {
         const char *name;
         unsigned role;
-    } roles[] = {{"administrator", ROLE_ADMIN}, {"operator", ROLE_OPERATOR}, {"readonly", ROLE_READONLY}, {"guest", ROLE_GUEST}};
+    } roles[] = {
+        {"administrator", ROLE_ADMIN   },
+        {"operator",      ROLE_OPERATOR},
+        {"readonly",      ROLE_READONLY},
+        {"guest",         ROLE_GUEST   }
+    };
     const char *role = json_str(data, "role", "guest");
 
     free(s->host);
@@ -299,10 +306,12 @@ static void add_conflicts(const json_t *conflicts, struct buf *out)
     size_t i;
     json_t *c;
 
-    json_array_foreach(conflicts, i, c) {
+    json_array_foreach(conflicts, i, c)
+    {
         buf_printf(out, "\n  %s  %s", str_printable(json_str(c, "object", json_str(c, "name", ""))),
                    str_printable(json_str(c, "field", "(the whole object)")));
-        buf_printf(out, "\n      was       %s", str_printable(json_str(c, "base", json_str(c, "was", "(absent)"))));
+        buf_printf(out, "\n      was       %s",
+                   str_printable(json_str(c, "base", json_str(c, "was", "(absent)"))));
         buf_printf(out, "\n      theirs    %s", str_printable(json_str(c, "theirs", "(deleted)")));
         buf_printf(out, "\n      yours     %s", str_printable(json_str(c, "mine", "(deleted)")));
     }
@@ -316,7 +325,8 @@ static void add_problems(const json_t *problems, const char *kind, struct buf *o
     json_t *p;
 
     json_array_foreach(problems, i, p)
-        buf_printf(out, "\n  %s%s%s%s", kind, str_printable(json_str(p, "object", "")), json_str(p, "object", NULL) ? ": " : "",
+        buf_printf(out, "\n  %s%s%s%s", kind, str_printable(json_str(p, "object", "")),
+                   json_str(p, "object", NULL) ? ": " : "",
                    str_printable(json_str(p, "message", json_str(p, "text", ""))));
 }
 
@@ -513,7 +523,8 @@ char *session_notice(struct session *s)
         if (last)
             return last;
         rpc_free(&s->rpc);
-        return xstrdup("The gateway's engine has gone; the console connects again at the next command.");
+        return xstrdup(
+            "The gateway's engine has gone; the console connects again at the next command.");
     }
     return rpc_notice(s->rpc);
 }
@@ -535,7 +546,8 @@ bool session_is_anonymous(const struct session *s)
 bool session_refresh(struct session *s)
 {
     struct err err = {0};
-    AUTO(json) json_t *answer = request(s, s->ui, "candidate.state", json_object(), NULL, NULL, &err);
+    AUTO(json)
+    json_t *answer = request(s, s->ui, "candidate.state", json_object(), NULL, NULL, &err);
 
     if (!answer || !is_ok(answer, &err))
         return false;
@@ -571,7 +583,8 @@ json_t *session_state(const struct session *s)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-static struct pending *find_pending(const struct session *s, const struct section *sec, const char *name)
+static struct pending *find_pending(const struct session *s, const struct section *sec,
+                                    const char *name)
 {
     for (size_t i = s->n; i-- > 0;) {
         struct pending *p = &s->items[i];
@@ -694,7 +707,8 @@ static void walk_list(struct session *s, struct walk *w)
         data = json_object_get(answer, "data");
         entries = json_object_get(data, "entries");
         w->total = (size_t)json_int(data, "total", (json_int_t)json_array_size(entries));
-        json_array_foreach(entries, i, e) {
+        json_array_foreach(entries, i, e)
+        {
             const char *name = json_str(e, "name", "");
 
             free(after);
@@ -800,7 +814,8 @@ static bool row_name_into(void *arg, const struct row *row)
     return true;
 }
 
-void session_names(struct session *s, const struct section *sec, const char *owner, struct strlist *out)
+void session_names(struct session *s, const struct section *sec, const char *owner,
+                   struct strlist *out)
 {
     struct collect c = {sec, out};
     struct walk w = {.sec = sec, .owner = owner, .entry = collect_name, .arg = &c};
@@ -811,11 +826,16 @@ void session_names(struct session *s, const struct section *sec, const char *own
         walk_list(s, &w);
 }
 
-void session_find(struct session *s, const struct section *sec, const char *owner, const char *prefix, size_t limit,
-                  struct strlist *out)
+void session_find(struct session *s, const struct section *sec, const char *owner,
+                  const char *prefix, size_t limit, struct strlist *out)
 {
     struct collect c = {sec, out};
-    struct walk w = {.sec = sec, .owner = owner, .prefix = prefix, .limit = limit, .entry = collect_name, .arg = &c};
+    struct walk w = {.sec = sec,
+                     .owner = owner,
+                     .prefix = prefix,
+                     .limit = limit,
+                     .entry = collect_name,
+                     .arg = &c};
 
     walk_list(s, &w);
 }
@@ -830,7 +850,8 @@ size_t session_count(struct session *s, const struct section *sec, const char *o
 
 /* --- staging --------------------------------------------------------------------------------- */
 
-static struct pending *add_pending(struct session *s, const struct section *sec, const char *name, struct row *row, struct row *base)
+static struct pending *add_pending(struct session *s, const struct section *sec, const char *name,
+                                   struct row *row, struct row *base)
 {
     struct pending *p;
 
@@ -839,13 +860,15 @@ static struct pending *add_pending(struct session *s, const struct section *sec,
         s->items = xrealloc(s->items, s->cap * sizeof(*s->items));
     }
     p = &s->items[s->n++];
-    *p = (struct pending){.section = sec, .name = name ? xstrdup(name) : NULL, .row = row, .base = base};
+    *p = (struct pending){
+        .section = sec, .name = name ? xstrdup(name) : NULL, .row = row, .base = base};
     if (s->deferred && s->ui && s->ui->where)
         p->where = xstrdup(s->ui->where);
     return p;
 }
 
-/* An object whose last change waits for session_sync: it must be sent before the next change of it. */
+/* An object whose last change waits for session_sync: it must be sent before the next change of it.
+ */
 static void settle(struct session *s, const struct section *sec, const char *name)
 {
     const struct pending *p = s->finished ? find_pending(s, sec, name) : NULL;
@@ -929,7 +952,9 @@ unsigned session_mark(struct session *s)
 
     s->marks = xrealloc(s->marks, (s->nmarks + 1) * sizeof(*s->marks));
     m = &s->marks[s->nmarks++];
-    *m = (struct savepoint){.n = s->n, .rows = xcalloc(s->n + 1, sizeof(*m->rows)), .secrets = xcalloc(s->n + 1, sizeof(*m->secrets))};
+    *m = (struct savepoint){.n = s->n,
+                            .rows = xcalloc(s->n + 1, sizeof(*m->rows)),
+                            .secrets = xcalloc(s->n + 1, sizeof(*m->secrets))};
     for (size_t i = s->finished; i < s->n; i++) { /* what is finished does not change any more */
         m->rows[i] = s->items[i].row ? row_copy(s->items[i].row) : NULL;
         m->secrets[i] = s->items[i].secrets ? json_deep_copy(s->items[i].secrets) : NULL;
@@ -997,7 +1022,8 @@ static json_t *change_of(const struct pending *p)
         return c;
     }
     body = row_to_json(p->row);
-    json_object_foreach(p->secrets, field, value) {
+    json_object_foreach(p->secrets, field, value)
+    {
         json_t *plain = json_object();
 
         json_object_set(plain, "$plain", value);
@@ -1022,7 +1048,8 @@ static void rebase(struct pending *p)
 }
 
 /* Sends items [from, to); the daemon takes all or none. */
-static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to, bool *sent, struct err *err)
+static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to, bool *sent,
+                       struct err *err)
 {
     json_t *list = json_array(), *args;
     AUTO(json) json_t *answer = NULL;
@@ -1116,8 +1143,10 @@ bool session_sync(struct session *s, struct ui *ui)
     struct err err = {0};
     size_t n = s->finished, bad = 0;
     bool sent, ok;
-    const char *where = ui->where;
+    const char *where;
 
+    assert(ui);
+    where = ui->where;
     s->finished = 0; /* or the calls below would come back here */
     ok = send_items(s, ui, 0, n, &sent, &err);
     if (!ok) { /* which one was it? one after another says it */

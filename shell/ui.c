@@ -1,5 +1,6 @@
-/* ui.c - see ui.h and backend.h: the order in which answers are looked for, the layout around questions, what becomes of
- * failures. Where the terminal is concerned see ui_term.c; the words of the line are ui_words.c's. */
+/* ui.c - see ui.h and backend.h: the order in which answers are looked for, the layout around
+ * questions, what becomes of failures. Where the terminal is concerned see ui_term.c; the words of
+ * the line are ui_words.c's. */
 #include "shell/ui.h"
 
 #include <ctype.h>
@@ -82,8 +83,7 @@ static json_t *envelope(struct ui *ui, const char *command, json_t *state)
         json_object_update(e, state);
     json_decref(state);
     if (ui->extra) {
-        json_object_foreach(ui->extra, key, value)
-            json_object_set(e, key, value);
+        json_object_foreach(ui->extra, key, value) json_object_set(e, key, value);
     }
     json_put(e, "data", ui->data_out ? json_incref(ui->data_out) : json_null());
     return e;
@@ -127,7 +127,8 @@ static void put(struct ui *ui, const char *text, size_t n)
         fwrite(text, 1, n, stdout);
     while (tail < n && tail < 2 && text[n - 1 - tail] == '\n')
         tail++;
-    ui->newlines = tail < n ? (unsigned)tail : (unsigned)(ui->newlines + tail > 2 ? 2 : ui->newlines + tail);
+    ui->newlines =
+        tail < n ? (unsigned)tail : (unsigned)(ui->newlines + tail > 2 ? 2 : ui->newlines + tail);
 }
 
 void ui_gap(struct ui *ui)
@@ -257,7 +258,8 @@ static void fail(struct ui *ui, enum err_code code, const char *text)
         const char *name = ui->command ? ui->command->name : NULL;
 
         fflush(stdout);
-        fprintf(stderr, "%s: %s%s%s\n", ui->where ? ui->where : "postern", name ? name : "", name ? ": " : "", text);
+        fprintf(stderr, "%s: %s%s%s\n", ui->where ? ui->where : "postern", name ? name : "",
+                name ? ": " : "", text);
     }
     ui->failed = true;
     if (!ui_interactive(ui))
@@ -358,7 +360,8 @@ static const char *from_words(struct ui *ui, const struct ui_question *q)
     if (!given)
         given = ui_word(ui);
     if (given && q->secret) {
-        ui_fail(ui, E_USAGE, "A secret cannot be given on the command line: \"%s\" is asked for without echo.",
+        ui_fail(ui, E_USAGE,
+                "A secret cannot be given on the command line: \"%s\" is asked for without echo.",
                 q->key ? q->key : "it");
         return NULL;
     }
@@ -404,9 +407,12 @@ static void print_help(struct ui *ui, const struct ui_question *q)
     if (q->offer)
         q->offer(q->arg, "", &offers);
     for (size_t i = 0; i < offers.n; i++)
-        ui_say(ui, "  %-16s %s", offers.items[i].word, offers.items[i].text ? offers.items[i].text : "");
+        ui_say(ui, "  %-16s %s", offers.items[i].word,
+               offers.items[i].text ? offers.items[i].text : "");
     if (!q->help && !offers.n)
-        ui_say(ui, "%s", q->deflt && *q->deflt ? "Enter keeps the value in brackets." : "There is no further help here.");
+        ui_say(ui, "%s",
+               q->deflt && *q->deflt ? "Enter keeps the value in brackets."
+                                     : "There is no further help here.");
     offers_free(&offers);
 }
 
@@ -453,7 +459,10 @@ const char *ui_ask(struct ui *ui, const struct ui_question *q)
         keep(ui, given);
         if (accepted(q, ui->answer, &err))
             return ui->answer;
-        fail(ui, err.code == E_NOT_FOUND || err.code == E_EXISTS || err.code == E_DENIED ? err.code : E_USAGE, err.text);
+        fail(ui,
+             err.code == E_NOT_FOUND || err.code == E_EXISTS || err.code == E_DENIED ? err.code
+                                                                                     : E_USAGE,
+             err.text);
     }
     if (ui_failed(ui)) /* a refused line is not made good by questions */
         return keep(ui, q->deflt ? q->deflt : "");
@@ -466,7 +475,9 @@ const char *ui_ask(struct ui *ui, const struct ui_question *q)
 
 static int yes_or_no(const char *answer)
 {
-    static const char *const yes[] = {"y", "yes", "on", "true", "1"}, *const no[] = {"n", "no", "off", "false", "0"};
+    static const char *const yes[] = {"y", "yes", "on", "true", "1"}, *const no[] = {"n", "no",
+                                                                                     "off", "false",
+                                                                                     "0"};
 
     for (size_t i = 0; i < countof(yes); i++) {
         if (str_ieq(answer, yes[i]))
@@ -483,20 +494,32 @@ static bool accept_yes(void *arg, const char *answer, struct err *err)
     return yes_or_no(answer) >= 0 || err_set(err, E_USAGE, "Please answer Y or N.");
 }
 
-static const struct ui_choice yes_choices[] = {{"Y", "Yes."}, {"N", "No."}, {NULL, NULL}};
+static const struct ui_choice yes_choices[] = {
+    {"Y",  "Yes."},
+    {"N",  "No." },
+    {NULL, NULL  }
+};
 
 bool ask_yes(struct ui *ui, const char *key, const char *question, bool deflt)
 {
-    struct ui_question q = {.text = question, .key = key, .deflt = deflt ? "Y" : "N", .same_line = true,
-                            .choices = yes_choices, .accept = accept_yes};
+    struct ui_question q = {.text = question,
+                            .key = key,
+                            .deflt = deflt ? "Y" : "N",
+                            .same_line = true,
+                            .choices = yes_choices,
+                            .accept = accept_yes};
 
     return yes_or_no(ui_ask(ui, &q)) == 1;
 }
 
 bool ask_confirm(struct ui *ui, const char *key, const char *question, bool deflt)
 {
-    struct ui_question q = {.text = question, .key = key, .deflt = deflt ? "Y" : "N", .same_line = true,
-                            .choices = yes_choices, .accept = accept_yes};
+    struct ui_question q = {.text = question,
+                            .key = key,
+                            .deflt = deflt ? "Y" : "N",
+                            .same_line = true,
+                            .choices = yes_choices,
+                            .accept = accept_yes};
 
     if (ui->yes && !ui_failed(ui))
         return true;
@@ -524,14 +547,16 @@ static int choice_of(const struct ui_choice *choices, const char *answer)
     int n = 0, found = -1;
 
     for (; choices[n].word; n++) {
-        if (str_ieq(answer, choices[n].word) || (choices[n].text && str_ieq(answer, choices[n].text)))
+        if (str_ieq(answer, choices[n].word) ||
+            (choices[n].text && str_ieq(answer, choices[n].text)))
             return n;
     }
     number = strtoul(answer, &end, 10);
     if (isdigit((unsigned char)answer[0]) && !*end)
         return number >= 1 && number <= (unsigned long)n ? (int)number - 1 : -1;
     for (int i = 0; i < n && *answer; i++) { /* a unique beginning */
-        if (!str_istarts(choices[i].word, answer) && !(choices[i].text && str_istarts(choices[i].text, answer)))
+        if (!str_istarts(choices[i].word, answer) &&
+            !(choices[i].text && str_istarts(choices[i].text, answer)))
             continue;
         if (found >= 0)
             return -1;
@@ -552,16 +577,19 @@ static bool accept_choice(void *arg, const char *answer, struct err *err)
     return err_set(err, E_USAGE, "The value must be an integer from 1 to %d.", n);
 }
 
-int ask_choice(struct ui *ui, const char *key, const char *question, const struct ui_choice *choices, int deflt)
+int ask_choice(struct ui *ui, const char *key, const char *question,
+               const struct ui_choice *choices, int deflt)
 {
     AUTO(buf) struct buf text = BUF_INIT(MAX_SAID);
     char number[16] = "";
-    struct ui_question q = {.key = key, .choices = choices, .accept = accept_choice, .arg = (void *)(uintptr_t)choices};
+    struct ui_question q = {
+        .key = key, .choices = choices, .accept = accept_choice, .arg = (void *)(uintptr_t)choices};
     int chosen;
 
     buf_str_add(&text, question ? question : "");
     for (int i = 0; choices[i].word; i++)
-        buf_printf(&text, "%s%d. %s", text.n ? "\n" : "", i + 1, choices[i].text ? choices[i].text : choices[i].word);
+        buf_printf(&text, "%s%d. %s", text.n ? "\n" : "", i + 1,
+                   choices[i].text ? choices[i].text : choices[i].word);
     if (deflt >= 0) {
         snprintf(number, sizeof(number), "%d", deflt + 1);
         q.deflt = number;
@@ -592,14 +620,17 @@ static bool accept_number(void *arg, const char *answer, struct err *err)
 
     if (number_of(answer, &n) && n >= r->min && n <= r->max)
         return true;
-    return err_set(err, E_USAGE, "The value must be an integer from %" PRIu64 " to %" PRIu64 ".", r->min, r->max);
+    return err_set(err, E_USAGE, "The value must be an integer from %" PRIu64 " to %" PRIu64 ".",
+                   r->min, r->max);
 }
 
-uint64_t ask_number(struct ui *ui, const char *key, const char *question, uint64_t deflt, uint64_t min, uint64_t max)
+uint64_t ask_number(struct ui *ui, const char *key, const char *question, uint64_t deflt,
+                    uint64_t min, uint64_t max)
 {
     char number[24];
     struct range range = {min, max};
-    struct ui_question q = {.text = question, .key = key, .deflt = number, .accept = accept_number, .arg = &range};
+    struct ui_question q = {
+        .text = question, .key = key, .deflt = number, .accept = accept_number, .arg = &range};
     uint64_t n;
 
     snprintf(number, sizeof(number), "%" PRIu64, deflt);
@@ -624,7 +655,8 @@ char *ask_block(struct ui *ui, const char *key, const char *question)
     if (ui_failed(ui))
         return xstrdup("");
     if (!ui_interactive(ui)) {
-        ui_fail(ui, E_USAGE, "A text is missing: %s (give it in a batch file as %s=<<END).", key, key);
+        ui_fail(ui, E_USAGE, "A text is missing: %s (give it in a batch file as %s=<<END).", key,
+                key);
         return xstrdup("");
     }
     ui_gap(ui);

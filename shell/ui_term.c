@@ -1,8 +1,9 @@
 /* ui_term.c - see ui_term.h.
  *
- * libedit edits the lines, but reads no key itself: get_key() waits for keys, signals, the daemon's notices and the idle timer
- * at once, decodes UTF-8 (a bad byte becomes U+FFFD, which the parser then refuses visibly) and knows pasted text. Between
- * lines the terminal neither echoes nor collects lines, so what is typed or pasted ahead is neither shown nor lost.
+ * libedit edits the lines, but reads no key itself: get_key() waits for keys, signals, the daemon's
+ * notices and the idle timer at once, decodes UTF-8 (a bad byte becomes U+FFFD, which the parser
+ * then refuses visibly) and knows pasted text. Between lines the terminal neither echoes nor
+ * collects lines, so what is typed or pasted ahead is neither shown nor lost.
  *
  * The functions of libedit which start a program or read its own command language are unbound. */
 #include "shell/ui_term.h"
@@ -41,13 +42,13 @@ struct term {
     unsigned char in[4096];
     size_t pos, n;
     bool pasting;
-    bool fresh;          /* the prompt was just drawn */
+    bool fresh; /* the prompt was just drawn */
     bool marks;
     bool dumb;
     msec_t idle, idle_at;
-    enum ui_end end;     /* why get_key gave up */
+    enum ui_end end; /* why get_key gave up */
     unsigned width, height, rows; /* rows: since the person last pressed a key */
-    unsigned column;     /* of what was written */
+    unsigned column; /* of what was written */
 };
 
 static void measure(struct term *t)
@@ -82,7 +83,11 @@ static bool decode(struct term *t, wchar_t *wc)
     if (t->pos >= t->n)
         return false;
     c = t->in[t->pos];
-    len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    len = c < 0x80                ? 1
+          : c >= 0xc2 && c < 0xe0 ? 2
+          : c >= 0xe0 && c < 0xf0 ? 3
+          : c >= 0xf0 && c < 0xf5 ? 4
+                                  : 0;
     if (!len) {
         t->pos++;
         *wc = REPLACEMENT;
@@ -97,7 +102,8 @@ static bool decode(struct term *t, wchar_t *wc)
         u = u << 6 | (t->in[t->pos + i] & 0x3f);
     }
     t->pos += i;
-    if (i < len || (len == 3 && u < 0x800) || (len == 4 && (u < 0x10000 || u > 0x10ffff)) || (u >= 0xd800 && u < 0xe000))
+    if (i < len || (len == 3 && u < 0x800) || (len == 4 && (u < 0x10000 || u > 0x10ffff)) ||
+        (u >= 0xd800 && u < 0xe000))
         u = REPLACEMENT;
     *wc = (wchar_t)u;
     return true;
@@ -118,7 +124,8 @@ static bool fill(struct term *t)
 
 static void show_notices(struct term *t, bool editing);
 
-/* One character, or why there is none. editing: libedit shows a line, which is redrawn after a notice. */
+/* One character, or why there is none. editing: libedit shows a line, which is redrawn after a
+ * notice. */
 static enum ui_end next_key(struct term *t, bool editing, wchar_t *wc)
 {
     for (;;) {
@@ -187,7 +194,8 @@ static int get_key(EditLine *el, wchar_t *wc)
             errno = EINTR;
             return -1;
         }
-    } while (*wc >= ' ' && *wc != 0x7f && too_long(t)); /* what is too much is dropped; Enter and editing go on */
+    } while (*wc >= ' ' && *wc != 0x7f &&
+             too_long(t)); /* what is too much is dropped; Enter and editing go on */
     return 1;
 }
 
@@ -339,7 +347,8 @@ static unsigned char on_help(EditLine *el, int key)
     if (c.offers->n)
         print_offers(t, c.offers);
     else if (t->question && !t->question->help)
-        puts(t->question->deflt && *t->question->deflt ? "Enter keeps the value in brackets." : "There is no further help here.");
+        puts(t->question->deflt && *t->question->deflt ? "Enter keeps the value in brackets."
+                                                       : "There is no further help here.");
     else if (!t->question)
         puts("  (Enter runs the command)");
     redraw(t);
@@ -355,7 +364,8 @@ static size_t common_prefix(const struct offers *o)
     for (size_t i = 1; i < o->n; i++) {
         size_t k = 0;
 
-        while (k < n && o->items[i].word[k] && (o->items[i].word[k] | 32) == (o->items[0].word[k] | 32))
+        while (k < n && o->items[i].word[k] &&
+               (o->items[i].word[k] | 32) == (o->items[0].word[k] | 32))
             k++;
         n = k;
     }
@@ -436,8 +446,8 @@ static unsigned char on_paste_end(EditLine *el, int key)
     return CC_NORM;
 }
 
-/* Takes the rest of the line in one go: redrawing at every character would make a long paste slow. A newline is left to
- * libedit, which ends the line; what follows is still paste. */
+/* Takes the rest of the line in one go: redrawing at every character would make a long paste slow.
+ * A newline is left to libedit, which ends the line; what follows is still paste. */
 static unsigned char on_paste(EditLine *el, int key)
 {
     static const wchar_t end[] = L"\033[201~";
@@ -479,12 +489,21 @@ static char *prompt_text(EditLine *el)
 static void bind_keys(EditLine *el)
 {
     static const char *const keys[][2] = {
-        {"\\e[200~", "paste-on"           }, {"\\e[201~", "paste-off"          }, {"^I",       "ctx-complete"       },
-        {"?",        "ctx-help"           }, {"^W",       "ed-delete-prev-word"}, {"\\e[3~",   "ed-delete-next-char"},
-        {"\\e[H",    "ed-move-to-beg"     }, {"\\e[F",    "ed-move-to-end"     }, {"\\e[1~",   "ed-move-to-beg"     },
-        {"\\e[4~",   "ed-move-to-end"     }, {"\\e[1;5C", "em-next-word"       }, {"\\e[1;5D", "ed-prev-word"       },
-        /* what could reach libedit's command language or a program */
-        {"\\ex",     "ed-unassigned"      }, {"\\eX",     "ed-unassigned"      },
+        {"\\e[200~", "paste-on"           },
+        {"\\e[201~", "paste-off"          },
+        {"^I",       "ctx-complete"       },
+        {"?",        "ctx-help"           },
+        {"^W",       "ed-delete-prev-word"},
+        {"\\e[3~",   "ed-delete-next-char"},
+        {"\\e[H",    "ed-move-to-beg"     },
+        {"\\e[F",    "ed-move-to-end"     },
+        {"\\e[1~",   "ed-move-to-beg"     },
+        {"\\e[4~",   "ed-move-to-end"     },
+        {"\\e[1;5C", "em-next-word"       },
+        {"\\e[1;5D", "ed-prev-word"       },
+ /* what could reach libedit's command language or a program */
+        {"\\ex",     "ed-unassigned"      },
+        {"\\eX",     "ed-unassigned"      },
     };
 
     el_set(el, EL_ADDFN, "ctx-help", "explains what may stand here", on_help);
@@ -523,23 +542,30 @@ static void read_history(struct term *t)
     strlist_free(&lines);
 }
 
-static void trim_history(const char *path, int fd)
+/* A full disk makes the history shorter, which is no reason to disturb anybody. */
+static void write_quietly(int fd, const char *p, size_t n)
+{
+    ssize_t done;
+
+    for (; n && (done = write(fd, p, n)) > 0; n -= (size_t)done)
+        p += done;
+}
+
+/* Under the lock: a file that has grown large keeps its second half. */
+static void trim_history(int fd)
 {
     struct stat st;
     char *text;
     const char *keep;
-    ssize_t n;
 
     if (fstat(fd, &st) != 0 || st.st_size < HISTORY_BYTES)
         return;
-    text = xmalloc((size_t)st.st_size + 1);
-    n = pread(fd, text, (size_t)st.st_size, 0);
-    if (n == st.st_size) {
-        text[n] = '\0';
-        keep = strchr(text + n / 2, '\n');
-        if (keep && truncate(path, 0) == 0 && write(fd, keep + 1, strlen(keep + 1)) < 0)
-            n = 0; /* a full disk: the history is shorter, nothing else */
-    }
+    text = xcalloc((size_t)st.st_size + 1, 1);
+    keep = pread(fd, text, (size_t)st.st_size, 0) == st.st_size
+               ? strchr(text + st.st_size / 2, '\n')
+               : NULL;
+    if (keep && ftruncate(fd, 0) == 0)
+        write_quietly(fd, keep + 1, strlen(keep + 1));
     free(text);
 }
 
@@ -555,10 +581,8 @@ static void append_history(const struct term *t, const char *line)
         return;
     buf_printf(&record, "%s\n", line);
     if (flock(fd, LOCK_EX) == 0) {
-        trim_history(t->history_file, fd);
-        if (write(fd, record.p, record.n) < 0) {
-            /* a history that cannot be kept is no reason to disturb anybody */
-        }
+        trim_history(fd);
+        write_quietly(fd, record.p, record.n);
     }
     close(fd);
 }
@@ -679,7 +703,8 @@ static void start_plain(struct term *t, const char *prompt)
     fflush(stdout);
 }
 
-static enum ui_end term_ask(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer)
+static enum ui_end term_ask(struct ui *ui, const struct ui_question *q, const char *prompt,
+                            struct buf *answer)
 {
     struct term *t = ui->data;
     enum ui_end end;
@@ -764,7 +789,8 @@ static void term_write(struct ui *ui, const char *text, size_t n)
             wc = L'?';
         }
         w = wc == L'\n' ? 0 : wcwidth(wc);
-        if (t->column == 0 && !ui->json && !ui->unpaged && t->height > 2 && t->rows >= t->height - 1 && !more(t))
+        if (t->column == 0 && !ui->json && !ui->unpaged && t->height > 2 &&
+            t->rows >= t->height - 1 && !more(t))
             break;
         fwrite(text + i, 1, len, stdout);
         t->column += w > 0 ? (unsigned)w : 0;
@@ -843,7 +869,8 @@ struct ui *ui_term_new(struct session *s, const char *history_file, unsigned idl
     el_set(t->el, EL_HIST, history, t->history);
     el_set(t->el, EL_GETCFN, get_key);
     bind_keys(t->el);
-    /* between lines: what is typed ahead is neither echoed nor collected in the kernel's 4096 bytes */
+    /* between lines: what is typed ahead is neither echoed nor collected in the kernel's 4096 bytes
+     */
     el_set(t->el, EL_SETTY, "-x", "-icanon", "-echo", "-ixon", NULL);
     el_set(t->el, EL_SETTY, "-d", "-ixon", NULL);
     return t->ui;

@@ -1,4 +1,5 @@
-/* ui_words.c - answers from lists: the words of a line (ui_word, ui_key, ui_flag...), and the script of a transcript. */
+/* ui_words.c - answers from lists: the words of a line (ui_word, ui_key, ui_flag...), and the
+ * script of a transcript. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +158,8 @@ static enum ui_end script_line(struct ui *ui, const char *prompt, struct buf *an
     return UI_GOES_ON;
 }
 
-static enum ui_end script_ask(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer)
+static enum ui_end script_ask(struct ui *ui, const struct ui_question *q, const char *prompt,
+                              struct buf *answer)
 {
     (void)q;
     return script_line(ui, prompt, answer);
