@@ -47,15 +47,19 @@ static int usage(FILE *to)
     return to == stdout ? 0 : 2;
 }
 
-/* The option's value, from "--home=DIR" or the next argument. */
-static const char *option_value(int argc, char **argv, int *i, const char *name)
+static bool is(const char *a, const char *b)
 {
-    const char *arg = argv[*i];
+    return strcmp(a, b) == 0;
+}
+
+/* The option's value, from "--home=DIR" or the next argument. */
+static const char *option_value(int argc, char **argv, int *i, const char *arg, const char *name)
+{
     size_t n = strlen(name);
 
-    if (str_starts(arg, name) && arg[n] == '=')
+    if (strncmp(arg, name, n) == 0 && arg[n] == '=')
         return arg + n + 1;
-    if (str_eq(arg, name) && *i + 1 < argc)
+    if (is(arg, name) && *i + 1 < argc)
         return argv[++*i];
     return NULL;
 }
@@ -65,28 +69,32 @@ static int parse_options(int argc, char **argv, struct options *o)
 {
     const char *value;
 
-    for (int i = 1; i < argc && argv[i]; i++) {
-        if ((value = option_value(argc, argv, &i, "--home")) != NULL) {
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+
+        if (!arg)
+            break;
+        if ((value = option_value(argc, argv, &i, arg, "--home")) != NULL) {
             o->home = value;
-        } else if ((value = option_value(argc, argv, &i, "--reference")) != NULL) {
+        } else if ((value = option_value(argc, argv, &i, arg, "--reference")) != NULL) {
             o->reference = value;
-        } else if ((value = option_value(argc, argv, &i, "-c")) != NULL) {
+        } else if ((value = option_value(argc, argv, &i, arg, "-c")) != NULL) {
             o->line = value;
-        } else if (str_eq(argv[i], "--json")) {
+        } else if (is(arg, "--json")) {
             o->json = true;
-        } else if (str_eq(argv[i], "--yes")) {
+        } else if (is(arg, "--yes")) {
             o->yes = true;
-        } else if (str_eq(argv[i], "--no-input")) {
+        } else if (is(arg, "--no-input")) {
             o->no_input = true;
-        } else if (str_eq(argv[i], "-l") || str_eq(argv[i], "--login")) {
+        } else if (is(arg, "-l") || is(arg, "--login")) {
             continue; /* what su and terminals give a login shell */
-        } else if (str_eq(argv[i], "--help")) {
+        } else if (is(arg, "--help")) {
             return usage(stdout);
-        } else if (str_eq(argv[i], "--version")) {
+        } else if (is(arg, "--version")) {
             puts("postern " POSTERN_VERSION);
             return 0;
-        } else if (argv[i][0] == '-') {
-            fprintf(stderr, "postern: unknown option %s\n", str_printable(argv[i]));
+        } else if (arg[0] == '-') {
+            fprintf(stderr, "postern: unknown option %s\n", str_printable(arg));
             return usage(stderr);
         } else {
             o->words = argv + i;
