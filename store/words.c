@@ -268,6 +268,8 @@ bool words_parse(const char *text, size_t n, const char *(*more)(void *arg), voi
     free(line);
     while (!ok && out->n > before)
         words_clear(&out->items[--out->n]);
+    if (!out->n)
+        statements_free(out);
     return ok;
 }
 
