@@ -41,7 +41,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 # --- building ------------------------------------------------------------------------------------
 
-all: $(B)/views $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(wildcard /usr/include/cmocka.h),units)
+all: $(B)/views $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
 tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/one_line/posternd $(B)/one_line/postern
 
@@ -101,6 +101,13 @@ $(B)/tools/schemagen: $(B)/tools/schemagen.o $(B)/store.a
 $(B)/views: $(B)/tools/schemagen
 	@$< >$@
 	@cmp -s $@ schema/views.sql || { echo '  GEN   schema/views.sql'; cp $@ schema/views.sql; }
+# The reference pages: what differs is copied to doc/reference.
+$(B)/reference: $(B)/postern
+	@rm -rf $@
+	@$(B)/postern --reference $@
+	@diff -rq $@ doc/reference >/dev/null 2>&1 || { echo '  GEN   doc/reference'; \
+	    rm -rf doc/reference && mkdir -p doc && cp -r $@ doc/reference; }
+	@touch $@
 $(B)/%.o: %.c $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -154,7 +161,7 @@ bench:
 
 lint:
 	@tools/need build test lint
-	@$(MAKE) --no-print-directory $(B)/views
+	@$(MAKE) --no-print-directory $(B)/views $(B)/reference
 	@tools/lint --build $(B)
 	@$(MAKE) --no-print-directory tidy
 

@@ -53,7 +53,7 @@ static const char *here_line(void *arg)
 {
     struct source *in = arg;
 
-    return next_line(in) ? in->text : NULL;
+    return next_line(in) && strlen(in->text) == in->n ? in->text : NULL;
 }
 
 /* One line; the exit code. */

@@ -377,14 +377,15 @@ static void section_usage(const struct section *sec, struct buf *out)
 void command_usage(const struct command *c, struct buf *out)
 {
     const struct section *sec;
+    size_t start = out->n;
 
     if (c->usage)
         buf_printf(out, "%s\n", c->usage);
     for (size_t i = 0; (sec = command_section(c, i)) != NULL; i++) {
-        if (out->n)
+        if (out->n > start)
             buf_char(out, '\n');
         section_usage(sec, out);
     }
-    if (!out->n)
+    if (out->n == start)
         buf_printf(out, "%s\n", c->name);
 }

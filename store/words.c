@@ -151,6 +151,21 @@ static size_t key_length(const char *text, size_t bare, char *op, size_t *value)
     return 0;
 }
 
+static bool check_bytes(const char *text, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f)
+            return err_set(err, E_USAGE, "The line holds the control character \\x%02x.", c);
+        if (c == 0xef && i + 2 < n && (unsigned char)text[i + 1] == 0xbf && (unsigned char)text[i + 2] == 0xbd)
+            return err_set(err, E_USAGE, "The line holds bytes that could not be read as UTF-8.");
+    }
+    if (!str_is_utf8(text, n))
+        return err_set(err, E_USAGE, "The line is not valid UTF-8.");
+    return true;
+}
+
 static bool here_text(struct scan *s, struct word *w, size_t value)
 {
     AUTO(buf) struct buf text = BUF_INIT(1 << 20);
@@ -161,6 +176,8 @@ static bool here_text(struct scan *s, struct word *w, size_t value)
     if (!s->more)
         return err_set(s->err, E_USAGE, "A text \"<<%s\" can be given in a batch file only.", str_printable(tag));
     while ((line = s->more(s->arg)) != NULL && !str_eq(line, tag)) {
+        if (!check_bytes(line, strlen(line), s->err))
+            return false;
         buf_str_add(&text, line);
         buf_char(&text, '\n');
     }
@@ -197,21 +214,6 @@ static bool add_word(struct scan *s, struct words *words)
     } else if (s->bare >= 2 && text[0] == '-' && (isalpha((unsigned char)text[1]) || text[1] == '-')) {
         w->flag = true;
     }
-    return true;
-}
-
-static bool check_bytes(const char *text, size_t n, struct err *err)
-{
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f)
-            return err_set(err, E_USAGE, "The line holds the control character \\x%02x.", c);
-        if (c == 0xef && i + 2 < n && (unsigned char)text[i + 1] == 0xbf && (unsigned char)text[i + 2] == 0xbd)
-            return err_set(err, E_USAGE, "The line holds bytes that could not be read as UTF-8.");
-    }
-    if (!str_is_utf8(text, n))
-        return err_set(err, E_USAGE, "The line is not valid UTF-8.");
     return true;
 }
 

@@ -123,6 +123,7 @@ static void too_long(void **state)
 static void here_texts(void **state)
 {
     static const char *const text[] = {"-----BEGIN", "x; y # z", "", "END", "second", "END", "not read", NULL};
+    static const char *const binary[] = {"a\x95", "END", NULL};
     const char *const *next = text;
     struct statements list = {0};
     struct err err = {0};
@@ -138,6 +139,9 @@ static void here_texts(void **state)
     statements_free(&list);
     assert_false(words_parse("cert=<<NOPE", 11, next_here, &next, &list, &err));
     assert_non_null(strstr(err.text, "NOPE"));
+    next = binary;
+    assert_false(words_parse("cert=<<END", 10, next_here, &next, &list, &err));
+    assert_non_null(strstr(err.text, "UTF-8"));
 }
 
 static void arguments(void **state)
