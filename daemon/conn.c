@@ -35,6 +35,7 @@
 #define BIG 65536 /* for bodies on their way in; and the most output that gathers */
 #define INPUT_MAX (1 << 20) /* the most conn_fill piles up */
 #define SKIP_MAX (1 << 20) /* of a line that does not end */
+#define TURN (128 * 1024) /* moved without a wait: time to let other sessions run */
 #define GATHER_MAX 4096 /* larger TLS records are sent without another copy */
 
 struct conn {
@@ -50,6 +51,7 @@ struct conn {
     size_t wire_pos, wire_n;
     msec_t timeout, deadline;
     unsigned long long bytes_in, bytes_out;
+    size_t turn; /* bytes moved since it last waited */
     struct err *err; /* the first error */
     int socket_errno; /* why the BIO failed, for OpenSSL forgets it */
     bool bulk; /* the last reads filled their buffer: use a bigger one */
@@ -212,6 +214,25 @@ static ssize_t socket_write(struct conn *c, const void *a, size_t a_n, const voi
     return BROKEN;
 }
 
+static void fail_deadline(struct conn *c)
+{
+    conn_fail(c, E_TIMEOUT, "the time for this dialog is over");
+}
+
+/* n bytes have been moved without a wait. A peer that is always ready must not keep the loop from
+ * the other sessions, nor itself from its deadline. False: that has passed. */
+static bool give_way(struct conn *c, size_t n)
+{
+    c->turn += n;
+    if (c->turn < TURN)
+        return true;
+    c->turn = 0;
+    fiber_yield();
+    if (c->deadline != NEVER && clock_now() >= c->deadline)
+        fail_deadline(c);
+    return !c->err;
+}
+
 static bool wait_for(struct conn *c, uint32_t events)
 {
     struct loop *l = loop_self();
@@ -219,6 +240,7 @@ static bool wait_for(struct conn *c, uint32_t events)
     msec_t until = c->timeout < NEVER - now ? now + c->timeout : NEVER;
     bool reading = events & EPOLLIN;
 
+    c->turn = 0;
     if (c->deadline < until)
         until = c->deadline;
     if (fiber_fd_wait(&c->fd, events, until, reading ? "input" : "output"))
@@ -229,7 +251,7 @@ static bool wait_for(struct conn *c, uint32_t events)
         c->interrupted = true;
         conn_fail(c, E_CLOSED, "shutting down");
     } else if (until == c->deadline) {
-        conn_fail(c, E_TIMEOUT, "the time for this dialog is over");
+        fail_deadline(c);
     } else {
         conn_fail(c, E_TIMEOUT,
                   reading ? "nothing received for %lld seconds"
@@ -370,6 +392,8 @@ static bool send_clear(struct conn *c, const char *a, size_t a_n, const char *b,
         }
         if ((size_t)n == a_n + b_n)
             break;
+        if (may_wait && !give_way(c, (size_t)n))
+            return false;
         if ((size_t)n < a_n) {
             a += n;
             a_n -= (size_t)n;
@@ -411,6 +435,8 @@ static bool send_tls(struct conn *c, const char *p, size_t n, bool may_wait)
         if (r > 0) {
             p += r;
             n -= (size_t)r;
+            if (n > 0 && may_wait && !give_way(c, (size_t)r))
+                return false;
             continue;
         }
         why = tls_result(c, r, "TLS", &events);
@@ -630,8 +656,10 @@ bool conn_fill(struct conn *c)
     uint32_t events;
 
     while (!c->err) {
+        size_t had = c->in_end - c->in_pos;
+
         if (fill_now(c, &events))
-            return true;
+            return give_way(c, c->in_end - c->in_pos - had);
         if (!events || !wait_for(c, events))
             return false;
     }

@@ -533,6 +533,57 @@ static void quiet_is_told_by_the_loop(void **state)
     }
 }
 
+static void counts_turns(void *arg)
+{
+    for (unsigned *turns = arg; *turns < 100; ++*turns)
+        fiber_yield();
+}
+
+struct flood {
+    struct end end;
+    unsigned *turns, turns_seen;
+};
+
+static void floods(void *arg)
+{
+    struct flood *f = arg;
+
+    while (conn_read_some(f->end.c, 1 << 20).n > 0)
+        f->turns_seen = *f->turns;
+    f->end.err = *conn_err(f->end.c);
+    f->end.done = true;
+}
+
+static void a_peer_that_is_always_ready_does_not_own_the_loop(void **state)
+{
+    static char data[150000];
+    (void)state;
+
+    for (int late = 0; late < 2; late++) {
+        unsigned turns = 0;
+        struct flood f = {.turns = &turns};
+        int fd[2];
+
+        clock_set_virtual(1000, 0);
+        loop_settle(l);
+        pair(fd);
+        put(fd[1], data, sizeof(data)); /* all of it is there before the reader begins */
+        f.end.c = conn_new(fd[0]);
+        conn_set_deadline(f.end.c, 1500);
+        close(fd[1]);
+        fiber_spawn(l, "other", counts_turns, &turns);
+        fiber_spawn(l, "flooded", floods, &f);
+        if (late)
+            clock_advance(1000); /* it never waits, and still its time is over */
+        loop_settle(l);
+        assert_true(f.end.done);
+        assert_int_equal(f.end.err.code, late ? E_TIMEOUT : E_CLOSED);
+        if (!late)
+            assert_true(f.turns_seen > 0);
+        conn_free(&f.end.c);
+    }
+}
+
 static void one_line(void *arg)
 {
     struct end *e = arg;
@@ -746,6 +797,7 @@ int main(void)
         cmocka_unit_test(tls_echo_and_resumption),
         cmocka_unit_test(masses_arrive_whole),
         cmocka_unit_test(quiet_is_told_by_the_loop),
+        cmocka_unit_test(a_peer_that_is_always_ready_does_not_own_the_loop),
         cmocka_unit_test(clear_bytes_behind_starttls_are_refused),
         cmocka_unit_test(garbage_instead_of_a_handshake),
         cmocka_unit_test(end_in_the_middle_of_a_handshake),
