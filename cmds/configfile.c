@@ -243,8 +243,7 @@ static void load(struct ui *ui, struct session *s)
                (long long)json_int(data, "deleted", 0));
         ui_say(ui, "Be sure to run \"commit\" to make these settings active.");
     } else {
-        ui_say(ui, "Values have been loaded. They are what is configured already; there is nothing "
-                   "to commit.");
+        ui_say(ui, "Values have been loaded; nothing changed.");
     }
     out_data(ui, data);
 }

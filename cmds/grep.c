@@ -2,6 +2,7 @@
  * extended). */
 #include "cmds/logs.h"
 
+#include <regex.h>
 #include <stdlib.h>
 
 static json_t *patterns_of(struct ui *ui)
@@ -13,12 +14,30 @@ static json_t *patterns_of(struct ui *ui)
     return list;
 }
 
+static bool accept_regex(void *arg, const char *answer, struct err *err)
+{
+    char reason[160];
+    regex_t re;
+    int rc = regcomp(&re, answer, REG_EXTENDED | REG_NOSUB);
+
+    (void)arg;
+    if (!rc)
+        regfree(&re);
+    else
+        regerror(rc, &re, reason, sizeof(reason));
+    if (!*answer)
+        return err_set(err, E_INVALID, "Enter the text or regular expression to search for.");
+    return !rc || err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
+                          str_printable(answer), reason);
+}
+
 /* The questions a person gets who gave no regular expression on the line. */
 static void ask_rest(struct ui *ui, json_t *patterns, json_t *args)
 {
     const struct ui_question q = {
         .text = "Enter the regular expression to grep.",
         .key = "regex",
+        .accept = accept_regex,
         .help = "POSIX extended: \"MID (123|456)\", \"TLS (failed|success).*\"."};
 
     json_array_append_new(patterns, json_string(ui_ask(ui, &q)));

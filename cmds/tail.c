@@ -3,39 +3,65 @@
 
 #include <stdlib.h>
 
+struct logs {
+    struct strlist names;
+};
+
+/* By number or name. */
+static const char *pick(const struct logs *l, const char *answer)
+{
+    char *end;
+    unsigned long n = strtoul(answer, &end, 10);
+
+    if (*answer && !*end)
+        return n >= 1 && n <= l->names.n ? l->names.items[n - 1] : NULL;
+    return strlist_has(&l->names, answer) ? answer : NULL;
+}
+
+static bool accept_log(void *arg, const char *answer, struct err *err)
+{
+    const struct logs *l = arg;
+    AUTO(buf) struct buf names = BUF_INIT(4000);
+
+    if (pick(l, answer))
+        return true;
+    strlist_join(&l->names, ", ", &names);
+    return err_set(err, E_NOT_FOUND, "There is no log \"%s\". The logs are: %s.",
+                   str_printable(answer), buf_str(&names));
+}
+
+static void offer_logs(void *arg, const char *typed, struct offers *out)
+{
+    const struct logs *l = arg;
+
+    (void)typed;
+    for (size_t i = 0; i < l->names.n; i++)
+        offer(out, l->names.items[i], NULL);
+}
+
 char *ask_log(struct ui *ui, struct session *s, const char *verb)
 {
-    json_t *data = session_call(s, ui, "log.list", json_object()),
-           *logs = json_object_get(data, "logs"), *l;
-    struct ui_choice *choices = xcalloc(json_array_size(logs) + 1, sizeof(*choices));
+    json_t *data = session_call(s, ui, "log.list", json_object()), *l;
+    struct logs logs = {0};
     AUTO(buf) struct buf text = BUF_INIT(16u << 10);
+    struct ui_question q = {.key = "log", .accept = accept_log, .offer = offer_logs, .arg = &logs};
     char *name = NULL;
-    int picked;
+    const char *answer;
     size_t i;
 
     buf_printf(&text, "Currently configured logs:");
-    json_array_foreach(logs, i, l)
+    json_array_foreach(json_object_get(data, "logs"), i, l)
     {
         buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\"", i + 1, json_str(l, "name", ""),
                    json_str(l, "type_name", ""));
-        choices[i].word = json_str(l, "name", "");
-        choices[i].text = json_str(l, "type_name", "");
+        strlist_add(&logs.names, json_str(l, "name", ""));
     }
     buf_printf(&text, "\nEnter the number of the log you wish to %s.", verb);
-    if (ui_interactive(ui) && !ui_peek(ui, 0)) {
-        struct ui_question q = {.text = buf_str(&text), .key = "log", .choices = choices};
-        const char *answer = ui_ask(ui, &q);
-        long n = strtol(answer, NULL, 10);
-
-        if (!ui_failed(ui))
-            name = n >= 1 && (size_t)n <= json_array_size(logs) ? xstrdup(choices[n - 1].word)
-                                                                : xstrdup(answer);
-    } else if (data) {
-        picked = ask_choice(ui, "log", "", choices, -1);
-        if (picked >= 0 && !ui_failed(ui))
-            name = xstrdup(choices[picked].word);
-    }
-    free(choices);
+    q.text = buf_str(&text);
+    answer = ui_ask(ui, &q);
+    if (!ui_failed(ui) && pick(&logs, answer))
+        name = xstrdup(pick(&logs, answer));
+    strlist_free(&logs.names);
     json_decref(data);
     return name;
 }

@@ -171,6 +171,16 @@ def answered():
     lab.match(done.stdout + done.stderr, "not issued for the key of this profile")
 
 
+@lab.test("a certificate put beside another key is refused when the commit is prepared, and named")
+def prepared():
+    text = "certconfig edit leaf certificate=%s" % here(ca["sub"][0])
+    done = gate.batch(text, args=("--commit",), check=False)
+    lab.equal(done.returncode != 0, True)
+    lab.match(done.stdout + done.stderr, r"(?s)Listener InboundMail: certificate profile \"leaf\": .*private key does not "
+                                         r"belong.*Paste the key")
+    lab.match(lab.s_client(gate.public, "-servername", "leaf.example.com").stdout, r"subject=CN ?= ?leaf\.example\.com")
+
+
 def block(t, text, pattern):
     """A pasted text and the lone dot behind it."""
     for line in text.strip().splitlines():

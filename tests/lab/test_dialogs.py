@@ -2,7 +2,7 @@
 # Plays the transcripts of tests/dialogs against a gateway of their own, in a pseudo-terminal.
 #
 # A transcript is what stands on the screen. What a person types stands in braces at the end of a line: "[]> {new}",
-# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <text>, <print>, <pem>.
+# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <text>, <print>, <home>, <pem>.
 # "#!" lines at the beginning are statements committed before the first line. `test_dialogs.py --record NAME` plays the typed
 # lines of tests/dialogs/NAME.txt and writes the transcript anew, for a person to read.
 
@@ -17,7 +17,7 @@ DIALOGS = os.path.join(lab.ROOT, "tests", "dialogs")
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 PATTERNS = {
     "<number>": r"[\d,]+", "<port>": r"\d{1,5}", "<date>": DATE + r"(?: \S+)?", "<days>": r"\d+ days", "<text>": r"[^\n]*",
-    "<print>": r"[kc]:[0-9a-f]{6}", "<pem>": r"-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n?",
+    "<print>": r"[kc]:[0-9a-f]{6}", "<home>": r"/\S+/home", "<pem>": r"-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n?",
 }
 TYPED = re.compile(r"\{([^{}\n]*)\}$", re.M)
 PROMPT = r"(?:^|\n)(?:[!*~:\d ]*gw\.lab\.example> |[^\n]*> |[^\n]*:)"
@@ -83,11 +83,12 @@ def record(name):
             t.type("\x03", enter=False)
         else:
             t.type(typed)
-        seen = t.until(r"(?:> |:\n|: )", timeout=8, settle=0.3)
+        seen = t.until(r"(?:> |:\n|: |\A" + re.escape(typed) + r"\n)", timeout=8, settle=0.4)
         seen = seen[len(typed):] if seen.startswith(typed) else seen
         seen = re.sub(DATE + r"(?: [A-Z]{3,4})?", "<date>", seen)
         seen = re.sub(r"(?s)-----BEGIN .*?-----END [A-Z ]+-----\n?", "<pem>", seen)
         seen = re.sub(r"(TCP Port |port +|\n\[)\d{4,5}(?=\D)(?!0)", r"\1<port>", seen) if "ort" in seen else seen
+        seen = re.sub(r"/\S+/home(?=/export)", "<home>", seen)
         seen = re.sub(r"fingerprint [kc]:[0-9a-f]+", "fingerprint <print>", seen)
         out += "{%s}%s" % (typed, seen)
     with open(os.path.join(DIALOGS, name + ".txt"), "w") as f:
