@@ -175,6 +175,24 @@ static void test_flows(void **unused)
     assert_int_equal(m.flow->behavior, BEHAVIOR_TCPREFUSE);
 }
 
+/* CONTINUE for those whom no group lists: there is nothing to go on to. */
+static void test_continue_at_the_end(void **unused)
+{
+    static const struct object objects[] = {
+        {&section_listener, "L", "default_behavior=continue"}
+    };
+    struct config *cfg = config_of(NULL, objects, 1);
+    struct access *access = access_new(cfg, NULL);
+    struct addr a = ip("10.0.0.1");
+    struct access_match m;
+
+    (void)unused;
+    access_sender(access_table(access, "L"), &a, "", &m);
+    assert_int_equal(m.flow->behavior, BEHAVIOR_ACCEPT);
+    access_free(&access);
+    config_free(&cfg);
+}
+
 static void test_all_and_no_names(void **unused)
 {
     static const struct object objects[] = {
@@ -518,6 +536,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_senders),
         cmocka_unit_test(test_flows),
+        cmocka_unit_test(test_continue_at_the_end),
         cmocka_unit_test(test_all_and_no_names),
         cmocka_unit_test(test_never_an_open_relay),
         cmocka_unit_test(test_change_shares_the_rest),

@@ -15,6 +15,7 @@
  *   lookups N       how often reverse DNS was asked
  *   suspended, full, submit fails, submit full, stopping, no certificate
  *   ended, aborted  sessions of suspended listeners end: those between two messages, or all
+ *   tls sessions are all taken
  *   occupied        another session of the same peer is open
  *   Q: SUMMARY      the next message in the queue: <sender> -> <rcpt> <rcpt> FLAGS
  *   B: LINE         the next line of its body
@@ -56,6 +57,7 @@ struct run {
     struct buf body; /* of the last one, what was not looked at */
     size_t logged;
     struct limits_host *other;
+    bool tls_taken;
     bool looked_at_log, looked_at_queue, looked_at_body;
 };
 
@@ -391,7 +393,10 @@ static void do_line(struct run *r, char *line)
         set_peer(r, rest);
     else if (str_starts(line, "early "))
         add_bytes(r, &r->early, rest);
-    else if (str_starts(line, "tls"))
+    else if (str_eq(line, "tls sessions are all taken")) {
+        assert_true(limits_tls_enter(1));
+        r->tls_taken = true;
+    } else if (str_starts(line, "tls"))
         start_tls(r, rest);
     else if (str_eq(line, "pause"))
         push(r);
@@ -462,6 +467,9 @@ static void hang_up(struct run *r)
     if (r->other)
         limits_host_leave(r->other);
     r->other = NULL;
+    if (r->tls_taken)
+        limits_tls_leave();
+    r->tls_taken = false;
 }
 
 static int finish_test(void **unused)
