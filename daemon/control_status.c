@@ -103,7 +103,7 @@ static void system_gauges(json_t *out)
     if (statvfs(home_log_dir(), &fs) == 0) {
         json_put_int(out, "log_used",
                      percent((double)(fs.f_blocks - fs.f_bfree), (double)fs.f_blocks));
-        json_put_int(out, "log_available", (json_int_t)(fs.f_bavail * fs.f_frsize));
+        json_put_int(out, "log_available", (json_int_t)fs.f_bavail * (json_int_t)fs.f_frsize);
     }
 }
 
