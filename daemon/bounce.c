@@ -37,6 +37,7 @@ const char *status_phrase(const char *status)
         {"6.7",  "Message needs internationalized mail"  },
         {"7.0",  "Other security problem"                },
         {"7.1",  "Delivery not authorized"               },
+        {"7.5",  "Cryptographic failure"                 },
         {"7.10", "Encryption needed"                     },
     };
 

@@ -30,6 +30,7 @@
 #include "store/base/str.h"
 
 #define LINGER SECONDS(5)          /* how long a connection waits for another message */
+#define FULL_PAUSE SECONDS(1)      /* before hosts whose connection limit is reached are asked again */
 #define RESOLVE_TIMEOUT SECONDS(60)
 #define SLOW_PEER 20               /* a transaction of that many milliseconds waits for the peer more than for us */
 #define RCPTS_PER_TRANSACTION 50u  /* at most CLIENT_MAX_RCPTS */
@@ -40,12 +41,15 @@ struct session {
     struct controls controls;
     char domain[256];          /* of the recipients in hand */
     struct client *client;
+    bool pooled;               /* it was another session's */
     struct targets targets;
     unsigned next;             /* target to try next */
     bool resolved;
+    struct addr local;         /* our end of the last connection */
     bool any_full;             /* a host was passed over for its limit */
     bool unreachable;          /* no host took a connection */
     char trouble[480];         /* what the last host said or did */
+    bool insecure;             /* ... that is, it does not do the TLS it must */
     struct smtp_reply refusal; /* its reply, code 0: none */
 };
 
@@ -80,15 +84,12 @@ static void note_trouble(struct session *s, const char *text)
 static void log_connection_error(struct session *s, uint64_t dcid, const struct addr *peer, const struct err *err)
 {
     char details[sizeof(s->refusal.text) + 16];
-    struct addr local;
 
-    if (s->client)
-        conn_local(s->client->conn, &local);
     if (s->refusal.code)
         snprintf(details, sizeof(details), "%d-'%s'", s->refusal.code, s->refusal.text);
     else
         str_copy(details, sizeof(details), err->code == E_TIMEOUT ? "timeout" : err->text);
-    maillog_connection_error(dcid, s->domain, s->client ? &local : NULL, peer, details,
+    maillog_connection_error(dcid, s->domain, s->local.family ? &s->local : NULL, peer, details,
                              s->refusal.code ? "unexpected SMTP response" : "network error");
 }
 
@@ -151,7 +152,9 @@ again:
     if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
         from.family != t->addr.family)
         from.family = 0;
-    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->refusal, &err);
+    s->insecure = false;
+    s->refusal.code = 0;
+    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->local, &s->refusal, &err);
     if (!s->client) {
         log_connection_error(s, dcid, &t->addr, &err);
         note_trouble(s, err.text);
@@ -170,6 +173,7 @@ again:
     if (step == TLS_STEP_SEND)
         return true;
     note_trouble(s, err.text);
+    s->insecure = true;
     if (verdict.use == TLS_MUST)
         maillog_dcid_tls_required(dcid);
     client_free(&s->client);
@@ -197,6 +201,7 @@ static bool connect_next(struct session *s)
         const struct target *t = &s->targets.items[s->next++];
 
         s->client = pool_take(&t->addr, &verdict);
+        s->pooled = s->client != NULL;
         if (s->client) {
             if (client_alive(s->client))
                 return true;
@@ -298,7 +303,7 @@ static bool attempt(struct session *s, struct batch *b)
         targets_free(&s->targets);
         s->resolved = false;
     }
-    s->any_full = s->unreachable = false;
+    s->any_full = s->unreachable = s->insecure = false;
     *s->trouble = '\0';
     s->refusal.code = 0;
     for (;;) {
@@ -329,7 +334,8 @@ static bool attempt(struct session *s, struct batch *b)
             if (s->any_full && !*s->trouble)
                 return false;
             s->unreachable = true;
-            decide_all(b, OUTCOME_RETRY, s->refusal.code, s->refusal.enhanced[0] ? s->refusal.enhanced : "4.4.0",
+            decide_all(b, OUTCOME_RETRY, s->refusal.code,
+                       s->insecure ? "4.7.5" : s->refusal.enhanced[0] ? s->refusal.enhanced : "4.4.0",
                        s->refusal.code ? s->refusal.text : s->trouble);
             return true;
         }
@@ -342,11 +348,11 @@ static bool attempt(struct session *s, struct batch *b)
             return true;
         }
         hang_up(s);
-        if (reused) { /* it had been idle; the host itself may be well */
+        if (reused) /* it had been idle; the host itself may be well */
             s->next = 0;
-            s->resolved = s->targets.n > 0;
-        }
-        reused = false;
+        else if (s->pooled)
+            s->next--;
+        reused = s->pooled = false;
     }
 }
 
@@ -661,8 +667,7 @@ static bool deliver_item(struct session *s, struct item *item)
     }
     batch_free(&b);
     if (!ok && !next_try) {
-        queue_dest_full(s->dest);
-        queue_return(item);
+        queue_postpone(item, FULL_PAUSE);
     } else if (left) {
         if (pending)
             maillog_pending(m->mid, pending, left, next_try);

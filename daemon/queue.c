@@ -635,10 +635,13 @@ void queue_defer(struct item *i, unsigned left, usec_t next_try)
     pthread_mutex_unlock(&q.lock);
 }
 
-void queue_return(struct item *i)
+void queue_postpone(struct item *i, msec_t delay)
 {
+    msec_t now = clock_now();
+
     pthread_mutex_lock(&q.lock);
-    schedule_requeue(&q.schedule, i, clock_now());
+    schedule_postpone(&q.schedule, i, now + delay);
+    kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -676,13 +679,6 @@ void queue_dest_failed(struct dest *d, msec_t down_for, const char *text)
     free(d->down_error);
     d->down_error = xstrdup(text);
     kick_clock();
-    pthread_mutex_unlock(&q.lock);
-}
-
-void queue_dest_full(struct dest *d)
-{
-    pthread_mutex_lock(&q.lock);
-    d->window = d->sessions > 1 ? d->sessions - 1 : 1;
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -1006,17 +1002,18 @@ static bool read_values(sqlite3 *db, struct err *err)
 }
 
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. */
-static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
+static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, struct err *err)
 {
     msec_t now = clock_now();
     usec_t wall = clock_wall();
     uint64_t damaged = 0;
     sqlite3_stmt *s;
+    int rc;
 
     if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1, &s, NULL) !=
         SQLITE_OK)
         return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
-    while (sqlite3_step(s) == SQLITE_ROW) {
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
         struct slice place = column(s, 1);
         struct err one = {0};
@@ -1039,6 +1036,10 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
             atomic_store(&q.ids[ID_MID], mid);
         message_free(&m);
     }
+    if (rc != SQLITE_DONE)
+        log_critical("queue: queue.db is damaged (%s); what can be read is delivered, and nothing is removed from the "
+                     "spool", sqlite3_errmsg(db));
+    *complete = rc == SQLITE_DONE && !damaged;
     sqlite3_finalize(s);
     if (q.schedule.messages)
         log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages, q.schedule.rcpts);
@@ -1097,11 +1098,13 @@ bool queue_start(const char *home, struct err *err)
 /* With the first configuration: destinations have limits and routes only now. */
 static bool load_queue(const struct config *cfg, struct err *err)
 {
+    bool complete = true;
+
     if (q.writer)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
-    if (!load_entries(q.db, cfg, err) || !spool_ready(err))
+    if (!load_entries(q.db, cfg, &complete, err) || !spool_ready(complete, err))
         return false;
     q.writer = writer_new("queue", q.db, spool_sync, NULL);
     if (!q.writer)

@@ -23,12 +23,11 @@ void queue_wake(struct waiting *w);
 /* What became of an item; all its recipients' states are in the message. */
 void queue_done(struct item *i);                           /* nothing of it is left */
 void queue_defer(struct item *i, unsigned left, usec_t next_try);
-void queue_return(struct item *i);                         /* was not tried after all */
+void queue_postpone(struct item *i, msec_t delay);         /* was not tried after all */
 void queue_session_end(struct dest *d);
 
 void queue_dest_worked(struct dest *d, bool waited);
 void queue_dest_failed(struct dest *d, msec_t down_for, const char *text);
-void queue_dest_full(struct dest *d); /* its hosts take no further connection from us */
 bool queue_dest_down(struct dest *d, char *text, size_t size); /* true: no use connecting yet, and why */
 unsigned queue_dest_turn(struct dest *d);
 

@@ -478,12 +478,11 @@ void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t du
     heap_add(s, i);
 }
 
-void schedule_requeue(struct schedule *s, struct item *i, msec_t now)
+void schedule_postpone(struct schedule *s, struct item *i, msec_t due)
 {
-    item_state(s, i, ITEM_READY);
-    list_remove(&i->node);
-    list_add_head(&i->dest->ready, &i->node);
-    line_up(s, i->dest, now);
+    i->due = due;
+    item_state(s, i, ITEM_DEFERRED);
+    heap_add(s, i);
 }
 
 bool schedule_done(struct schedule *s, struct item *i)

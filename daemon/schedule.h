@@ -115,7 +115,7 @@ void schedule_unwait(struct idle *i);
 /* What became of a busy item. left: recipients that remain. done: true when that was the message's last one; the caller then owns q and frees it. */
 void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now);
 bool schedule_done(struct schedule *s, struct item *i);
-void schedule_requeue(struct schedule *s, struct item *i, msec_t now); /* first again, as if never taken */
+void schedule_postpone(struct schedule *s, struct item *i, msec_t due); /* as if never taken, but not before due */
 
 /* Cold items whose messages should be read, at most max, spread over the destinations; they count as busy until
  * schedule_warm (q->m is set now) or schedule_defer. */

@@ -47,6 +47,7 @@ static bool read_reply(struct client *c, msec_t timeout, const char *what, struc
 
     memset(r, 0, sizeof(*r));
     conn_set_timeout(c->conn, timeout);
+    conn_set_deadline(c->conn, clock_in(timeout)); /* for the whole reply, however slowly it drips */
     for (unsigned n = 0; state == SMTP_REPLY_MORE && n < REPLY_LINES; n++) {
         if (conn_read_line(c->conn, REPLY_LINE, &line) == CONN_LINE_FAILED) {
             r->code = 0;
@@ -81,27 +82,27 @@ static bool command(struct client *c, const char *line, struct err *err)
 /* --- opening ------------------------------------------------------------------------------------------------------- */
 
 struct client *client_connect(const char *host, const struct addr *to, const struct addr *from, uint64_t dcid,
-                              struct smtp_reply *reply, struct err *err)
+                              struct addr *local, struct smtp_reply *reply, struct err *err)
 {
     struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
 
     memset(reply, 0, sizeof(*reply));
-    return conn ? client_greet(conn, host, to, dcid, reply, err) : NULL;
+    memset(local, 0, sizeof(*local));
+    return conn ? client_greet(conn, host, to, dcid, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer, uint64_t dcid,
-                            struct smtp_reply *reply, struct err *err)
+                            struct addr *local, struct smtp_reply *reply, struct err *err)
 {
     struct client *c = xcalloc(1, sizeof(*c));
-    struct addr local;
 
     memset(reply, 0, sizeof(*reply));
     c->conn = conn;
     c->dcid = dcid;
     c->peer = *peer;
     str_copy(c->host, sizeof(c->host), host);
-    conn_local(conn, &local);
-    maillog_dcid_new(dcid, &local, peer);
+    conn_local(conn, local);
+    maillog_dcid_new(dcid, local, peer);
     stats_add(STAT_CONNS_OUT, 1);
     gauge_add(GAUGE_CONN_OUT, 1);
     pthread_mutex_lock(&open_lock);
@@ -253,6 +254,7 @@ static bool send_body(struct client *c, struct body *b, struct err *err)
     bool start = true, ok = true;
 
     conn_set_timeout(c->conn, BLOCK_TIMEOUT);
+    conn_set_deadline(c->conn, NEVER);
     if (whole.n) {
         write_stuffed(c->conn, whole.p, whole.n, &start);
     } else if (body_length(b)) {

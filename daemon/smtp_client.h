@@ -55,12 +55,13 @@ struct rcpt_result {
 void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status, const char *text);
 
 /* YIELDS. Connects and reads the greeting. NULL and err: no connection, or a greeting other than 220; *reply says which
- * reply that was (code 0: none). dcid is what the log calls this connection. */
+ * reply that was (code 0: none), *local what our end was (family 0: never connected). dcid is what the log calls this
+ * connection. */
 struct client *client_connect(const char *host, const struct addr *to, const struct addr *from, uint64_t dcid,
-                              struct smtp_reply *reply, struct err *err);
+                              struct addr *local, struct smtp_reply *reply, struct err *err);
 /* The same from an open connection on, which it takes over. */
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer, uint64_t dcid,
-                            struct smtp_reply *reply, struct err *err);
+                            struct addr *local, struct smtp_reply *reply, struct err *err);
 bool client_hello(struct client *c, const char *helo, struct err *err); /* YIELDS. EHLO, or HELO when that is refused */
 
 /* YIELDS. STARTTLS and the handshake. false: c->reply.code is not 220 (refused, the connection is as before) or it is 220 and

@@ -285,7 +285,7 @@ static int compare_numbers(const void *a, const void *b)
 static uint64_t *known_files; /* of the rows, between spool_open and spool_ready */
 static size_t nknown, known_cap;
 
-static void remove_orphans(void)
+static void remove_orphans(bool complete)
 {
     int fd = openat(sp.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -299,7 +299,7 @@ static void remove_orphans(void)
         if (!str_starts(e->d_name, "file-"))
             continue;
         number = strtoull(e->d_name + 5, NULL, 16);
-        if (nknown && bsearch(&number, known_files, nknown, sizeof(known_files[0]), compare_numbers))
+        if (!complete || (nknown && bsearch(&number, known_files, nknown, sizeof(known_files[0]), compare_numbers)))
             sp.files++;
         else
             unlinkat(sp.dir, e->d_name, 0);
@@ -311,14 +311,14 @@ static void remove_orphans(void)
     nknown = known_cap = 0;
 }
 
-bool spool_ready(struct err *err)
+bool spool_ready(bool complete, struct err *err)
 {
     bool ok;
 
     pthread_mutex_lock(&sp.lock);
-    for (size_t i = sp.n; i--;)
+    for (size_t i = sp.n; i-- && complete;)
         segment_retire(sp.segments[i]);
-    remove_orphans();
+    remove_orphans(complete);
     sp.active = segment_make(err);
     ok = sp.active != NULL;
     pthread_mutex_unlock(&sp.lock);

@@ -23,7 +23,7 @@ struct body_writer; /* one being received; belongs to its session */
 /* Start: spool_open, then spool_account for every row, then spool_ready, which removes what no row refers to. */
 bool spool_open(const char *dir, struct err *err);
 bool spool_account(const void *encoded, size_t n, struct err *err);
-bool spool_ready(struct err *err);
+bool spool_ready(bool complete, struct err *err); /* complete false: some rows could not be read, so nothing is removed */
 void spool_close(void);
 bool spool_sync(void *unused, struct err *err); /* writer thread: every finished body becomes durable */
 

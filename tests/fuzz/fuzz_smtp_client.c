@@ -43,7 +43,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     log_set_sink(no_log);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(&err))
+    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err))
         abort();
     atexit(remove_home);
     message = message_new();
@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const unsigned rids[3] = {0, 1, 2};
     struct smtp_reply refusal;
     struct err err = {0};
-    struct addr peer = {0};
+    struct addr peer = {0}, local;
     struct client *c;
     int fds[2];
 
@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size && send(fds[1], data, size, MSG_DONTWAIT) != (ssize_t)size)
         abort();
     shutdown(fds[1], SHUT_WR);
-    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, &refusal, &err);
+    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, &local, &refusal, &err);
     if (c && client_hello(c, "gw.example.net", &err)) {
         for (int k = 0; k < 2 && !c->closing; k++) {
             memset(results, 0, sizeof(results));

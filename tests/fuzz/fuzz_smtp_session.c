@@ -43,7 +43,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argv;
     setenv("TZ", "UTC", 1);
     log_set_sink(no_log);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(&err)) {
+    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err)) {
         fprintf(stderr, "%s\n", err.text);
         abort();
     }

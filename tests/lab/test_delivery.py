@@ -235,7 +235,47 @@ def bad_hosts():
     finished(mid)
     lab.equal(good.stats()["messages"], 1)
     lab.equal([s.stats()["messages"] for s in bad], [0] * len(bad))
-    log.wait_for(r"Connection Error: .* details: 554-'.*' .*reason: unexpected SMTP response")
+    log.wait_for(r"Connection Error: .* details: 554-'.*' interface: 127\.0\.0\.1 reason: unexpected SMTP "
+                 r"response$")
+
+
+@lab.test("a limit for each address holds over all destinations that share it")
+def per_address():
+    sink = lab.Sink("--delay", "DOT=20")
+    for name in ("share-a.example", "share-b.example"):
+        route(name, sink, limit_type="MXIP", concurrency_limit=2)
+    mids = [submit("limit%d" % n, ["x@share-a.example", "x@share-b.example"]) for n in range(15)]
+    for mid in mids:
+        finished(mid, 40)
+    stats = sink.stats()
+    lab.equal((stats["messages"], stats["max_open"] <= 2), (30, True))
+
+
+@lab.test("IPv6 is spoken")
+def ipv6():
+    try:
+        sink = lab.Sink("--listen", "[::1]:0")
+    except lab.Failure:
+        raise lab.Skip("no IPv6 here")
+    route("six.example", "[::1]:%d" % sink.port)
+    finished(submit("six", "x@six.example"))
+    log.wait_for(r"New SMTP DCID \d+ interface ::1 address ::1 port %d$" % sink.port)
+
+
+@lab.test("Postfix takes over TLS what was sent, bit for bit")
+def postfix():
+    receiver = lab.Postfix(tls=lab.make_cert(box.mkdir("cert"), "postfix.lab.example"))
+    setup()
+    route("postfix.example", "127.0.0.1:%d" % receiver.port, use_tls="require")
+    messages = [lab.make_message("postfix-%s-%d" % (kind, n), 3000 * 10 ** n, kind) for n in range(3) for kind in lab.KINDS]
+    for m in messages:
+        submit(m.id, "rcpt@postfix.example", message=m, mail=" BODY=8BITMIME")
+    lab.eventually(lambda: len(receiver.maildir()) == len(messages), 60, "Postfix has every message")
+    texts = {re.search(rb"X-Bench-Id: (\S+)", m)[1]: m for m in receiver.maildir()}
+    for m in messages:
+        body = texts[m.id.encode()].split(b"\n\n", 1)[1]
+        lab.equal(body == m.body.replace(b"\r\n", b"\n"), True, m.id)
+        lab.match(texts[m.id.encode()].decode("latin-1"), r"Received: from .*\n\s+\(using TLSv1\.3 ")
 
 
 @lab.test("hosts of equal priority take turns by connection")
@@ -347,6 +387,7 @@ def strip():
     log.wait_for(r"DCID \d+ STARTTLS command not supported$")
     log.wait_for(r"DCID \d+ TLS failed: TLS required, STARTTLS unavailable, destination is TLS disabled$")
     log.wait_for(r"DCID \d+ TLS was required but could not be successfully negotiated$")
+    log.wait_for(r"Delayed: DCID \d+ MID \d+ to RID 0 - 4\.7\.5 - Cryptographic failure ")
 
 
 @lab.test("required: nothing goes out in clear when STARTTLS is refused; preferred goes on in clear before the 220")

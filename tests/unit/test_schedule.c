@@ -339,17 +339,20 @@ static void suspended_means_nothing_moves(void **state)
     assert_int_equal(schedule_cold(&s, cold, 4), 1);
 }
 
-static void returned_items_stay_first(void **state)
+static void postponed_items_count_no_attempt(void **state)
 {
     struct dest *d = dest("a.example", 5);
     struct item *i;
 
     (void)state;
     add(1, &d, 1, 0, 0, false);
-    add(2, &d, 1, 0, 0, false);
     i = schedule_take(&s, d, 0);
-    schedule_requeue(&s, i, 0);
-    assert_ptr_equal(schedule_take(&s, d, 0), i);
+    schedule_postpone(&s, i, 1000);
+    assert_null(schedule_take(&s, d, 0));
+    assert_int_equal(s.unattempted, 1);
+    assert_int_equal(schedule_advance(&s, 0), 1000);
+    schedule_advance(&s, 1000);
+    assert_ptr_equal(schedule_take(&s, d, 1000), i);
     assert_int_equal(i->attempts, 0);
 }
 
@@ -417,7 +420,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(returned_items_stay_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(postponed_items_count_no_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many, set_up, tear_down),
         cmocka_unit_test(entries_are_small),
     };

@@ -520,7 +520,7 @@ static int setup(void **unused)
 
     (void)unused;
     setenv("TZ", "UTC", 1);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(&err))
+    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err))
         return -1;
     fixture.keep_log = true;
     fixture.tls = tls_context_new(&s, &err);

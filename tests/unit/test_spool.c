@@ -24,7 +24,7 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(spool, sizeof(spool), "%s/spool", dir);
     assert_true(spool_open(spool, &err));
-    assert_true(spool_ready(&err));
+    assert_true(spool_ready(true, &err));
     return 0;
 }
 
@@ -173,7 +173,7 @@ static void restart(struct buf *rows, size_t n)
     for (size_t i = 0; i < n; i++)
         if (!spool_account(rows[i].p, rows[i].n, &err))
             fail_msg("%s", err.text);
-    assert_true(spool_ready(&err));
+    assert_true(spool_ready(true, &err));
 }
 
 static void restart_keeps_what_rows_name(void **state)
