@@ -60,12 +60,13 @@ def play(name):
         want, typed = parts[i].lstrip("\n") if i == 0 else parts[i], parts[i + 1]
         if not re.fullmatch(as_pattern(want), seen):
             raise lab.Failure("before typing %r: %s\n--- all of it:\n%s" % (typed, difference(want, seen), seen))
-        last = parts[i + 2].rstrip("\n").rsplit("\n", 1)[-1]
+        lines = parts[i + 2].split("\n")
+        end = "\n" + as_pattern(lines[-1]) if lines[-1] else as_pattern(lines[-2]) + "\n"
         if typed == "^C":
             t.type("\x03", enter=False)
         else:
             t.type(typed)
-        out = t.until(r"\n" + as_pattern(last if i + 3 < len(parts) else "gw.lab.example> "))
+        out = t.until(end if i + 3 < len(parts) else r"\n\S* ?gw\.lab\.example> ")
         seen = out[len(typed):] if out.startswith(typed) else out
     want = parts[-1].rstrip("\n") + " " if parts[-1].rstrip("\n").endswith(">") else parts[-1].rstrip("\n")
     if not re.fullmatch(as_pattern(want), seen):
