@@ -1,38 +1,50 @@
 /* control.h - the control socket: HOME/run/control, one JSON object a line, both ways.
  *
  * request  {"id":1,"op":"config.get","args":{...}}
- * answer   {"v":1,"id":1,"ok":true,"exit":0,"data":...}                       last line of a request
- *          {"v":1,"id":1,"ok":false,"code":"E_NOT_FOUND","exit":7,"message":"...","conflicts":[...],"warnings":[...]}
- * stream   {"id":1,"more":true,"data":...}                                    any number before the answer
- * notice   {"notice":"Revision 183 ..."}                                      unasked, between answers
- * {"op":"cancel","args":{"id":1}} stops request 1. Requests of one connection are served one after another.
+ * answer   {"v":1,"id":1,"ok":true,"exit":0,"data":{...},"head":12,"base":11,"changes":2,"host":"gw.example.com"}
+ *          {"v":1,"id":1,"ok":false,"code":"E_NOT_FOUND","exit":7,"message":"...","conflicts":[...],"errors":[...],
+ *           "warnings":[...],"head":...}                                      the last line of a request
+ * stream   {"id":1,"more":true,"data":{...}}                                  any number before the answer
+ * notice   {"notice":"bob committed revision 183: ..."}                       unasked, between answers
+ * Every answer says where the prompt stands: the running revision (head), the one the candidate began with (base: head when
+ * nothing is staged), how many objects are staged (changes). errors and warnings: [{object,field,message}].
+ * {"op":"cancel"} sent while a request is served stops it; it is answered in its turn. Requests of one connection are served
+ * one after another. A line has at most 8 MiB. Times are RFC 3339 in UTC, in *_us microseconds since 1970.
  *
- * op                 args -> data                                                          role
+ * op                 args -> data                                                          role (none: guest)
  * hello              client, via, peer, interactive -> session, user, role, host, version, revision,
- *                    candidate:{id,changes,base}, detached:[{id,changes,touched}]             any
- * candidate.attach   id                        resume a detached candidate of the same user
- * candidate.anonymous                          this connection's changes belong to no login: dropped at its end
- * candidate.keep                               a one-shot's candidate becomes detached at the end of the connection
- * config.get         section, name, [revision|"running"] -> {name, body, staged, exists}
+ *                    candidate:{id,changes,base,head,host,touched}, detached:[the same]
+ * candidate.state    -> as candidate of hello
+ * candidate.attach   id -> {candidate}   resume a detached candidate of the same login           operator
+ * candidate.anonymous                    this connection's changes belong to no login: dropped at its end. Without it they
+ *                                        become detached when the connection ends, however it ends
+ * candidate.keep     -> {candidate}      an anonymous one becomes the login's                     operator
+ * config.get         section, name, [revision|"running"] -> {name, body, staged, exists}                 readonly
  * config.list        section, [owner], [prefix], [after], [limit], [bodies], [revision|"running"]
  *                    -> {entries:[{name,body?}], more, total}           the candidate's view unless said otherwise
- * config.stage       changes:[{section,name,body|null,[from]}] -> {staged}      all or nothing; from = old name of a rename.
- *                    A secret field's value is a reference string, or {"$plain":"..."} which is sealed.
- * config.clear       -> {cleared}
- * config.diff        [from],[to] revision numbers | "running" | "candidate"; [section],[name]
- *                    -> {objects:[{section,command,name,kind:"new|changed|deleted",fields:[{name,label,old,new}]}]}
- * config.resolve     section, name, field, take:"mine"|"theirs"
- * commit             [comment],[keep],[check],[plan],[accept_warnings]
- *                    -> {revision, time, merged:[..], plan, new, changed, deleted}; conflicts and errors in the envelope
- * commit.last        -> {revision, time, author, comment}
- * history            [limit],[before] -> {revisions:[{revision,time,author,comment,kind,restores,keep,new,changed,deleted}]}
- * rollback           revision -> {staged}      stages the differences
+ * config.stage       changes:[{section,name,body|null,[from]}] -> {staged}      all or nothing; from = old name of a rename,
+ *                    which takes children and references along; null deletes (single objects: resets), children too.
+ *                    A secret field's value is a reference, or {"$plain":"..."} which is sealed. Fields that are left out take
+ *                    their defaults; values may come in their text form.                             operator, and
+ *                    administrator for users and certificates
+ * config.clear       -> {cleared}                                                                     operator
+ * config.diff        [from],[to] revision numbers | "running" | "candidate"; [section],[name] -> {objects:[{section,command,
+ *                    name,title,kind:"new|changed|deleted",fields:[{name,label,old,new}]}]}           readonly
+ * config.resolve     section, name, [field], take:"mine"|"theirs" -> {changes}                        operator
+ * commit             [comment],[keep],[check],[plan],[accept_warnings] -> {revision (null: nothing to commit), time, time_us,
+ *                    merged:[{section,command,name,title,field}], plan, new, changed, deleted}        operator
+ *                    conflicts:[{section,command,name,title,field|null,was,theirs,mine}]
+ * commit.last        -> the newest of history
+ * history            [limit],[before] -> {revisions:[{revision,time,time_us,author,comment,kind,restores,keep,new,changed,
+ *                    deleted,via,peer}]}                                                              readonly
+ * rollback           revision -> {staged}      stages the differences; refused while there are changes  operator
  * config.export      [format:"batch"|"json"], secrets:"mask"|"encrypt"|"plain", [passphrase],[revision|"candidate"] -> {text}
- * config.import      text, [mode:"merge"|"replace"],[passphrase] -> {new,changed,deleted}   staged
- * file.write         name, text -> {path}      export area HOME/export only: letters, digits, . _ -
+ *                    readonly with "mask" (text.h), else administrator
+ * config.import      text, [mode:"merge"|"replace"],[passphrase] -> {new,changed,deleted}   staged    operator
+ * file.write         name, text -> {path}      export area HOME/export only: letters, digits, . _ -   operator
  * file.read          name -> {text}
  * file.list          -> {files:[{name,size,time}]}
- * session.who        -> {sessions:[{id,user,role,from,since,idle,what,changes}]}
+ * session.who        -> {sessions:[{id,user,role,from,via,since,since_us,idle,what,changes}]}         readonly
  * cert.new           name, common_name, organization, unit, locality, state, country, days, algorithm, [names], [replace]
  *                    -> {certificate, csr, subject}   stages a certificate object whose key never leaves the daemon
  * cert.paste         name, certificate, [private_key], [intermediates], [replace] -> {subject, warnings:[..]}   stages a profile;
