@@ -114,7 +114,7 @@ const struct config *candidate_view(struct candidate *c)
 }
 
 struct put_job {
-    struct candidate *c;
+    struct db_candidate c; /* a copy: other connections look at the list of candidates meanwhile */
     const struct config_edit *touched;
     size_t n;
 };
@@ -123,7 +123,7 @@ static bool put_job(sqlite3 *db, void *arg, struct err *err)
 {
     struct put_job *j = arg;
 
-    return db_put_candidate(db, &j->c->db, j->touched, j->n, err);
+    return db_put_candidate(db, &j->c, j->touched, j->n, err);
 }
 
 static bool delete_job(sqlite3 *db, void *arg, struct err *err)
@@ -137,12 +137,16 @@ static bool delete_job(sqlite3 *db, void *arg, struct err *err)
 static bool make_durable(struct candidate *c, const struct config_edit *touched, size_t n,
                          struct err *err)
 {
-    struct put_job j = {c, touched, n};
+    struct put_job j = {c->db, touched, n};
 
     if (c->anonymous)
         return true;
-    if (c->db.changes.n)
-        return config_db_call(put_job, &j, err);
+    if (c->db.changes.n) {
+        if (!config_db_call(put_job, &j, err))
+            return false;
+        c->db.id = j.c.id;
+        return true;
+    }
     if (c->db.id && !config_db_call(delete_job, c, err))
         return false;
     c->db.id = 0;

@@ -46,6 +46,7 @@ class Terminal:
     def clean(text):
         """As it stands on the paper: no escape sequences, no carriage returns, no page marks."""
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+        text = re.sub(r"\r\[\d+ s\]  Ctrl-C stops|\r {26}\r", "", text) # the progress of a slow command
         text = re.sub(r"\r*\n", "\n", text)
         text = re.sub(r"-Press Any Key For More-\r *\r", "", text)
         return re.sub(r"[^\n]*\r", "", text) if "\r" in text else text

@@ -66,7 +66,7 @@ def port_in_use():
     t.ask("commit again", pattern=r"\[Y\]> ")
     lab.match(t.ask(""), "Changes committed: ")
     lab.eventually(lambda: lab.listening(port), 5)
-    lab.equal(lab.listening(gate.public), False)
+    lab.eventually(lambda: not lab.listening(gate.public), 5)
     t.ask("listenerconfig edit InboundMail port=%d" % gate.public)
     t.ask("commit back", pattern=r"\[Y\]> ")
     t.ask("")
