@@ -22,6 +22,7 @@
 #include "daemon/config_db.h"
 #include "daemon/conn.h"
 #include "daemon/fiber.h"
+#include "daemon/logfile.h"
 #include "daemon/loop.h"
 #include "daemon/worker.h"
 #include "store/base/list.h"
@@ -30,8 +31,9 @@
 
 #define MAX_CONNECTIONS 256
 #define MAX_PER_UID 64
-#define BURST 20000 /* requests a connection may send at once; beyond it they are slowed down to   \
-                     */
+#define BURST                                                                                      \
+    20000 /* requests a connection may send at once; beyond it they are slowed down to             \
+           */
 #define PER_SECOND 5000 /* this rate */
 #define MAX_NOTICES 20 /* kept while a request is served */
 
@@ -58,12 +60,8 @@ struct control {
 };
 
 static const struct control_op *const tables[] = {
-    control_config_ops, control_text_ops,
-    control_cert_ops,
-    control_log_ops,
-    control_queue_ops,
-    control_status_ops,
-    control_debug_ops,
+    control_config_ops, control_text_ops,   control_cert_ops,  control_log_ops,
+    control_queue_ops,  control_status_ops, control_debug_ops,
 };
 
 static struct list connections = LIST_INIT(connections);
@@ -344,6 +342,35 @@ static bool run_op(struct control *c, const char *name, const json_t *args, json
     return op->run(c, args, data, err); /* YIELDS */
 }
 
+/* The CLI audit log: who asked for what and how it went; never the values, which may be secrets.
+ * Looking is for the debug level. */
+static void log_request(struct control *c, const char *name, const json_t *args, bool ok,
+                        const struct err *err)
+{
+    const struct control_op *op = find_op(name);
+    bool changes = !op || op->role >= ROLE_OPERATOR || str_eq(name, "hello");
+    const json_t *list = json_object_get(args, "changes");
+    AUTO(buf) struct buf line = BUF_INIT(1000);
+
+    if (!logfile_wants(LOGFILE_CLI, changes ? LOG_INFO : LOG_DEBUG))
+        return;
+    buf_printf(&line, "PID %lld: User %s from %s: %s", (long long)c->pid, c->user,
+               str_printable(c->peer), str_printable(name));
+    for (size_t i = 0; i < json_array_size(list) && i < 4; i++) {
+        const json_t *change = json_array_get(list, i);
+
+        buf_printf(&line, "%s %s/%s", i ? "," : "", str_printable(json_str(change, "section", "")),
+                   str_printable(json_str(change, "name", "")));
+    }
+    if (json_array_size(list) > 4)
+        buf_printf(&line, " and %zu more", json_array_size(list) - 4);
+    if (ok)
+        buf_str_add(&line, " ok");
+    else
+        buf_printf(&line, " failed: %s", str_printable(err->text));
+    logfile_write(LOGFILE_CLI, changes ? LOG_INFO : LOG_DEBUG, buf_str(&line));
+}
+
 static void answer(struct control *c, const json_t *request, bool ok, json_t *data,
                    const struct err *err)
 {
@@ -388,6 +415,7 @@ static void serve(struct control *c, struct slice line)
         c->what = xstrndup(op, 40);
         fiber_rename("control %s %s", c->user, c->what);
         ok = run_op(c, op, json_is_object(args) ? args : none, data, &err); /* YIELDS */
+        log_request(c, op, args, ok, &err);
     }
     answer(c, request, ok, data, &err);
     json_decref(request);

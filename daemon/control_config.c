@@ -110,8 +110,8 @@ static bool do_hello(struct control *c, const json_t *args, json_t *data, struct
     json_put(data, "candidate", candidate_json(*control_candidate(c)));
     json_put(data, "detached", detached);
     config_free(&head);
-    if (json_bool_of(args, "interactive", false))
-        control_audit(c, "login", NULL, "ok", control_peer(c));
+    if (json_bool_of(args, "interactive", false) || !str_eq(control_peer(c), "local"))
+        control_audit(c, "login", NULL, "ok", control_peer(c)); /* YIELDS */
     return true;
 }
 

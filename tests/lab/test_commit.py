@@ -476,6 +476,20 @@ def model():
     lab.equal(len(revisions) > clients, True, "enough of them went through")
 
 
+@lab.test("the CLI audit log names who did what, and no values")
+def cli_log():
+    a = Control(gate.home)
+    canary = "canary%d" % random.getrandbits(40)
+    a.stage("destination", "logged.example", {"use_tls": "on"})
+    a.ok("file.write", name="logged", text=canary)
+    a.ok("config.clear")
+    path = os.path.join(gate.home, "log", "cli_logs")
+    text = lab.eventually(lambda: (lambda t: t if "config.clear" in t.rpartition("logged.example")[2] else None)(
+        "".join(lab.read_text(os.path.join(path, name)) for name in sorted(os.listdir(path)))))
+    lab.match(text, r"Info: PID %d: User %s from local: config\.stage destination/logged\.example ok" % (os.getpid(), a.hello["user"]))
+    lab.equal(canary in text, False)
+
+
 @lab.test("a restart keeps all of it")
 def restart():
     a = Control(gate.home)
