@@ -6,6 +6,7 @@
 
 #include "daemon/config_db.h"
 #include "store/base/list.h"
+#include "store/base/log.h"
 
 struct kept { /* candidate with its place in the list; the list holds all there are */
     struct candidate c;
@@ -52,6 +53,23 @@ static void candidate_free(struct candidate *c)
     free(kept_of(c));
 }
 
+/* What nobody came back for goes after a week. YIELDS */
+static void expire(void)
+{
+    usec_t limit = clock_wall() - (usec_t)7 * 86400 * 1000000;
+
+    for (struct candidate *c = candidate_next(NULL); c; c = candidate_next(c)) {
+        if (c->attached || c->db.touched > limit)
+            continue;
+        log_info("uncommitted changes %llu of %s are a week old and dropped",
+                 (unsigned long long)c->db.id, c->db.owner);
+        c->attached = true; /* nobody resumes it now */
+        candidate_clear(c, NULL);
+        candidate_free(c);
+        return; /* the list may have changed meanwhile; the next one goes with the next session */
+    }
+}
+
 void candidate_detach(struct candidate **c)
 {
     struct candidate *it = *c;
@@ -66,6 +84,7 @@ void candidate_detach(struct candidate **c)
             candidate_clear(it, NULL);
         candidate_free(it);
     }
+    expire();
 }
 
 struct candidate *candidate_find(uint64_t id)

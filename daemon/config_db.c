@@ -114,6 +114,13 @@ bool config_db_snapshot(uint64_t revision, struct config **out, struct err *err)
     return config_db_call(snapshot_job, &j, err);
 }
 
+static bool head_job(sqlite3 *db, void *arg, struct err *err)
+{
+    bool applying;
+
+    return db_head(db, arg, &applying, err);
+}
+
 struct write_job {
     const struct db_revision *revision;
     const struct changes *changes;
@@ -143,8 +150,12 @@ bool config_db_write(const struct db_revision *r, const struct changes *c, uint6
                      const struct db_audit *who, struct err *err)
 {
     struct write_job j = {r, c, candidate, who};
+    uint64_t now = 0;
 
-    return config_db_call(write_job, &j, err);
+    if (config_db_call(write_job, &j, err))
+        return true;
+    /* An error of the disk at the COMMIT may leave it done; what is in the file counts. */
+    return config_db_call(head_job, &now, NULL) && now == r->rev;
 }
 
 static bool audit_job(sqlite3 *db, void *arg, struct err *err)
@@ -253,7 +264,7 @@ static bool load(sqlite3 *db, const char *home, struct err *err)
         if (!db_snapshot(db, rev + 1, &head, err))
             return false;
     }
-    return db_candidates(db, keep_candidate, NULL, err);
+    return db_prune_secrets(db, err) && db_candidates(db, keep_candidate, NULL, err);
 }
 
 bool config_db_start(const char *home, uid_t owner, struct err *err)

@@ -713,13 +713,15 @@ bool db_history(sqlite3 *db, uint64_t before, unsigned limit, json_t **out, stru
     return true;
 }
 
-/* Secrets that no body names any more. There are few, and their references are in few bodies. */
-static bool prune_secrets(sqlite3 *db, struct err *err)
+/* A day, because a secret is sealed before the change that names it is stored. There are few of
+ * them, and their references are in few bodies. */
+bool db_prune_secrets(sqlite3 *db, struct err *err)
 {
-    return run(db, err,
-               "DELETE FROM secret WHERE NOT EXISTS(SELECT 1 FROM blob WHERE body LIKE '%sealed:%'"
-               " AND instr(body,'sealed:'||secret.id||':'))",
-               "");
+    return run(
+        db, err,
+        "DELETE FROM secret WHERE created_us<?1 AND NOT EXISTS(SELECT 1 FROM blob WHERE body "
+        "LIKE '%sealed:%' AND instr(body,'sealed:'||secret.id||':'))",
+        "i", (int64_t)clock_wall() - (int64_t)86400 * 1000000);
 }
 
 static bool prune(sqlite3 *db, int64_t oldest, struct err *err)
@@ -731,7 +733,7 @@ static bool prune(sqlite3 *db, int64_t oldest, struct err *err)
                "(SELECT base_hash FROM change WHERE base_hash NOT NULL UNION SELECT new_hash FROM "
                "change WHERE new_hash NOT NULL)",
                "") &&
-           prune_secrets(db, err);
+           db_prune_secrets(db, err);
 }
 
 bool db_prune(sqlite3 *db, unsigned keep, struct err *err)

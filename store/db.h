@@ -52,6 +52,7 @@ bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err
 /* New array, newest first: {revision, time, author, comment, kind, restores, keep, new, changed, deleted}. before 0: all. */
 bool db_history(sqlite3 *db, uint64_t before, unsigned limit, json_t **out, struct err *err);
 bool db_prune(sqlite3 *db, unsigned keep, struct err *err);
+bool db_prune_secrets(sqlite3 *db, struct err *err); /* those sealed over a day ago that no kept body names */
 
 struct db_candidate {
     uint64_t id;         /* 0: make one and set it */

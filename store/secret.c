@@ -140,14 +140,17 @@ static bool sql_error(sqlite3 *db, struct err *err, const char *what)
     return err_set(err, E_IO, "%s: %s", what, sqlite3_errmsg(db));
 }
 
+/* Taking a secret up again makes it new: what is old and named nowhere is pruned. */
 static char *find_by_fingerprint(sqlite3 *db, const char *fp)
 {
     sqlite3_stmt *st;
     char *ref = NULL;
 
-    if (sqlite3_prepare_v2(db, "SELECT id FROM secret WHERE fp=?1", -1, &st, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(db, "UPDATE secret SET created_us=?2 WHERE fp=?1 RETURNING id", -1, &st,
+                           NULL) != SQLITE_OK)
         return NULL;
     sqlite3_bind_text(st, 1, fp, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 2, clock_wall());
     if (sqlite3_step(st) == SQLITE_ROW)
         ref = xasprintf("sealed:%s:%s", (const char *)sqlite3_column_text(st, 0), fp);
     sqlite3_finalize(st);
