@@ -17,28 +17,28 @@ const char *status_phrase(const char *status)
     static const struct {
         const char *detail, *phrase;
     } phrases[] = {
-        {"1.1",  "Bad destination email address"         },
-        {"1.2",  "Bad destination host"                  },
-        {"1.3",  "Bad destination address syntax"        },
-        {"1.10", "Destination accepts no mail"           },
-        {"2.1",  "Mailbox disabled"                      },
-        {"2.2",  "Mailbox full"                          },
-        {"3.0",  "Other mail system problem"             },
-        {"3.1",  "Mail system full"                      },
-        {"3.2",  "Not accepting messages at this time"   },
-        {"3.4",  "Message too big for system"            },
-        {"4.0",  "Other network problem"                 },
-        {"4.1",  "No answer from host"                   },
-        {"4.2",  "Bad connection"                        },
-        {"4.3",  "Directory server failure"              },
-        {"4.6",  "Routing loop detected"                 },
-        {"4.7",  "Delivery expired (message too old)"    },
-        {"5.0",  "Other network/SMTP protocol problem"   },
-        {"6.7",  "Message needs internationalized mail"  },
-        {"7.0",  "Other security problem"                },
-        {"7.1",  "Delivery not authorized"               },
-        {"7.5",  "Cryptographic failure"                 },
-        {"7.10", "Encryption needed"                     },
+        {"1.1",  "Bad destination email address"       },
+        {"1.2",  "Bad destination host"                },
+        {"1.3",  "Bad destination address syntax"      },
+        {"1.10", "Destination accepts no mail"         },
+        {"2.1",  "Mailbox disabled"                    },
+        {"2.2",  "Mailbox full"                        },
+        {"3.0",  "Other mail system problem"           },
+        {"3.1",  "Mail system full"                    },
+        {"3.2",  "Not accepting messages at this time" },
+        {"3.4",  "Message too big for system"          },
+        {"4.0",  "Other network problem"               },
+        {"4.1",  "No answer from host"                 },
+        {"4.2",  "Bad connection"                      },
+        {"4.3",  "Directory server failure"            },
+        {"4.6",  "Routing loop detected"               },
+        {"4.7",  "Delivery expired (message too old)"  },
+        {"5.0",  "Other network/SMTP protocol problem" },
+        {"6.7",  "Message needs internationalized mail"},
+        {"7.0",  "Other security problem"              },
+        {"7.1",  "Delivery not authorized"             },
+        {"7.5",  "Cryptographic failure"               },
+        {"7.10", "Encryption needed"                   },
     };
 
     for (size_t i = 0; *status && status[1] && i < countof(phrases); i++)
@@ -47,9 +47,10 @@ const char *status_phrase(const char *status)
     return "Unknown address error";
 }
 
-/* --- text --------------------------------------------------------------------------------------------------------------- */
+/* --- text --- */
 
-/* One line of foreign text: what could end the line or disturb a reader goes; non-ASCII stays only where UTF-8 may be. */
+/* One line of foreign text: what could end the line or disturb a reader goes; non-ASCII stays only
+ * where UTF-8 may be. */
 static void add_foreign(struct buf *out, const char *text, bool utf8)
 {
     struct buf clean = BUF_INIT(8192);
@@ -144,13 +145,15 @@ static void add_fields(const struct bounce *b, struct buf *out, bool utf8)
     }
 }
 
-/* What of the original comes back: all of it when it is short and nobody asked for less, else its header. */
+/* What of the original comes back: all of it when it is short and nobody asked for less, else its
+ * header. */
 static struct slice copy_of(const struct bounce *b, bool *whole)
 {
     struct slice s = b->original;
     const char *end;
 
-    *whole = b->kind == BOUNCE_FAILED && b->original_whole && s.n <= BOUNCE_COPY && !(b->of->flags & MSG_RET_HDRS);
+    *whole = b->kind == BOUNCE_FAILED && b->original_whole && s.n <= BOUNCE_COPY &&
+             !(b->of->flags & MSG_RET_HDRS);
     if (*whole || !s.n)
         return s;
     end = memmem(s.p, s.n, "\r\n\r\n", 4);
@@ -185,13 +188,18 @@ void bounce_text(const struct bounce *b, struct buf *out)
     buf_printf(out, "From: \"Mail Delivery System\" <MAILER-DAEMON@%s>\r\nTo: <", b->hostname);
     add_foreign(out, b->of->sender, utf8);
     buf_printf(out, ">\r\nSubject: Delivery Status Notification (%s)\r\n", subjects[b->kind]);
-    buf_printf(out, "Message-ID: <dsn.%" PRIu64 ".%" PRIx64 "@%s>\r\n", b->mid, (uint64_t)b->now, b->hostname);
+    buf_printf(out, "Message-ID: <dsn.%" PRIu64 ".%" PRIx64 "@%s>\r\n", b->mid, (uint64_t)b->now,
+               b->hostname);
     buf_str_add(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
     if (eight)
         buf_str_add(out, "Content-Transfer-Encoding: 8bit\r\n");
-    buf_printf(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s\"\r\n\r\n", mark);
+    buf_printf(
+        out,
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s\"\r\n\r\n",
+        mark);
 
-    buf_printf(out, "--%s\r\nContent-Type: text/plain; charset=%s\r\n", mark, utf8 ? "utf-8" : "us-ascii");
+    buf_printf(out, "--%s\r\nContent-Type: text/plain; charset=%s\r\n", mark,
+               utf8 ? "utf-8" : "us-ascii");
     if (utf8)
         buf_str_add(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_str_add(out, "\r\n");
@@ -206,8 +214,9 @@ void bounce_text(const struct bounce *b, struct buf *out)
     buf_str_add(out, "\r\n");
 
     if (copy.n) {
-        type = whole ? utf8 ? "message/global" : "message/rfc822"
-                     : utf8 ? "message/global-headers" : "text/rfc822-headers";
+        type = whole  ? utf8 ? "message/global" : "message/rfc822"
+               : utf8 ? "message/global-headers"
+                      : "text/rfc822-headers";
         buf_printf(out, "--%s\r\nContent-Type: %s\r\n", mark, type);
         if (eight)
             buf_str_add(out, "Content-Transfer-Encoding: 8bit\r\n");
@@ -220,7 +229,7 @@ void bounce_text(const struct bounce *b, struct buf *out)
     buf_printf(out, "--%s--\r\n", mark);
 }
 
-/* --- queueing ------------------------------------------------------------------------------------------------------------- */
+/* --- queueing --- */
 
 static void read_original(struct bounce *b, char *copy, size_t size)
 {
@@ -232,7 +241,8 @@ static void read_original(struct bounce *b, char *copy, size_t size)
     if (whole.n) {
         b->original.p = whole.p;
         b->original.n = whole.n < size ? whole.n : size;
-    } else if (body_read(body, 0, copy, size, &got, NULL)) { /* a damaged one is reported without itself */
+    } else if (body_read(body, 0, copy, size, &got,
+                         NULL)) { /* a damaged one is reported without itself */
         b->original.p = copy;
         b->original.n = got;
     }
@@ -248,8 +258,8 @@ static struct body *store(const struct buf *text, struct err *err)
     return NULL;
 }
 
-bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts, unsigned n,
-                 usec_t retry_until, struct err *err)
+bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts,
+                 unsigned n, usec_t retry_until, struct err *err)
 {
     struct config *cfg = running_config();
     const struct system *sys = CONFIG_SINGLE(cfg, system);

@@ -1,7 +1,8 @@
-/* bounce.h - delivery status notifications: multipart/report messages of RFC 3461, 3462 and 3464, from the null path.
+/* bounce.h - delivery status notifications: multipart/report messages of RFC 3461, 3462 and 3464,
+ * from the null path.
  *
- * bounce_text is pure; bounce_send queues the report like any message (ICID 0). A message from the null path never
- * gets one: whoever calls says so in the log (double bounce). */
+ * bounce_text is pure; bounce_send queues the report like any message (ICID 0). A message from the
+ * null path never gets one: whoever calls says so in the log (double bounce). */
 #ifndef POSTERN_BOUNCE_H
 #define POSTERN_BOUNCE_H
 
@@ -12,10 +13,10 @@ enum bounce_kind { BOUNCE_FAILED, BOUNCE_DELAYED, BOUNCE_RELAYED };
 
 struct bounce_rcpt {
     const struct rcpt *rcpt;
-    char status[12];    /* "5.1.1" */
+    char status[12]; /* "5.1.1" */
     const char *phrase; /* what the status means: status_phrase() */
-    int code;           /* of the reply, 0: none */
-    const char *text;   /* of the reply, or the reason */
+    int code; /* of the reply, 0: none */
+    const char *text; /* of the reply, or the reason */
     const char *remote; /* the host that said it, "" none */
 };
 
@@ -25,11 +26,11 @@ struct bounce {
     const struct bounce_rcpt *rcpts;
     unsigned n;
     const char *hostname;
-    uint64_t mid;      /* of the report */
+    uint64_t mid; /* of the report */
     usec_t now;
     usec_t retry_until; /* BOUNCE_DELAYED */
     struct slice original; /* the message or the beginning of it; n == 0: not to be had */
-    bool original_whole;   /* original is all of it */
+    bool original_whole; /* original is all of it */
 };
 
 #define BOUNCE_COPY 10240u /* a longer message comes back as its header alone, cut here */
@@ -37,10 +38,11 @@ struct bounce {
 void bounce_text(const struct bounce *b, struct buf *out); /* CRLF lines */
 
 /* YIELDS. Queues the report; true when it is on disk (or nobody wants one). */
-bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts, unsigned n,
-                 usec_t retry_until, struct err *err);
+bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts,
+                 unsigned n, usec_t retry_until, struct err *err);
 
-/* "Bad destination email address" for "5.1.1"; RFC 3463 class and detail in the words mail logs use. */
+/* "Bad destination email address" for "5.1.1"; RFC 3463 class and detail in the words mail logs
+ * use. */
 const char *status_phrase(const char *status);
 
 #endif

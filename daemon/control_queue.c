@@ -12,7 +12,7 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define PAGE 500u         /* recipients in an answer, unless fewer are asked for */
+#define PAGE 500u /* recipients in an answer, unless fewer are asked for */
 #define ROWS_AT_ONCE 500u /* read in one go, so that acceptance never waits long for a listing */
 
 enum by { BY_ALL, BY_HOST, BY_SENDER };
@@ -20,9 +20,9 @@ enum by { BY_ALL, BY_HOST, BY_SENDER };
 struct listing {
     enum by by;
     const char *value;
-    json_t *out;      /* array */
+    json_t *out; /* array */
     size_t limit;
-    uint64_t last;    /* the message that filled the page, 0: not full */
+    uint64_t last; /* the message that filled the page, 0: not full */
 };
 
 /* A page ends with a whole message. */
@@ -36,7 +36,8 @@ static bool add_message(const struct message *m, uint64_t bytes, void *arg)
         const struct rcpt *r = &m->rcpts[i];
         json_t *entry;
 
-        if (r->state != RCPT_QUEUED || (l->by == BY_HOST && !str_ieq(address_domain(r->address), l->value)))
+        if (r->state != RCPT_QUEUED ||
+            (l->by == BY_HOST && !str_ieq(address_domain(r->address), l->value)))
             continue;
         entry = json_object();
         json_put_int(entry, "mid", (json_int_t)m->mid);
@@ -95,7 +96,8 @@ static bool queue_deliver(struct control *c, const json_t *args, json_t *data, s
 
     if (*domain && !domain_to_ascii(domain, ascii, sizeof(ascii), err))
         return false;
-    log_info("queue: %s schedules %s for delivery", control_user(c), *domain ? ascii : "everything");
+    log_info("queue: %s schedules %s for delivery", control_user(c),
+             *domain ? ascii : "everything");
     json_put_int(data, "scheduled", (json_int_t)queue_deliver_now(*domain ? ascii : NULL));
     return true;
 }
@@ -117,13 +119,14 @@ static bool switch_receiving(const json_t *args, bool suspend, struct err *err)
 
     if (!json_array_size(names))
         return keep_listener("", suspend, err);
-    json_array_foreach (names, i, name)
-        if (json_is_string(name) && !keep_listener(json_string_value(name), suspend, err))
-            return false;
+    json_array_foreach(names, i,
+                       name) if (json_is_string(name) && !keep_listener(json_string_value(name),
+                                                                        suspend, err)) return false;
     return true;
 }
 
-static bool queue_switch(struct control *c, const json_t *args, json_t *data, bool suspend, struct err *err)
+static bool queue_switch(struct control *c, const json_t *args, json_t *data, bool suspend,
+                         struct err *err)
 {
     const char *what = json_str(args, "what", "all");
     bool receiving = !str_eq(what, "delivery"), delivery = !str_eq(what, "receiving");
@@ -139,8 +142,8 @@ static bool queue_switch(struct control *c, const json_t *args, json_t *data, bo
     log_info("queue: %s %s %s", control_user(c), suspend ? "suspends" : "resumes", what);
     if (suspend) {
         until = clock_in(SECONDS(seconds < 0 ? 0 : seconds));
-        while (((receiving && listeners_connections()) || (delivery && queue_sessions())) && clock_now() < until &&
-               !control_cancelled(c))
+        while (((receiving && listeners_connections()) || (delivery && queue_sessions())) &&
+               clock_now() < until && !control_cancelled(c))
             if (!fiber_sleep(50))
                 break;
         if (receiving && !control_cancelled(c))

@@ -1,8 +1,9 @@
-/* deliver.c - one delivery session: take a message of the destination, find or open a connection, hand the message over, settle
- * what became of each recipient, take the next.
+/* deliver.c - one delivery session: take a message of the destination, find or open a connection,
+ * hand the message over, settle what became of each recipient, take the next.
  *
- * Order that matters: a report to the sender is on disk before the recipient it is about is forgotten; a recipient is
- * forgotten only after the peer's 250. Between the two a crash repeats, and never loses. */
+ * Order that matters: a report to the sender is on disk before the recipient it is about is
+ * forgotten; a recipient is forgotten only after the peer's 250. Between the two a crash repeats,
+ * and never loses. */
 #include "daemon/deliver.h"
 
 #include <inttypes.h>
@@ -29,27 +30,28 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define LINGER SECONDS(5)          /* how long a connection waits for another message */
-#define FULL_PAUSE SECONDS(1)      /* before hosts whose connection limit is reached are asked again */
+#define LINGER SECONDS(5) /* how long a connection waits for another message */
+#define FULL_PAUSE SECONDS(1) /* before hosts whose connection limit is reached are asked again */
 #define RESOLVE_TIMEOUT SECONDS(60)
-#define SLOW_PEER 20               /* a transaction of that many milliseconds waits for the peer more than for us */
-#define RCPTS_PER_TRANSACTION 50u  /* at most CLIENT_MAX_RCPTS */
+#define SLOW_PEER                                                                                  \
+    20 /* a transaction of that many milliseconds waits for the peer more than for us */
+#define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
     struct dest *dest;
-    struct config *cfg;        /* of the message in hand */
+    struct config *cfg; /* of the message in hand */
     struct controls controls;
-    char domain[256];          /* of the recipients in hand */
+    char domain[256]; /* of the recipients in hand */
     struct client *client;
-    bool pooled;               /* it was another session's */
+    bool pooled; /* it was another session's */
     struct targets targets;
-    unsigned next;             /* target to try next */
+    unsigned next; /* target to try next */
     bool resolved;
-    struct addr local;         /* our end of the last connection */
-    bool any_full;             /* a host was passed over for its limit */
-    bool unreachable;          /* no host took a connection */
-    char trouble[480];         /* what the last host said or did */
-    bool insecure;             /* ... that is, it does not do the TLS it must */
+    struct addr local; /* our end of the last connection */
+    bool any_full; /* a host was passed over for its limit */
+    bool unreachable; /* no host took a connection */
+    char trouble[480]; /* what the last host said or did */
+    bool insecure; /* ... that is, it does not do the TLS it must */
     struct smtp_reply refusal; /* its reply, code 0: none */
 };
 
@@ -64,7 +66,7 @@ struct batch {
     bool expired;
 };
 
-/* --- connections ------------------------------------------------------------------------------------------------------- */
+/* --- connections --- */
 
 static void hang_up(struct session *s)
 {
@@ -81,7 +83,8 @@ static void note_trouble(struct session *s, const char *text)
     str_copy(s->trouble, sizeof(s->trouble), text);
 }
 
-static void log_connection_error(struct session *s, uint64_t dcid, const struct addr *peer, const struct err *err)
+static void log_connection_error(struct session *s, uint64_t dcid, const struct addr *peer,
+                                 const struct err *err)
 {
     char details[sizeof(s->refusal.text) + 16];
 
@@ -154,7 +157,8 @@ again:
         from.family = 0;
     s->insecure = false;
     s->refusal.code = 0;
-    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->local, &s->refusal, &err);
+    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->local,
+                               &s->refusal, &err);
     if (!s->client) {
         log_connection_error(s, dcid, &t->addr, &err);
         note_trouble(s, err.text);
@@ -194,7 +198,8 @@ fail:
 static bool connect_next(struct session *s)
 {
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
-    struct tls_evidence evidence = {s->controls.tls, setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
+    struct tls_evidence evidence = {s->controls.tls,
+                                    setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
     struct tls_verdict verdict = tls_verdict(&evidence);
 
     while (s->next < s->targets.n) {
@@ -218,9 +223,10 @@ static bool connect_next(struct session *s)
     return false;
 }
 
-/* --- handing over -------------------------------------------------------------------------------------------------------- */
+/* --- handing over --- */
 
-static void decide_all(struct batch *b, enum outcome outcome, int code, const char *status, const char *text)
+static void decide_all(struct batch *b, enum outcome outcome, int code, const char *status,
+                       const char *text)
 {
     for (unsigned i = 0; i < b->n; i++)
         if (!b->results[i].text)
@@ -233,8 +239,8 @@ static void undecide(struct rcpt_result *r)
     memset(r, 0, sizeof(*r));
 }
 
-/* YIELDS. One or more transactions over the open connection, for recipients without a result. false: the connection is of no
- * more use and something is left that another host may take. */
+/* YIELDS. One or more transactions over the open connection, for recipients without a result.
+ * false: the connection is of no more use and something is left that another host may take. */
 static bool hand_over(struct session *s, struct batch *b)
 {
     unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
@@ -273,8 +279,10 @@ static bool hand_over(struct session *s, struct batch *b)
             b->results[which[i]] = *r;
         }
         more = b->n > n || (done && later);
-        for (unsigned i = 0; i < b->n && done && later && ok; i++) /* too many at a time: those again, at once */
-            if (b->results[i].text && b->results[i].outcome == OUTCOME_RETRY && b->results[i].code == 452)
+        for (unsigned i = 0; i < b->n && done && later && ok;
+             i++) /* too many at a time: those again, at once */
+            if (b->results[i].text && b->results[i].outcome == OUTCOME_RETRY &&
+                b->results[i].code == 452)
                 undecide(&b->results[i]);
         if (s->client->closing)
             break;
@@ -288,8 +296,8 @@ static bool hand_over(struct session *s, struct batch *b)
     return true;
 }
 
-/* YIELDS. Tries the hosts of the domain until every recipient has a result. false: none may be tried now, because their
- * limits are reached: nothing was decided for the rest. */
+/* YIELDS. Tries the hosts of the domain until every recipient has a result. false: none may be
+ * tried now, because their limits are reached: nothing was decided for the rest. */
 static bool attempt(struct session *s, struct batch *b)
 {
     struct route_problem problem;
@@ -311,8 +319,8 @@ static bool attempt(struct session *s, struct batch *b)
         bool all;
 
         if (!s->client && !s->resolved) {
-            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest), clock_in(RESOLVE_TIMEOUT), &s->targets,
-                                  &problem)) {
+            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
+                                  clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:
                 s->resolved = true;
                 s->next = 0;
@@ -335,7 +343,9 @@ static bool attempt(struct session *s, struct batch *b)
                 return false;
             s->unreachable = true;
             decide_all(b, OUTCOME_RETRY, s->refusal.code,
-                       s->insecure ? "4.7.5" : s->refusal.enhanced[0] ? s->refusal.enhanced : "4.4.0",
+                       s->insecure              ? "4.7.5"
+                       : s->refusal.enhanced[0] ? s->refusal.enhanced
+                                                : "4.4.0",
                        s->refusal.code ? s->refusal.text : s->trouble);
             return true;
         }
@@ -356,10 +366,10 @@ static bool attempt(struct session *s, struct batch *b)
     }
 }
 
-/* --- settling ---------------------------------------------------------------------------------------------------------------- */
+/* --- settling --- */
 
-/* Initial interval, doubled after every attempt up to the maximum, a tenth more or less so that what failed together does not
- * come back together. */
+/* Initial interval, doubled after every attempt up to the maximum, a tenth more or less so that
+ * what failed together does not come back together. */
 static usec_t retry_interval(const struct bounce_profile *p, uint32_t attempts)
 {
     uint64_t seconds = p->initial_retry;
@@ -383,7 +393,8 @@ struct settlement {
     usec_t now, next_try, expires;
 };
 
-static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i, const char *status)
+static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i,
+                       const char *status)
 {
     struct bounce_rcpt *r;
 
@@ -435,7 +446,8 @@ static void log_delivered(const struct batch *b)
     free(rids);
 }
 
-static void settle_failed(struct settlement *t, struct batch *b, unsigned i, const char *status, enum counter why)
+static void settle_failed(struct settlement *t, struct batch *b, unsigned i, const char *status,
+                          enum counter why)
 {
     struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
     struct rcpt_result *r = &b->results[i];
@@ -479,17 +491,19 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
     add_report(&t->delayed, &t->ndelayed, b, i, status);
 }
 
-/* A status of the right class: replies without one, or with one that contradicts them, get the general one. */
+/* A status of the right class: replies without one, or with one that contradicts them, get the
+ * general one. */
 static void status_of(const struct rcpt_result *r, char class, char *out, size_t size)
 {
     if (r->status[0] == class && r->status[1] == '.')
         str_copy(out, size, r->status);
     else
-        snprintf(out, size, "%c%s", class, r->status[0] && r->status[1] == '.' ? r->status + 1 : ".1.0");
+        snprintf(out, size, "%c%s", class,
+                 r->status[0] && r->status[1] == '.' ? r->status + 1 : ".1.0");
 }
 
-/* YIELDS (reports are queued). Writes the results into the message; t says what is left. Recipients whose report could not
- * be queued stay. */
+/* YIELDS (reports are queued). Writes the results into the message; t says what is left. Recipients
+ * whose report could not be queued stay. */
 static void settle(struct batch *b, struct settlement *t)
 {
     struct err err = {0};
@@ -543,11 +557,12 @@ static void settle(struct batch *b, struct settlement *t)
     }
     if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->relayed, t->nrelayed, 0, &err))
         log_warning("delivery: %s", err.text);
-    if (t->ndelayed && !bounce_send(BOUNCE_DELAYED, b->m, t->delayed, t->ndelayed, t->expires, &err))
+    if (t->ndelayed &&
+        !bounce_send(BOUNCE_DELAYED, b->m, t->delayed, t->ndelayed, t->expires, &err))
         log_warning("delivery: %s", err.text);
 }
 
-/* --- one item ---------------------------------------------------------------------------------------------------------------- */
+/* --- one item --- */
 
 static void batch_free(struct batch *b)
 {
@@ -558,8 +573,10 @@ static void batch_free(struct batch *b)
     memset(b, 0, sizeof(*b));
 }
 
-/* The recipients of the item that go where the first of them goes: after a change of routes they may part. Marks them. */
-static void next_batch(struct session *s, const struct item *item, struct message *m, bool *tried, struct batch *b)
+/* The recipients of the item that go where the first of them goes: after a change of routes they
+ * may part. Marks them. */
+static void next_batch(struct session *s, const struct item *item, struct message *m, bool *tried,
+                       struct batch *b)
 {
     unsigned number = (unsigned)(item - item->message->items);
     char key[600], other[600];
@@ -595,7 +612,8 @@ static void forget_hosts(struct session *s)
     s->resolved = false;
 }
 
-/* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no further connection now. */
+/* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
+ * further connection now. */
 static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
 {
     const struct rcpt *first = &b->m->rcpts[b->rids[0]];
@@ -604,11 +622,13 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
 
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired) {
-        decide_all(b, OUTCOME_FAILED, 0, "5.4.7", first->last_error ? first->last_error : "the message is too old");
+        decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
+                   first->last_error ? first->last_error : "the message is too old");
         return true;
     }
     route_key(s->cfg, s->domain, key, sizeof(key));
-    stray = !str_eq(key, s->dest->key); /* routes have changed since it was queued: a session of its own */
+    stray = !str_eq(
+        key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down))) {
@@ -617,15 +637,19 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     }
     ok = attempt(s, b);
     if (ok && s->unreachable && !stray)
-        queue_dest_failed(s->dest, (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
+        queue_dest_failed(s->dest,
+                          (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
                           s->trouble);
     if (stray)
         forget_hosts(s);
     return ok;
 }
 
-static const struct bounce_profile last_resort = {
-    .max_retries = 100, .max_queue_seconds = 259200, .initial_retry = 60, .max_retry = 3600, .send_bounces = true};
+static const struct bounce_profile last_resort = {.max_retries = 100,
+                                                  .max_queue_seconds = 259200,
+                                                  .initial_retry = 60,
+                                                  .max_retry = 3600,
+                                                  .send_bounces = true};
 
 /* YIELDS. false: nothing could be tried, and the session had better end. */
 static bool deliver_item(struct session *s, struct item *item)
@@ -638,8 +662,10 @@ static bool deliver_item(struct session *s, struct item *item)
 
     config_free(&s->cfg);
     s->cfg = running_config();
-    for (next_batch(s, item, m, tried, &b); b.n && ok; batch_free(&b), next_batch(s, item, m, tried, &b)) {
-        struct settlement t = {.profile = route_bounce_profile(s->cfg, s->domain, m->bounce_profile),
+    for (next_batch(s, item, m, tried, &b); b.n && ok;
+         batch_free(&b), next_batch(s, item, m, tried, &b)) {
+        struct settlement t = {.profile =
+                                   route_bounce_profile(s->cfg, s->domain, m->bounce_profile),
                                .now = clock_wall()};
 
         if (!t.profile)
@@ -681,9 +707,10 @@ static bool deliver_item(struct session *s, struct item *item)
     return ok;
 }
 
-/* --- the session --------------------------------------------------------------------------------------------------------------- */
+/* --- the session --- */
 
-/* YIELDS. The next item for an open connection that has nothing to do: meanwhile the pool may give it away. */
+/* YIELDS. The next item for an open connection that has nothing to do: meanwhile the pool may give
+ * it away. */
 static struct item *wait_for_item(struct session *s)
 {
     struct waiting w;

@@ -1,4 +1,5 @@
-/* deliver.h - delivery sessions: the fibers that carry messages to one destination, and what follows from the answers. */
+/* deliver.h - delivery sessions: the fibers that carry messages to one destination, and what
+ * follows from the answers. */
 #ifndef POSTERN_DELIVER_H
 #define POSTERN_DELIVER_H
 

@@ -1,5 +1,6 @@
-/* dns.c - see dns.h. A resolver is one libunbound context with a thread that takes its answers; a new configuration makes
- * a new one, and the old one ends with its last query. The thread only wakes the fibers that asked. */
+/* dns.c - see dns.h. A resolver is one libunbound context with a thread that takes its answers; a
+ * new configuration makes a new one, and the old one ends with its last query. The thread only
+ * wakes the fibers that asked. */
 #include "daemon/dns.h"
 
 #include <errno.h>
@@ -33,7 +34,8 @@ struct resolver {
     bool validates;
 };
 
-/* Shared by the fiber that waits and the callback that answers: one reference each, for either may leave first. */
+/* Shared by the fiber that waits and the callback that answers: one reference each, for either may
+ * leave first. */
 struct query {
     atomic_int refs;
     struct wait wait;
@@ -48,11 +50,11 @@ static struct {
     struct strlist servers;
     char anchor[512]; /* "" : no validation */
     unsigned generation;
-    bool probed;           /* validation is being looked into for these servers */
+    bool probed; /* validation is being looked into for these servers */
     atomic_int running; /* threads of resolvers */
 } dns = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* --- resolvers ------------------------------------------------------------------------------------------------ */
+/* --- resolvers --- */
 
 static void *resolver_thread(void *arg)
 {
@@ -99,7 +101,8 @@ static bool option(struct ub_ctx *ctx, const char *name, const char *value)
     return !rc;
 }
 
-/* The library reads files and builds tables when it is first asked, on the stack of who asks: more than a fiber has. */
+/* The library reads files and builds tables when it is first asked, on the stack of who asks: more
+ * than a fiber has. */
 static bool first_question(void *ctx, struct err *err)
 {
     struct ub_result *result = NULL;
@@ -110,7 +113,8 @@ static bool first_question(void *ctx, struct err *err)
     return !rc || err_set(err, E_DNS, "the resolver cannot be started: %s", ub_strerror(rc));
 }
 
-static struct resolver *resolver_new(const struct strlist *servers, const char *anchor, struct err *err)
+static struct resolver *resolver_new(const struct strlist *servers, const char *anchor,
+                                     struct err *err)
 {
     struct resolver *r = xcalloc(1, sizeof(*r));
     int rc = 0;
@@ -124,7 +128,8 @@ static struct resolver *resolver_new(const struct strlist *servers, const char *
         goto fail;
     }
     option(r->ctx, "do-not-query-localhost:", "no"); /* a resolver on this machine is usual */
-    option(r->ctx, "unblock-lan-zones:", "yes");     /* reverse names of private networks exist inside */
+    option(r->ctx,
+           "unblock-lan-zones:", "yes"); /* reverse names of private networks exist inside */
     option(r->ctx, "insecure-lan-zones:", "yes");
     for (size_t i = 0; i < servers->n && !rc; i++) {
         rc = ub_ctx_set_fwd(r->ctx, servers->items[i]);
@@ -176,7 +181,7 @@ static struct resolver *current_resolver(void)
     return r;
 }
 
-/* --- one query ------------------------------------------------------------------------------------------------ */
+/* --- one query --- */
 
 static void query_unref(struct query **qp)
 {
@@ -212,9 +217,10 @@ static enum dns_status status_of(const struct ub_result *r)
     return r->havedata ? DNS_OK : DNS_NODATA;
 }
 
-/* YIELDS. Takes the reference to r. *out is NULL unless there is an answer; free with ub_resolve_free. */
-static enum dns_status ask(struct resolver *r, const char *name, int type, msec_t deadline, struct ub_result **out,
-                           struct err *err)
+/* YIELDS. Takes the reference to r. *out is NULL unless there is an answer; free with
+ * ub_resolve_free. */
+static enum dns_status ask(struct resolver *r, const char *name, int type, msec_t deadline,
+                           struct ub_result **out, struct err *err)
 {
     enum dns_status status = DNS_SERVFAIL;
     struct query *q;
@@ -263,10 +269,10 @@ const char *dns_status_name(enum dns_status s)
     return names[s];
 }
 
-/* --- start and configuration ------------------------------------------------------------------------------------ */
+/* --- start and configuration --- */
 
-/* Validation is only worth having when the resolvers pass on signatures; otherwise every name would be bogus. So a
- * validating resolver first has to prove itself on the root. */
+/* Validation is only worth having when the resolvers pass on signatures; otherwise every name would
+ * be bogus. So a validating resolver first has to prove itself on the root. */
 static void probe_validation(void *arg)
 {
     unsigned generation = (unsigned)(uintptr_t)arg;
@@ -357,7 +363,8 @@ void dns_configure(const struct strlist *resolvers)
     pthread_mutex_unlock(&dns.lock);
     resolver_free(&old);
     if (probe)
-        fiber_spawn(loops_get(0), "dns validation", probe_validation, (void *)(uintptr_t)generation);
+        fiber_spawn(loops_get(0), "dns validation", probe_validation,
+                    (void *)(uintptr_t)generation);
 }
 
 bool dns_start(const char *home, struct err *err)
@@ -387,7 +394,7 @@ void dns_stop(void)
         poll(NULL, 0, 10); /* at most two seconds for answers that are on their way */
 }
 
-/* --- what callers ask ------------------------------------------------------------------------------------------- */
+/* --- what callers ask --- */
 
 /* A name of uncompressed labels as libunbound delivers it in rdata. "" is the root. */
 static bool wire_name(const unsigned char *p, size_t n, char *out, size_t size)
@@ -453,7 +460,8 @@ bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err 
             const unsigned char *p = (const unsigned char *)r->data[i];
             struct mx *mx = &out->hosts[out->n];
 
-            if (r->len[i] < 3 || !wire_name(p + 2, (size_t)r->len[i] - 2, mx->host, sizeof(mx->host)))
+            if (r->len[i] < 3 ||
+                !wire_name(p + 2, (size_t)r->len[i] - 2, mx->host, sizeof(mx->host)))
                 continue;
             mx->preference = (unsigned)p[0] << 8 | p[1];
             if (!*mx->host) {
@@ -493,7 +501,8 @@ static void add_addresses(struct dns_addrs *out, const struct ub_result *r, int 
     }
 }
 
-bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out, struct err *err)
+bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out,
+                   struct err *err)
 {
     static const struct {
         int type, family, size;
@@ -524,7 +533,8 @@ bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct d
     else if (!is_answer(status[0]) || !is_answer(status[1]))
         out->status = is_answer(status[0]) ? status[1] : status[0];
     else
-        out->status = status[0] == DNS_NXDOMAIN || status[1] == DNS_NXDOMAIN ? DNS_NXDOMAIN : DNS_NODATA;
+        out->status =
+            status[0] == DNS_NXDOMAIN || status[1] == DNS_NXDOMAIN ? DNS_NXDOMAIN : DNS_NODATA;
     return is_answer(out->status);
 }
 
@@ -537,7 +547,8 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
 
     *verified = false;
     if (a->family == AF_INET) {
-        snprintf(name, sizeof(name), "%u.%u.%u.%u.in-addr.arpa", a->ip[3], a->ip[2], a->ip[1], a->ip[0]);
+        snprintf(name, sizeof(name), "%u.%u.%u.%u.in-addr.arpa", a->ip[3], a->ip[2], a->ip[1],
+                 a->ip[0]);
     } else {
         for (int i = 15; i >= 0; i--)
             p += snprintf(p, 5, "%x.%x.", a->ip[i] & 15u, (unsigned)a->ip[i] >> 4);
@@ -545,7 +556,8 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
     }
     if (ask(current_resolver(), name, TYPE_PTR, deadline, &r, NULL) == DNS_OK)
         for (int i = 0; r->data[i] && !found; i++)
-            found = wire_name((const unsigned char *)r->data[i], (size_t)r->len[i], host, size) && *host;
+            found = wire_name((const unsigned char *)r->data[i], (size_t)r->len[i], host, size) &&
+                    *host;
     if (r)
         ub_resolve_free(r);
     if (!found)

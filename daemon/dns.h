@@ -1,9 +1,9 @@
-/* dns.h - libunbound behind calls that look blocking. NXDOMAIN, NODATA, SERVFAIL, time-out and bogus stay distinct, and the
- * DNSSEC state travels with every answer. Any thread.
+/* dns.h - libunbound behind calls that look blocking. NXDOMAIN, NODATA, SERVFAIL, time-out and
+ * bogus stay distinct, and the DNSSEC state travels with every answer. Any thread.
  *
- * Names of /etc/hosts and "localhost" answer without asking anybody. Answers are validated when the root trust anchor
- * (HOME/root.key, else the distribution's) is there and the resolvers deliver what validation needs; else every
- * answer is insecure and a warning says why. */
+ * Names of /etc/hosts and "localhost" answer without asking anybody. Answers are validated when the
+ * root trust anchor (HOME/root.key, else the distribution's) is there and the resolvers deliver
+ * what validation needs; else every answer is insecure and a warning says why. */
 #ifndef POSTERN_DNS_H
 #define POSTERN_DNS_H
 
@@ -24,9 +24,9 @@ struct mx {
 struct dns_mx {
     enum dns_status status;
     enum dns_security security;
-    bool null_mx;        /* RFC 7505 */
+    bool null_mx; /* RFC 7505 */
     unsigned n;
-    struct mx *hosts;    /* sorted by preference, equal ones shuffled */
+    struct mx *hosts; /* sorted by preference, equal ones shuffled */
 };
 struct dns_addrs {
     enum dns_status status;
@@ -40,14 +40,17 @@ void dns_stop(void);
 /* The resolvers to ask from now on, ADDRESS or ADDRESS@PORT; none: those of /etc/resolv.conf. */
 void dns_configure(const struct strlist *resolvers);
 
-/* YIELDS. false: no answer one could act on, worth a retry (err has the sentence); the status says more. DNS_NODATA and
- * DNS_NXDOMAIN are answers: true, with n == 0. Free with the _free calls. */
+/* YIELDS. false: no answer one could act on, worth a retry (err has the sentence); the status says
+ * more. DNS_NODATA and DNS_NXDOMAIN are answers: true, with n == 0. Free with the _free calls. */
 bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err *err);
-bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out, struct err *err);
-bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size, bool *verified); /* PTR and back */
+bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out,
+                   struct err *err);
+bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
+                 bool *verified); /* PTR and back */
 void dns_mx_free(struct dns_mx *m);
 void dns_addrs_free(struct dns_addrs *a);
 
-const char *dns_status_name(enum dns_status s); /* as log lines have it: "NXDomain", "ServFail", ... */
+const char *
+dns_status_name(enum dns_status s); /* as log lines have it: "NXDomain", "ServFail", ... */
 
 #endif

@@ -132,9 +132,11 @@ static void decode_state(struct message *m, struct unpack *u)
     }
 }
 
-struct message *message_decode(uint64_t mid, struct slice envelope, struct slice state, struct err *err)
+struct message *message_decode(uint64_t mid, struct slice envelope, struct slice state,
+                               struct err *err)
 {
-    struct unpack u = {(const unsigned char *)envelope.p, (const unsigned char *)envelope.p + envelope.n, false};
+    struct unpack u = {(const unsigned char *)envelope.p,
+                       (const unsigned char *)envelope.p + envelope.n, false};
     struct message *m = message_new();
     uint64_t n;
 

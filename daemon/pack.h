@@ -1,4 +1,5 @@
-/* pack.h - binary records for queue.db: little endian, lengths in front, read with bounds. Not thread safe. */
+/* pack.h - binary records for queue.db: little endian, lengths in front, read with bounds. Not
+ * thread safe. */
 #ifndef POSTERN_PACK_H
 #define POSTERN_PACK_H
 

@@ -1,11 +1,13 @@
-/* queue.c - see queue.h and queue_run.h. It owns queue.db (through its writer), the spool and the schedule.
+/* queue.c - see queue.h and queue_run.h. It owns queue.db (through its writer), the spool and the
+ * schedule.
  *
- * One mutex guards the schedule; it is held for arithmetic only, never across a wait or a system call but the start of
- * a fiber. That departs from posting to one loop: a lock costs a fifth of a post, and a session takes its next
- * message without waiting for anybody.
+ * One mutex guards the schedule; it is held for arithmetic only, never across a wait or a system
+ * call but the start of a fiber. That departs from posting to one loop: a lock costs a fifth of a
+ * post, and a session takes its next message without waiting for anybody.
  *
- * What changes after a message was accepted is written late: changes gather in a list that one job of the writer
- * empties, so that a busy gateway writes hundreds of them at once. A crash before that repeats a delivery, never loses one. */
+ * What changes after a message was accepted is written late: changes gather in a list that one job
+ * of the writer empties, so that a busy gateway writes hundreds of them at once. A crash before
+ * that repeats a delivery, never loses one. */
 #include "daemon/queue.h"
 
 #include <inttypes.h>
@@ -32,8 +34,8 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define ID_BLOCK 20000u           /* identifiers reserved at a time */
-#define LOW_SPACE (64u << 20)     /* below this much free disk nothing is accepted */
+#define ID_BLOCK 20000u /* identifiers reserved at a time */
+#define LOW_SPACE (64u << 20) /* below this much free disk nothing is accepted */
 #define MAX_MESSAGES 5000000u
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes kept in memory for delivery */
 #define LOAD_BATCH 256u
@@ -53,7 +55,7 @@ struct change {
     struct change *next;
     uint64_t mid;
     struct body *gone; /* deletes the row; its body goes once that is on disk */
-    char *state;       /* else the new states of its recipients */
+    char *state; /* else the new states of its recipients */
     size_t n;
 };
 
@@ -64,20 +66,21 @@ static struct {
     struct schedule schedule;
     sqlite3 *db; /* until the writer has it */
     struct writer *writer;
-    uint64_t resident;   /* bytes of messages in memory that wait for delivery */
+    uint64_t resident; /* bytes of messages in memory that wait for delivery */
     bool running;
 
-    struct wait tick;    /* of the clock fiber, while ticking */
+    struct wait tick; /* of the clock fiber, while ticking */
     bool ticking;
-    struct wait load;    /* of the loader fiber, while loading waits */
+    struct wait load; /* of the loader fiber, while loading waits */
     bool load_waits;
 
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
-    struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as routes */
+    struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
+                         routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
-    atomic_uint_fast64_t ids[ID_KINDS];      /* the last one given out */
+    atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
     atomic_uint_fast64_t reserved[ID_KINDS]; /* on disk: none above it was given out */
     atomic_bool reserving;
     _Atomic msec_t space_checked;
@@ -86,11 +89,12 @@ static struct {
 
 static const char *const id_names[ID_KINDS] = {"mid", "icid", "dcid"};
 
-/* --- identifiers ------------------------------------------------------------------------------------------------- */
+/* --- identifiers --- */
 
 static bool write_value(sqlite3 *db, const char *name, uint64_t value, struct err *err)
 {
-    sqlite3_stmt *s = writer_stmt("INSERT INTO value VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", err);
+    sqlite3_stmt *s = writer_stmt(
+        "INSERT INTO value VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", err);
 
     if (!s)
         return false;
@@ -123,7 +127,8 @@ static uint64_t next_id(int kind)
 {
     uint64_t id = atomic_fetch_add(&q.ids[kind], 1) + 1;
 
-    if (id + ID_BLOCK / 4 > atomic_load(&q.reserved[kind]) && q.writer && !atomic_exchange(&q.reserving, true))
+    if (id + ID_BLOCK / 4 > atomic_load(&q.reserved[kind]) && q.writer &&
+        !atomic_exchange(&q.reserving, true))
         writer_post(q.writer, reserve_ids, ids_reserved, NULL);
     return id;
 }
@@ -158,7 +163,7 @@ static bool final_ids(sqlite3 *db, void *unused, struct err *err)
     return true;
 }
 
-/* --- changes, written late ----------------------------------------------------------------------------------------- */
+/* --- changes, written late --- */
 
 static void change_free(struct change *c)
 {
@@ -208,7 +213,8 @@ static bool write_change(sqlite3 *db, const struct change *c, struct err *err)
     if (!c->gone)
         sqlite3_bind_blob(s, 2, c->state, (int)c->n, SQLITE_STATIC);
     if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "writing what became of message %" PRIu64 ": %s", c->mid, sqlite3_errmsg(db));
+        return err_set(err, E_IO, "writing what became of message %" PRIu64 ": %s", c->mid,
+                       sqlite3_errmsg(db));
     return true;
 }
 
@@ -262,7 +268,7 @@ static void add_change(struct change *c)
     }
 }
 
-/* --- sessions, clock ------------------------------------------------------------------------------------------------ */
+/* --- sessions, clock --- */
 
 static void kick_clock(void) /* under the lock */
 {
@@ -307,7 +313,8 @@ static void clock_fiber(void *unused)
         open_sessions(now);
         kick_loader();
         if (!list_empty(&q.schedule.line) && next > now + 200)
-            next = now + 200; /* somebody stands in line although sessions are free: fibers were short */
+            next = now +
+                   200; /* somebody stands in line although sessions are free: fibers were short */
         wait_init(&q.tick);
         q.ticking = true;
         pthread_mutex_unlock(&q.lock);
@@ -320,7 +327,7 @@ static void clock_fiber(void *unused)
     }
 }
 
-/* --- accepting ------------------------------------------------------------------------------------------------------ */
+/* --- accepting --- */
 
 struct insert {
     const struct message *m;
@@ -330,7 +337,8 @@ struct insert {
 static bool insert_row(sqlite3 *db, void *arg, struct err *err)
 {
     struct insert *in = arg;
-    sqlite3_stmt *s = writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
+    sqlite3_stmt *s =
+        writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
 
     if (!s)
         return false;
@@ -338,7 +346,8 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
     sqlite3_bind_blob(s, 3, in->envelope.p, (int)in->envelope.n, SQLITE_STATIC);
     if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "storing message %" PRIu64 ": %s", in->m->mid, sqlite3_errmsg(db));
+        return err_set(err, E_IO, "storing message %" PRIu64 ": %s", in->m->mid,
+                       sqlite3_errmsg(db));
     writer_want_sync();
     return true;
 }
@@ -352,9 +361,11 @@ bool queue_accepts(struct err *err)
     if (now - atomic_load(&q.space_checked) > SECONDS(1)) {
         atomic_store(&q.space_checked, now);
         spool_usage(&usage);
-        if (atomic_exchange(&q.no_space, usage.bytes_free < LOW_SPACE) != (usage.bytes_free < LOW_SPACE)) {
+        if (atomic_exchange(&q.no_space, usage.bytes_free < LOW_SPACE) !=
+            (usage.bytes_free < LOW_SPACE)) {
             if (usage.bytes_free < LOW_SPACE)
-                log_critical("queue: the disk has only %" PRIu64 " bytes free; no mail is accepted", usage.bytes_free);
+                log_critical("queue: the disk has only %" PRIu64 " bytes free; no mail is accepted",
+                             usage.bytes_free);
             else
                 log_info("queue: the disk has room again; mail is accepted");
         }
@@ -416,9 +427,10 @@ static msec_t due_of(usec_t next_try, msec_t now, usec_t wall)
     return next_try <= wall ? now : now + (next_try - wall) / 1000 + 1;
 }
 
-/* Makes the entry of a message: one item for every destination of recipients that are still queued. Gives every
- * recipient its item's number. NULL when none is left. Under the lock. */
-static struct queued *make_entry(const struct config *cfg, struct message *m, msec_t now, usec_t wall)
+/* Makes the entry of a message: one item for every destination of recipients that are still queued.
+ * Gives every recipient its item's number. NULL when none is left. Under the lock. */
+static struct queued *make_entry(const struct config *cfg, struct message *m, msec_t now,
+                                 usec_t wall)
 {
     struct group {
         const char *domain; /* of the first recipient; borrowed */
@@ -469,7 +481,8 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
         e->received = m->received;
         for (unsigned g = 0; g < n; g++) {
             e->items[g].dest = groups[g].dest;
-            e->items[g].rcpts = (uint16_t)(groups[g].rcpts > UINT16_MAX ? UINT16_MAX : groups[g].rcpts);
+            e->items[g].rcpts =
+                (uint16_t)(groups[g].rcpts > UINT16_MAX ? UINT16_MAX : groups[g].rcpts);
             e->items[g].attempts = groups[g].attempts;
             e->items[g].due = due_of(groups[g].next_try, now, wall);
         }
@@ -524,7 +537,7 @@ bool queue_submit(struct message *m, struct err *err)
     return true;
 }
 
-/* --- for delivery sessions --------------------------------------------------------------------------------------------- */
+/* --- for delivery sessions --- */
 
 struct item *queue_take(struct dest *d)
 {
@@ -711,7 +724,7 @@ unsigned queue_dest_turn(struct dest *d)
     return now;
 }
 
-/* --- reading messages back ---------------------------------------------------------------------------------------------- */
+/* --- reading messages back --- */
 
 static struct slice column(sqlite3_stmt *s, int n)
 {
@@ -739,7 +752,8 @@ static struct message *read_message(sqlite3 *db, uint64_t mid, struct err *err)
         return NULL;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)mid);
     if (sqlite3_step(s) != SQLITE_ROW) {
-        err_set(err, E_IO, "message %" PRIu64 " is not in the database: %s", mid, sqlite3_errmsg(db));
+        err_set(err, E_IO, "message %" PRIu64 " is not in the database: %s", mid,
+                sqlite3_errmsg(db));
         return NULL;
     }
     m = message_decode(mid, column(s, 1), column(s, 2), err);
@@ -756,7 +770,8 @@ static bool load_rows(sqlite3 *db, void *arg, struct err *err)
 {
     struct load *l = arg;
 
-    if (!flush_changes(db, &l->flush, err)) /* states not written yet must not be read back as they were */
+    if (!flush_changes(db, &l->flush,
+                       err)) /* states not written yet must not be read back as they were */
         return false;
     for (size_t i = 0; i < l->n; i++) {
         struct err one = {0};
@@ -770,9 +785,10 @@ static bool load_rows(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
-/* The recipients of an item that was just read: those whose destination has its name, and any that fit none (the
- * configuration has changed since). Under the lock. */
-static void number_rcpts(const struct config *cfg, struct message *m, const struct queued *e, unsigned fallback)
+/* The recipients of an item that was just read: those whose destination has its name, and any that
+ * fit none (the configuration has changed since). Under the lock. */
+static void number_rcpts(const struct config *cfg, struct message *m, const struct queued *e,
+                         unsigned fallback)
 {
     char key[600];
 
@@ -833,7 +849,8 @@ static void loader_fiber(void *unused)
             if (e->m)
                 schedule_warm(&q.schedule, it, now);
             else
-                schedule_defer(&q.schedule, it, it->rcpts, now + MINUTES(5), now); /* the disk may recover */
+                schedule_defer(&q.schedule, it, it->rcpts, now + MINUTES(5),
+                               now); /* the disk may recover */
             message_free(&l->messages[i]);
         }
         open_sessions(now);
@@ -843,7 +860,7 @@ static void loader_fiber(void *unused)
     free(l);
 }
 
-/* --- compaction ------------------------------------------------------------------------------------------------------- */
+/* --- compaction --- */
 
 #define MOVE_BATCH 64u
 #define MOVE_BYTES (1u << 20) /* at a time, because acceptance waits meanwhile */
@@ -914,7 +931,8 @@ static bool move_bodies(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
-/* YIELDS. Copies what is left in a nearly empty segment to the current one. Returns how many messages were moved. */
+/* YIELDS. Copies what is left in a nearly empty segment to the current one. Returns how many
+ * messages were moved. */
 static size_t compact(struct move *m)
 {
     uint32_t segment = spool_sparse_segment();
@@ -966,7 +984,7 @@ static void compaction_fiber(void *unused)
     free(m);
 }
 
-/* --- start and end -------------------------------------------------------------------------------------------------------- */
+/* --- start and end --- */
 
 static bool sql(sqlite3 *db, const char *text, struct err *err)
 {
@@ -1010,8 +1028,8 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, 
     sqlite3_stmt *s;
     int rc;
 
-    if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1, &s, NULL) !=
-        SQLITE_OK)
+    if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1,
+                           &s, NULL) != SQLITE_OK)
         return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
@@ -1037,12 +1055,15 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, 
         message_free(&m);
     }
     if (rc != SQLITE_DONE)
-        log_critical("queue: queue.db is damaged (%s); what can be read is delivered, and nothing is removed from the "
-                     "spool", sqlite3_errmsg(db));
+        log_critical("queue: queue.db is damaged (%s); what can be read is delivered, and nothing "
+                     "is removed from the "
+                     "spool",
+                     sqlite3_errmsg(db));
     *complete = rc == SQLITE_DONE && !damaged;
     sqlite3_finalize(s);
     if (q.schedule.messages)
-        log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages, q.schedule.rcpts);
+        log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages,
+                 q.schedule.rcpts);
     if (damaged)
         log_critical("queue: %" PRIu64 " messages are damaged and stay in queue.db", damaged);
     return true;
@@ -1052,18 +1073,19 @@ static sqlite3 *open_database(const char *path, struct err *err)
 {
     sqlite3 *db = NULL;
 
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
-        SQLITE_OK) {
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK) {
         err_set(err, E_IO, "opening %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
         sqlite3_close(db);
         return NULL;
     }
     /* EXCLUSIVE first: WAL then needs no shared memory. One commit is one sync of the log. */
-    if (!sql(db,
-             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-             "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
-             "PRAGMA wal_autocheckpoint = 4000;",
-             err) ||
+    if (!sql(
+            db,
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+            "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
+            "PRAGMA wal_autocheckpoint = 4000;",
+            err) ||
         !sql(db, queue_schema, err)) {
         sqlite3_close(db);
         return NULL;
@@ -1149,9 +1171,10 @@ void queue_stop(void)
     map_free(&q.turns);
 }
 
-/* --- configuration -------------------------------------------------------------------------------------------------------- */
+/* --- configuration --- */
 
-static bool prepare(const struct config *old, const struct config *cfg, void **state, struct err *err)
+static bool prepare(const struct config *old, const struct config *cfg, void **state,
+                    struct err *err)
 {
     (void)old;
     *state = NULL;
@@ -1196,7 +1219,7 @@ static void discard(void *state)
 
 const struct reload_part reload_queue = {"the queue", prepare, publish, discard};
 
-/* --- for the console -------------------------------------------------------------------------------------------------------- */
+/* --- for the console --- */
 
 void queue_totals(struct queue_totals *out)
 {
@@ -1228,8 +1251,8 @@ struct visit {
 static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
 {
     struct visit *v = arg;
-    sqlite3_stmt *s =
-        writer_stmt("SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
+    sqlite3_stmt *s = writer_stmt(
+        "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
@@ -1258,10 +1281,13 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     if (n < v->max)
         v->last = 0;
     sqlite3_reset(s);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? true : err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+    return rc == SQLITE_ROW || rc == SQLITE_DONE
+               ? true
+               : err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
 }
 
-bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last, struct err *err)
+bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
+                 struct err *err)
 {
     struct visit v = {{NULL}, after, after, max, fn, arg};
     bool ok = writer_txn(q.writer, visit_rows, &v, err);

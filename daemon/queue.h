@@ -1,9 +1,9 @@
 /* queue.h - messages on their way out: what is queued, who delivers it next, what became of it.
  *
- * A struct message is built by the server session (or by bounce.c), made durable by queue_submit, and immutable after
- * that but for the states of its recipients, which belong to whoever delivers them at the moment. Only what is being
- * delivered, or has just arrived, is in memory as a struct message; the rest is a compact entry of schedule.h and a row
- * of queue.db. Any thread. */
+ * A struct message is built by the server session (or by bounce.c), made durable by queue_submit,
+ * and immutable after that but for the states of its recipients, which belong to whoever delivers
+ * them at the moment. Only what is being delivered, or has just arrived, is in memory as a struct
+ * message; the rest is a compact entry of schedule.h and a row of queue.db. Any thread. */
 #ifndef POSTERN_QUEUE_H
 #define POSTERN_QUEUE_H
 
@@ -18,13 +18,14 @@
 enum rcpt_state { RCPT_QUEUED, RCPT_DELIVERED, RCPT_BOUNCED, RCPT_DELETED };
 
 struct rcpt {
-    char *address;        /* "user@example.com", domain in A-labels lower case */
-    char *orcpt;          /* RFC 3461, as it came: "rfc822;user@example.com" in xtext; NULL: none */
-    char *last_error;     /* what the last attempt met, for showrecipients and the bounce; NULL: none; malloc'd */
+    char *address; /* "user@example.com", domain in A-labels lower case */
+    char *orcpt; /* RFC 3461, as it came: "rfc822;user@example.com" in xtext; NULL: none */
+    char *last_error; /* what the last attempt met, for showrecipients and the bounce; NULL: none;
+                         malloc'd */
     usec_t next_try, last_warning;
     uint32_t attempts;
-    uint16_t item;        /* which item of the schedule delivers it; not stored */
-    unsigned char state;  /* enum rcpt_state */
+    uint16_t item; /* which item of the schedule delivers it; not stored */
+    unsigned char state; /* enum rcpt_state */
     unsigned char notify; /* NOTIFY_* bits, 0: not given */
     unsigned char warnings;
 };
@@ -37,34 +38,38 @@ struct message {
     unsigned flags;
     uint64_t mid, icid;
     usec_t received;
-    char *sender;         /* "" for the null path */
-    char *subject;        /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
-    char *envid;          /* RFC 3461, as it came, in xtext; NULL: none */
+    char *sender; /* "" for the null path */
+    char *subject; /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
+    char *envid; /* RFC 3461, as it came, in xtext; NULL: none */
     char *bounce_profile; /* of the listener */
-    struct body *body;    /* header and text as they will be sent, our Received: first; not dot-stuffed */
+    struct body
+        *body; /* header and text as they will be sent, our Received: first; not dot-stuffed */
     struct rcpt *rcpts;
     unsigned nrcpts;
-    struct arena arena;   /* every string above but last_error lives here: message_text() */
+    struct arena arena; /* every string above but last_error lives here: message_text() */
 };
 
-uint64_t queue_next_mid(void);  /* also ICIDs and DCIDs: they grow over restarts */
+uint64_t queue_next_mid(void); /* also ICIDs and DCIDs: they grow over restarts */
 uint64_t queue_next_icid(void);
 uint64_t queue_next_dcid(void);
 void queue_last_ids(uint64_t out[3]); /* MID, ICID, DCID: the last ones given out */
 
-struct message *message_new(void);                         /* sender, subject, bounce_profile are "" */
-char *message_text(struct message *m, const char *s);      /* a copy of s that lives as long as m: m->sender = ... */
+struct message *message_new(void); /* sender, subject, bounce_profile are "" */
+char *message_text(struct message *m,
+                   const char *s); /* a copy of s that lives as long as m: m->sender = ... */
 void message_add_rcpt(struct message *m, const char *address, const char *orcpt, unsigned notify);
 struct message *message_ref(struct message *m);
 void message_free(struct message **m); /* drops a reference, and with the last one the body's */
 
-/* YIELDS. Envelope and body are on disk when it returns true: only then may 250 be said; the queue has taken its own
- * reference then. E_LIMIT "Queue full". On failure the caller still owns the body's bytes (body_remove). */
+/* YIELDS. Envelope and body are on disk when it returns true: only then may 250 be said; the queue
+ * has taken its own reference then. E_LIMIT "Queue full". On failure the caller still owns the
+ * body's bytes (body_remove). */
 bool queue_submit(struct message *m, struct err *err);
-bool queue_accepts(struct err *err); /* cheap: false when the disk or the queue is over its limit (452) */
+bool queue_accepts(
+    struct err *err); /* cheap: false when the disk or the queue is over its limit (452) */
 
-/* Opens queue.db and the spool; identifiers can be had from here on. reload_queue does the rest: it loads when the first
- * configuration is prepared and delivers when that is published. */
+/* Opens queue.db and the spool; identifiers can be had from here on. reload_queue does the rest: it
+ * loads when the first configuration is prepared and delivers when that is published. */
 bool queue_start(const char *home, struct err *err);
 void queue_stop(void); /* after the loops have ended: writes what is pending and closes */
 

@@ -12,12 +12,13 @@
 
 #define SMTP_PORT 25
 #define MAX_TARGETS 32u /* addresses tried for one message; the rest is as unlikely to help */
-#define MAX_HOSTS 64u   /* MX hosts looked up */
+#define MAX_HOSTS 64u /* MX hosts looked up */
 
-/* --- tables ------------------------------------------------------------------------------------------------------ */
+/* --- tables --- */
 
 /* The object named domain, or ".parent" for its nearest listed parent, or last. */
-static const void *most_specific(const struct config *cfg, const struct section *s, const char *domain, const char *last)
+static const void *most_specific(const struct config *cfg, const struct section *s,
+                                 const char *domain, const char *last)
 {
     const void *found = *domain ? config_data(cfg, s, domain) : NULL;
 
@@ -28,7 +29,9 @@ static const void *most_specific(const struct config *cfg, const struct section 
 
 const struct smtp_route *route_find(const struct config *cfg, const char *domain)
 {
-    return config_count(cfg, &section_smtp_route) ? most_specific(cfg, &section_smtp_route, domain, "ALL") : NULL;
+    return config_count(cfg, &section_smtp_route)
+               ? most_specific(cfg, &section_smtp_route, domain, "ALL")
+               : NULL;
 }
 
 bool route_uses_dns(const struct smtp_route *r)
@@ -104,8 +107,8 @@ static unsigned inherit(uint64_t own, uint64_t deflt, unsigned last)
 
 void route_controls(const struct config *cfg, const char *domain, struct controls *out)
 {
-    static const struct destination nothing = {
-        .domain = (char *)"default", .bounce_profile = (char *)"default"};
+    static const struct destination nothing = {.domain = (char *)"default",
+                                               .bounce_profile = (char *)"default"};
     const struct destination *base = CONFIG_GET(cfg, destination, "default");
     const struct destination *d = most_specific(cfg, &section_destination, domain, "default");
 
@@ -144,7 +147,8 @@ void route_key(const struct config *cfg, const char *domain, char *out, size_t s
     snprintf(out, size, "%s/%s", r->domain, c.entry);
 }
 
-const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain, const char *of_listener)
+const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
+                                                  const char *of_listener)
 {
     const struct bounce_profile *p = NULL;
     struct controls c;
@@ -176,10 +180,12 @@ bool route_is_self(const struct config *cfg, const struct addr *a)
             for (struct ifaddrs *it = list; it && !self; it = it->ifa_next) {
                 struct sockaddr_storage ss = {0};
 
-                if (!it->ifa_addr || (it->ifa_addr->sa_family != AF_INET && it->ifa_addr->sa_family != AF_INET6))
+                if (!it->ifa_addr ||
+                    (it->ifa_addr->sa_family != AF_INET && it->ifa_addr->sa_family != AF_INET6))
                     continue;
                 memcpy(&ss, it->ifa_addr,
-                       it->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+                       it->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                                          : sizeof(struct sockaddr_in6));
                 addr_from_sockaddr(&own, &ss);
                 self = addr_eq(&own, a);
             }
@@ -190,7 +196,7 @@ bool route_is_self(const struct config *cfg, const struct addr *a)
     return self;
 }
 
-/* --- resolution -------------------------------------------------------------------------------------------------- */
+/* --- resolution --- */
 
 struct search {
     const struct config *cfg;
@@ -198,7 +204,7 @@ struct search {
     struct targets *out;
     msec_t deadline;
     bool temporary; /* something may be found later */
-    bool looped;    /* we are one of the hosts ourselves */
+    bool looped; /* we are one of the hosts ourselves */
     struct err err; /* the last temporary failure */
 };
 
@@ -238,7 +244,8 @@ static bool add_host(struct search *s, const char *host, unsigned port)
     if (addr_parse(host, &literal))
         return add_target(s, host, &literal, port);
     maillog_debug("DNS query: A/AAAA '%s'", host);
-    if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a, &s->err)) {
+    if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a,
+                       &s->err)) {
         s->temporary = true;
         maillog_dns_failure(host, "A", dns_status_name(a.status));
     }
@@ -257,8 +264,10 @@ static bool is_own_name(const struct config *cfg, const char *host)
     return sys && str_ieq(sys->hostname, host);
 }
 
-/* YIELDS. MX hosts of a name, or the name's own addresses (RFC 5321 section 5.1). ROUTE_OK: look at s. */
-static enum route_result add_domain(struct search *s, const char *domain, unsigned port, struct route_problem *problem)
+/* YIELDS. MX hosts of a name, or the name's own addresses (RFC 5321 section 5.1). ROUTE_OK: look at
+ * s. */
+static enum route_result add_domain(struct search *s, const char *domain, unsigned port,
+                                    struct route_problem *problem)
 {
     struct dns_mx mx;
 
@@ -277,7 +286,8 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
     }
     if (mx.status == DNS_NXDOMAIN) {
         problem->status = "5.1.2";
-        snprintf(problem->text, sizeof(problem->text), "DNS Hard Error looking up %s (MX):  NXDomain", domain);
+        snprintf(problem->text, sizeof(problem->text),
+                 "DNS Hard Error looking up %s (MX):  NXDomain", domain);
         dns_mx_free(&mx);
         return ROUTE_FAIL;
     }
@@ -285,7 +295,8 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
         add_host(s, domain, port);
         if (!s->out->n && !s->temporary && !s->looped) {
             problem->status = "5.1.2";
-            snprintf(problem->text, sizeof(problem->text), "DNS Hard Error looking up %s (A):  NoData", domain);
+            snprintf(problem->text, sizeof(problem->text),
+                     "DNS Hard Error looking up %s (A):  NoData", domain);
             return ROUTE_FAIL;
         }
         return ROUTE_OK;
@@ -298,7 +309,8 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
             s->looped = true;
             s->out->n = before;
             for (; i && mx.hosts[i - 1].preference == mx.hosts[i].preference; i--)
-                for (; s->out->n && str_eq(s->out->items[s->out->n - 1].host, mx.hosts[i - 1].host);)
+                for (;
+                     s->out->n && str_eq(s->out->items[s->out->n - 1].host, mx.hosts[i - 1].host);)
                     s->out->n--;
             break;
         }
@@ -308,7 +320,8 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
 }
 
 /* Hosts in the order of their priority; among equal ones turn says who is first. */
-static unsigned order_hops(const struct strlist *hosts, unsigned turn, struct hop *out, unsigned max)
+static unsigned order_hops(const struct strlist *hosts, unsigned turn, struct hop *out,
+                           unsigned max)
 {
     unsigned n = 0;
 
@@ -352,8 +365,8 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
     return ROUTE_OK;
 }
 
-enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn, msec_t deadline,
-                                struct targets *out, struct route_problem *problem)
+enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
+                                msec_t deadline, struct targets *out, struct route_problem *problem)
 {
     const struct smtp_route *r = route_find(cfg, domain);
     struct controls controls;
@@ -389,18 +402,20 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
         return ROUTE_FAIL;
     if (s.temporary) {
         problem->status = "4.4.3";
-        snprintf(problem->text, sizeof(problem->text), "DNS Soft Error looking up %.250s: %.200s", domain,
-                 s.err.code ? s.err.text : "no address found");
+        snprintf(problem->text, sizeof(problem->text), "DNS Soft Error looking up %.250s: %.200s",
+                 domain, s.err.code ? s.err.text : "no address found");
         return ROUTE_RETRY;
     }
     if (s.looped) {
         problem->dns = false;
         problem->status = "5.4.6";
-        snprintf(problem->text, sizeof(problem->text), "mail for %.250s loops back to this gateway", domain);
+        snprintf(problem->text, sizeof(problem->text), "mail for %.250s loops back to this gateway",
+                 domain);
         return ROUTE_FAIL;
     }
     problem->status = "5.1.2";
-    snprintf(problem->text, sizeof(problem->text), "no mail exchanger of %.250s has an address", domain);
+    snprintf(problem->text, sizeof(problem->text), "no mail exchanger of %.250s has an address",
+             domain);
     return ROUTE_FAIL;
 }
 

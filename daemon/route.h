@@ -1,4 +1,5 @@
-/* route.h - where mail for a domain goes: SMTP routes, destination controls, MX hosts and their addresses.
+/* route.h - where mail for a domain goes: SMTP routes, destination controls, MX hosts and their
+ * addresses.
  *
  * The table look-ups are pure; route_resolve asks the DNS. Any thread. */
 #ifndef POSTERN_ROUTE_H
@@ -10,40 +11,43 @@
 #include "store/base/net.h"
 #include "store/config.h"
 
-/* The most specific entry for a domain: "example.com" is that domain alone, ".example.com" what is below it, then ALL.
- * NULL: no route, ordinary DNS. An entry whose host is USEDNS means the same. */
+/* The most specific entry for a domain: "example.com" is that domain alone, ".example.com" what is
+ * below it, then ALL. NULL: no route, ordinary DNS. An entry whose host is USEDNS means the same.
+ */
 const struct smtp_route *route_find(const struct config *cfg, const char *domain);
 bool route_uses_dns(const struct smtp_route *r); /* also for NULL */
 bool route_discards(const struct smtp_route *r); /* /dev/null */
 
 struct hop { /* one host of a route, "HOST", "[HOST]", an address; then :PORT; then /pri=N */
     char host[256];
-    unsigned port;     /* 25 when not given */
+    unsigned port; /* 25 when not given */
     unsigned priority; /* 0, the highest, when not given */
-    bool no_mx;        /* in brackets, or an address */
+    bool no_mx; /* in brackets, or an address */
 };
 bool hop_parse(const char *text, struct hop *out);
 
 /* Destination controls with everything inherited filled in. */
 struct controls {
     struct limits limits;
-    bool per_address;  /* the connection limit counts for each address of a mail exchanger */
-    int tls;           /* DEST_TLS_NONE, _PREFERRED, _REQUIRED */
+    bool per_address; /* the connection limit counts for each address of a mail exchanger */
+    int tls; /* DEST_TLS_NONE, _PREFERRED, _REQUIRED */
     int ip_preference; /* IP_PREFER_V6 ..., never IP_DEFAULT */
     const char *bounce_profile; /* NULL: the listener's */
     const char *entry; /* the name of the entry that applies */
 };
 void route_controls(const struct config *cfg, const char *domain, struct controls *out);
 
-/* Name of the destination in the schedule: messages with the same key may share connections. The domain itself, or for
- * routed domains "ROUTE/ENTRY", so that a smart host's connections serve every domain under the same controls. */
+/* Name of the destination in the schedule: messages with the same key may share connections. The
+ * domain itself, or for routed domains "ROUTE/ENTRY", so that a smart host's connections serve
+ * every domain under the same controls. */
 void route_key(const struct config *cfg, const char *domain, char *out, size_t size);
 
-const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain, const char *of_listener);
+const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
+                                                  const char *of_listener);
 
 struct target { /* one address to try */
-    char host[256];    /* MX host or host of the route; the address when there is no name */
-    struct addr addr;  /* with port */
+    char host[256]; /* MX host or host of the route; the address when there is no name */
+    struct addr addr; /* with port */
 };
 struct targets {
     struct target *items; /* in the order to try them */
@@ -54,11 +58,12 @@ enum route_result { ROUTE_OK, ROUTE_DISCARD, ROUTE_RETRY, ROUTE_FAIL };
 struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */
     const char *status; /* "5.1.2" */
     char text[480];
-    bool dns;           /* counts as a DNS bounce */
+    bool dns; /* counts as a DNS bounce */
 };
 /* YIELDS. turn rotates hosts of equal priority, so that connections are spread over them. */
-enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn, msec_t deadline,
-                                struct targets *out, struct route_problem *problem);
+enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
+                                msec_t deadline, struct targets *out,
+                                struct route_problem *problem);
 void targets_free(struct targets *t);
 
 /* Would a connection to a (with port) come back to one of our own listeners? */

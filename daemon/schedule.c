@@ -7,7 +7,8 @@
 #include "daemon/queue.h"
 #include "store/base/str.h"
 
-#define FIRST_WINDOW 8u /* sessions a destination gets before it has shown that more of them help */
+#define FIRST_WINDOW 8u /* sessions a destination gets before it has shown that more of them help  \
+                         */
 
 void schedule_init(struct schedule *s, unsigned max_sessions)
 {
@@ -42,7 +43,7 @@ void schedule_free(struct schedule *s)
     memset(s, 0, sizeof(*s));
 }
 
-/* --- destinations ------------------------------------------------------------------------------------------- */
+/* --- destinations --- */
 
 struct dest *schedule_find_dest(const struct schedule *s, const char *key)
 {
@@ -116,8 +117,8 @@ static bool wants_session(const struct schedule *s, struct dest *d, msec_t now)
     unsigned limit = d->limits.sessions < d->window ? d->limits.sessions : d->window;
 
     /* As many sessions as items and no more: those that are being opened count for one each. */
-    return !s->suspended && d->nready && d->sessions < limit && d->sessions < d->nready + d->nbusy &&
-           rate_allows(d, first_ready(d)->rcpts, now);
+    return !s->suspended && d->nready && d->sessions < limit &&
+           d->sessions < d->nready + d->nbusy && rate_allows(d, first_ready(d)->rcpts, now);
 }
 
 /* Puts d into the line, or takes it out. */
@@ -177,7 +178,7 @@ void schedule_failed(struct schedule *s, struct dest *d, msec_t now)
     d->window = d->window > 2 ? d->window / 2 : 1;
 }
 
-/* --- the heap of deferred items ------------------------------------------------------------------------------- */
+/* --- the heap of deferred items --- */
 
 static void heap_put(struct schedule *s, size_t at, struct item *i)
 {
@@ -237,7 +238,7 @@ static struct item *heap_pop(struct schedule *s)
     return top;
 }
 
-/* --- the index by MID ----------------------------------------------------------------------------------------- */
+/* --- the index by MID --- */
 
 static size_t slot_of(const struct schedule *s, uint64_t mid)
 {
@@ -300,7 +301,7 @@ static void index_remove(struct schedule *s, const struct queued *q)
     }
 }
 
-/* --- items ------------------------------------------------------------------------------------------------------ */
+/* --- items --- */
 
 static void item_state(struct schedule *s, struct item *i, enum item_state state)
 {
@@ -510,7 +511,8 @@ size_t schedule_cold(struct schedule *s, struct item **out, size_t max)
 
     if (s->suspended || !s->ncold)
         return 0;
-    /* Each destination gets a share of the batch; what it leaves is for the next batch, which follows at once. */
+    /* Each destination gets a share of the batch; what it leaves is for the next batch, which
+     * follows at once. */
     share = max / 4 ? max / 4 : 1;
     while (n < max && map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
@@ -566,7 +568,8 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now)
     while (map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
 
-        while (on && !list_empty(&d->idle)) { /* they have nothing to wait for: woken without an item */
+        while (on &&
+               !list_empty(&d->idle)) { /* they have nothing to wait for: woken without an item */
             struct idle *i = list_item(d->idle.next, struct idle, node);
 
             list_remove(&i->node);

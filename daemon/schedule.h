@@ -1,14 +1,17 @@
-/* schedule.h - which message goes to which destination when: the queue's picture in memory, as compact as it can be.
+/* schedule.h - which message goes to which destination when: the queue's picture in memory, as
+ * compact as it can be.
  *
- * Pure data and arithmetic: no clock, no descriptors, no locks (queue.c holds its mutex around every call). A queued
- * message is one struct queued with one item per destination its recipients go to. An item is
+ * Pure data and arithmetic: no clock, no descriptors, no locks (queue.c holds its mutex around
+ * every call). A queued message is one struct queued with one item per destination its recipients
+ * go to. An item is
  *
  *   deferred  in the heap until its time comes
  *   cold      due, but its message is only on disk
  *   ready     due and in memory, in its destination's list
  *   busy      with a delivery session
  *
- * and destinations that have ready items and may open another session stand in line for one (fair turn). */
+ * and destinations that have ready items and may open another session stand in line for one (fair
+ * turn). */
 #ifndef POSTERN_SCHEDULE_H
 #define POSTERN_SCHEDULE_H
 
@@ -29,9 +32,9 @@ struct item { /* the recipients of one message that go to one destination */
     struct dest *dest;
     struct queued *message;
     msec_t due;
-    uint32_t heap;    /* place in the heap + 1 */
+    uint32_t heap; /* place in the heap + 1 */
     uint32_t attempts;
-    uint16_t rcpts;   /* how many are left; 65535 stands for more */
+    uint16_t rcpts; /* how many are left; 65535 stands for more */
     uint8_t state;
 };
 
@@ -39,7 +42,7 @@ struct queued {
     uint64_t mid;
     usec_t received;
     struct message *m; /* NULL: on disk only */
-    uint32_t segment;  /* of the spool, for compaction */
+    uint32_t segment; /* of the spool, for compaction */
     uint16_t nitems, left; /* left: items not done */
     struct item items[];
 };
@@ -47,41 +50,41 @@ struct queued {
 /* A delivery session without work, still connected. */
 struct idle {
     struct list node;
-    struct item *item;             /* set before wake */
-    void (*wake)(struct idle *i);  /* called with the lock held */
-    unsigned loop;                 /* whose session it is */
+    struct item *item; /* set before wake */
+    void (*wake)(struct idle *i); /* called with the lock held */
+    unsigned loop; /* whose session it is */
 };
 
 struct limits { /* from the destination controls */
     unsigned sessions;
     unsigned messages_per_session;
-    unsigned rcpts;      /* per period; 0: no limit */
+    unsigned rcpts; /* per period; 0: no limit */
     unsigned rcpt_minutes;
 };
 
 struct dest {
-    char *key;               /* the domain, or the route's domain and its entry */
+    char *key; /* the domain, or the route's domain and its entry */
     struct list ready, cold, idle;
-    struct list line;        /* in schedule.line, standing for a session */
+    struct list line; /* in schedule.line, standing for a session */
     struct limits limits;
-    bool limited;            /* limits are filled in */
+    bool limited; /* limits are filled in */
     uint32_t nready, ncold, ndeferred, nbusy;
     uint32_t sessions, window;
-    uint32_t credit;         /* successes since the window grew */
+    uint32_t credit; /* successes since the window grew */
     uint32_t rate_used;
-    msec_t rate_until;       /* end of the period being counted */
-    uint32_t failures;       /* connections refused in a row */
+    msec_t rate_until; /* end of the period being counted */
+    uint32_t failures; /* connections refused in a row */
     msec_t down_until;
-    char *down_error;        /* what the last connection met */
+    char *down_error; /* what the last connection met */
 };
 
 struct schedule {
     struct map dests;
     struct item **heap;
     size_t nheap, heap_cap;
-    struct queued **index;   /* by mid, open addressing */
+    struct queued **index; /* by mid, open addressing */
     size_t nindex, index_cap;
-    struct list line;        /* destinations waiting for a session */
+    struct list line; /* destinations waiting for a session */
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
     msec_t sweep_at;
@@ -94,7 +97,8 @@ void schedule_free(struct schedule *s); /* everything, messages included */
 struct dest *schedule_dest(struct schedule *s, const char *key); /* found or made */
 struct dest *schedule_find_dest(const struct schedule *s, const char *key);
 
-/* Items are filled by the caller (dest, due, attempts, rcpts); due <= now goes to ready or cold at once. */
+/* Items are filled by the caller (dest, due, attempts, rcpts); due <= now goes to ready or cold at
+ * once. */
 struct queued *queued_new(uint64_t mid, unsigned nitems);
 void schedule_add(struct schedule *s, struct queued *q, msec_t now);
 struct queued *schedule_find(const struct schedule *s, uint64_t mid);
@@ -112,13 +116,15 @@ struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now);
 void schedule_wait(struct dest *d, struct idle *i);
 void schedule_unwait(struct idle *i);
 
-/* What became of a busy item. left: recipients that remain. done: true when that was the message's last one; the caller then owns q and frees it. */
+/* What became of a busy item. left: recipients that remain. done: true when that was the message's
+ * last one; the caller then owns q and frees it. */
 void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now);
 bool schedule_done(struct schedule *s, struct item *i);
-void schedule_postpone(struct schedule *s, struct item *i, msec_t due); /* as if never taken, but not before due */
+void schedule_postpone(struct schedule *s, struct item *i,
+                       msec_t due); /* as if never taken, but not before due */
 
-/* Cold items whose messages should be read, at most max, spread over the destinations; they count as busy until
- * schedule_warm (q->m is set now) or schedule_defer. */
+/* Cold items whose messages should be read, at most max, spread over the destinations; they count
+ * as busy until schedule_warm (q->m is set now) or schedule_defer. */
 size_t schedule_cold(struct schedule *s, struct item **out, size_t max);
 void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 
@@ -126,7 +132,8 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 size_t schedule_now(struct schedule *s, struct dest *d, msec_t now);
 
 void schedule_suspend(struct schedule *s, bool on, msec_t now);
-void schedule_worked(struct dest *d, bool waited); /* a message went through; waited: mostly for the peer */
+void schedule_worked(struct dest *d,
+                     bool waited); /* a message went through; waited: mostly for the peer */
 void schedule_failed(struct schedule *s, struct dest *d, msec_t now);
 
 #endif

@@ -1,7 +1,8 @@
 /* smtp_client.c - see smtp_client.h. Time-outs are those of RFC 5321 section 4.5.3.2.
  *
- * A message with 8-bit text for a peer without 8BITMIME is sent as it is, as most of the field does: every server in use
- * takes it, and recoding would break signatures. SMTPUTF8 has no such way out and fails with 5.6.7 (RFC 6531). */
+ * A message with 8-bit text for a peer without 8BITMIME is sent as it is, as most of the field
+ * does: every server in use takes it, and recoding would break signatures. SMTPUTF8 has no such way
+ * out and fails with 5.6.7 (RFC 6531). */
 #include "daemon/smtp_client.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list open_clients = LIST_INIT(open_clients);
 
-void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status, const char *text)
+void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status,
+                     const char *text)
 {
     r->outcome = outcome;
     r->code = code;
@@ -38,7 +40,8 @@ void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, cons
     r->text = xstrdup(text);
 }
 
-/* YIELDS. false: the line broke or the peer does not speak SMTP; err has it and c->reply.code is 0. */
+/* YIELDS. false: the line broke or the peer does not speak SMTP; err has it and c->reply.code is 0.
+ */
 static bool read_reply(struct client *c, msec_t timeout, const char *what, struct err *err)
 {
     struct smtp_reply *r = &c->reply;
@@ -47,7 +50,8 @@ static bool read_reply(struct client *c, msec_t timeout, const char *what, struc
 
     memset(r, 0, sizeof(*r));
     conn_set_timeout(c->conn, timeout);
-    conn_set_deadline(c->conn, clock_in(timeout)); /* for the whole reply, however slowly it drips */
+    conn_set_deadline(c->conn,
+                      clock_in(timeout)); /* for the whole reply, however slowly it drips */
     for (unsigned n = 0; state == SMTP_REPLY_MORE && n < REPLY_LINES; n++) {
         if (conn_read_line(c->conn, REPLY_LINE, &line) == CONN_LINE_FAILED) {
             r->code = 0;
@@ -79,10 +83,11 @@ static bool command(struct client *c, const char *line, struct err *err)
     return read_reply(c, REPLY_TIMEOUT, line, err);
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
-struct client *client_connect(const char *host, const struct addr *to, const struct addr *from, uint64_t dcid,
-                              struct addr *local, struct smtp_reply *reply, struct err *err)
+struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
+                              uint64_t dcid, struct addr *local, struct smtp_reply *reply,
+                              struct err *err)
 {
     struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
 
@@ -91,8 +96,9 @@ struct client *client_connect(const char *host, const struct addr *to, const str
     return conn ? client_greet(conn, host, to, dcid, local, reply, err) : NULL;
 }
 
-struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer, uint64_t dcid,
-                            struct addr *local, struct smtp_reply *reply, struct err *err)
+struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,
+                            uint64_t dcid, struct addr *local, struct smtp_reply *reply,
+                            struct err *err)
 {
     struct client *c = xcalloc(1, sizeof(*c));
 
@@ -169,8 +175,9 @@ bool client_hello(struct client *c, const char *helo, struct err *err)
     snprintf(line, sizeof(line), "HELO %.255s", helo);
     if (!command(c, line, err))
         return false;
-    return c->reply.code == 250 ? true
-                                : err_set(err, E_PROTOCOL, "the server answers HELO with %d", c->reply.code);
+    return c->reply.code == 250
+               ? true
+               : err_set(err, E_PROTOCOL, "the server answers HELO with %d", c->reply.code);
 }
 
 bool client_starttls(struct client *c, struct tls_context *ctx, struct err *err)
@@ -188,7 +195,7 @@ bool client_starttls(struct client *c, struct tls_context *ctx, struct err *err)
     return true;
 }
 
-/* --- a transaction --------------------------------------------------------------------------------------------------- */
+/* --- a transaction --- */
 
 static void write_mail(struct client *c, const struct message *m)
 {
@@ -216,7 +223,9 @@ static void write_rcpt(struct client *c, const struct rcpt *r)
             conn_printf(c->conn, " NOTIFY=NEVER");
         else if (r->notify)
             conn_printf(c->conn, " NOTIFY=%s%s%s%s%s", r->notify & NOTIFY_SUCCESS ? "SUCCESS" : "",
-                        r->notify & NOTIFY_SUCCESS && r->notify & (NOTIFY_FAILURE | NOTIFY_DELAY) ? "," : "",
+                        r->notify & NOTIFY_SUCCESS && r->notify & (NOTIFY_FAILURE | NOTIFY_DELAY)
+                            ? ","
+                            : "",
                         r->notify & NOTIFY_FAILURE ? "FAILURE" : "",
                         r->notify & NOTIFY_FAILURE && r->notify & NOTIFY_DELAY ? "," : "",
                         r->notify & NOTIFY_DELAY ? "DELAY" : "");
@@ -226,7 +235,8 @@ static void write_rcpt(struct client *c, const struct rcpt *r)
     conn_write(c->conn, "\r\n", 2);
 }
 
-/* Sends text with a second dot before each that begins a line (RFC 5321 section 4.5.2). *start: does it begin a line? */
+/* Sends text with a second dot before each that begins a line (RFC 5321 section 4.5.2). *start:
+ * does it begin a line? */
 static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
 {
     const char *end = p + n, *from = p, *nl;
@@ -246,8 +256,9 @@ static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
         *start = end[-1] == '\n';
 }
 
-/* YIELDS. The whole text and the final dot. false: not all of it went out. When that is our own disk's fault the connection is
- * made unusable, because a message must not end where reading it did. */
+/* YIELDS. The whole text and the final dot. false: not all of it went out. When that is our own
+ * disk's fault the connection is made unusable, because a message must not end where reading it
+ * did. */
 static bool send_body(struct client *c, struct body *b, struct err *err)
 {
     struct slice whole = body_cached(b);
@@ -279,7 +290,8 @@ static bool send_body(struct client *c, struct body *b, struct err *err)
     conn_write(c->conn, ".\r\n", 3);
     if (conn_flush(c->conn))
         return true;
-    *err = *conn_err(c->conn); /* without its end the peer has no message, so another host may have it */
+    *err = *conn_err(
+        c->conn); /* without its end the peer has no message, so another host may have it */
     return err_wrap(err, "sending the message");
 }
 
@@ -304,7 +316,8 @@ static void decide_rest(struct rcpt_result *results, unsigned n, const struct sm
             decide(&results[i], reply);
 }
 
-static void refuse_all(struct rcpt_result *results, unsigned n, const char *status, const char *text)
+static void refuse_all(struct rcpt_result *results, unsigned n, const char *status,
+                       const char *text)
 {
     for (unsigned i = 0; i < n; i++)
         rcpt_result_set(&results[i], OUTCOME_FAILED, 0, status, text);
@@ -339,7 +352,8 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         err = &local;
     c->transactions++;
     if (m->flags & MSG_SMTPUTF8 && !(c->caps & CAP_SMTPUTF8)) {
-        refuse_all(results, n, "5.6.7", "the message needs SMTPUTF8, which the server does not offer");
+        refuse_all(results, n, "5.6.7",
+                   "the message needs SMTPUTF8, which the server does not offer");
         return true;
     }
     if (c->max_size && body_length(m->body) > c->max_size) {
@@ -390,7 +404,8 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         decide_rest(results, n, &c->reply);
         return !c->closing;
     }
-    if (!accepted) { /* RFC 2920 section 3.1: 354 without a recipient; nothing but the dot is sent */
+    if (!accepted) { /* RFC 2920 section 3.1: 354 without a recipient; nothing but the dot is sent
+                      */
         conn_write(c->conn, ".\r\n", 3);
         return read_reply(c, DOT_TIMEOUT, "the final dot", err) || true;
     }
@@ -410,7 +425,7 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
     return true;
 }
 
-/* --- the end ----------------------------------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 bool client_alive(struct client *c)
 {

@@ -17,7 +17,7 @@ static struct {
     pthread_mutex_t lock;
     struct lent *lent;
     struct map sessions; /* SSL_SESSION by "host/address:port" */
-    struct map open;     /* counts by "address:port" */
+    struct map open; /* counts by "address:port" */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void pool_lend(struct lent *l, struct client *c, struct waiting *w)

@@ -1,9 +1,10 @@
-/* smtp_pool.h - what deliveries share: open sessions that wait for work, TLS sessions to resume, and how many connections
- * each address has. Any thread; one mutex, held for moments.
+/* smtp_pool.h - what deliveries share: open sessions that wait for work, TLS sessions to resume,
+ * and how many connections each address has. Any thread; one mutex, held for moments.
  *
- * A session keeps its connection while it waits for the next message of its own destination; meanwhile a session of
- * another destination that goes to the same address under a verdict the connection satisfies may take it over. Only
- * sessions of the same loop can: a connection stays with its loop. */
+ * A session keeps its connection while it waits for the next message of its own destination;
+ * meanwhile a session of another destination that goes to the same address under a verdict the
+ * connection satisfies may take it over. Only sessions of the same loop can: a connection stays
+ * with its loop. */
 #ifndef POSTERN_SMTP_POOL_H
 #define POSTERN_SMTP_POOL_H
 
@@ -17,7 +18,7 @@ struct ssl_session_st;
 
 struct lent { /* the lender's; lives while it waits */
     struct lent *next, **place;
-    struct client *client;   /* NULL: taken */
+    struct client *client; /* NULL: taken */
     struct waiting *waiting; /* of the lender */
     unsigned loop;
 };
@@ -25,11 +26,14 @@ void pool_lend(struct lent *l, struct client *c, struct waiting *w);
 struct client *pool_back(struct lent *l); /* NULL: somebody has taken it */
 struct client *pool_take(const struct addr *to, const struct tls_verdict *need); /* NULL: none */
 
-/* TLS sessions by name and address. A reference for the caller, who frees it with SSL_SESSION_free. */
+/* TLS sessions by name and address. A reference for the caller, who frees it with SSL_SESSION_free.
+ */
 struct ssl_session_st *pool_session(const char *host, const struct addr *to);
-void pool_keep_session(const char *host, const struct addr *to, struct ssl_session_st *s); /* takes the reference */
+void pool_keep_session(const char *host, const struct addr *to,
+                       struct ssl_session_st *s); /* takes the reference */
 
-bool pool_enter(const struct addr *to, unsigned limit); /* false: that many are open; limit 0: only counts */
+bool pool_enter(const struct addr *to,
+                unsigned limit); /* false: that many are open; limit 0: only counts */
 void pool_leave(const struct addr *to);
 
 void smtp_pool_stop(void);

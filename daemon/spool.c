@@ -1,12 +1,14 @@
 /* spool.c - see spool.h. Files in the spool directory:
  *
  *   seg-XXXXXXXX   a segment of 64 MiB, allocated in full when it is made; numbers only grow
- *   spare-X        a segment without a number, emptied and kept: writing over old blocks syncs faster than growing a file
- *   file-X         what follows the first 16 pieces of a large body: pieces of 64 KiB, each followed by its CRC
+ *   spare-X        a segment without a number, emptied and kept: writing over old blocks syncs
+ * faster than growing a file file-X         what follows the first 16 pieces of a large body:
+ * pieces of 64 KiB, each followed by its CRC
  *
- * One mutex guards the table of segments. A piece is written outside of it, into a range reserved under it, and only then
- * is the segment marked dirty: a sync that began before the mark leaves it for the next. After a restart the
- * active segment is a new one, so an unfinished tail is never appended to. */
+ * One mutex guards the table of segments. A piece is written outside of it, into a range reserved
+ * under it, and only then is the segment marked dirty: a sync that began before the mark leaves it
+ * for the next. After a restart the active segment is a new one, so an unfinished tail is never
+ * appended to. */
 #include "daemon/spool.h"
 
 #include <errno.h>
@@ -30,14 +32,15 @@
 #define SEGMENT_SIZE (64u << 20)
 #define MAX_PIECES 16u
 #define MAX_SPARES 2u
-#define SPARSE_BYTES (SEGMENT_SIZE / 16) /* a full segment with less than this alive is worth clearing */
+#define SPARSE_BYTES                                                                               \
+    (SEGMENT_SIZE / 16) /* a full segment with less than this alive is worth clearing */
 #define ENCODING 1
 
 struct segment {
     uint32_t number;
-    int fd;           /* -1: not open */
-    uint32_t used;    /* next free byte; only of the active segment does it grow */
-    uint64_t live;    /* bytes of bodies that are not removed */
+    int fd; /* -1: not open */
+    uint32_t used; /* next free byte; only of the active segment does it grow */
+    uint64_t live; /* bytes of bodies that are not removed */
     unsigned readers; /* struct bodies in memory */
     atomic_bool dirty;
 };
@@ -50,16 +53,16 @@ struct piece {
 struct body {
     atomic_int refs;
     uint64_t length;
-    char *cache;          /* the whole body, NULL: on disk only */
-    uint64_t file;        /* number, 0: none */
+    char *cache; /* the whole body, NULL: on disk only */
+    uint64_t file; /* number, 0: none */
     uint64_t file_length; /* without the checksums */
-    atomic_int file_fd;   /* opened by the first read, -1 before */
+    atomic_int file_fd; /* opened by the first read, -1 before */
     uint32_t npieces;
     struct piece pieces[];
 };
 
 struct body_writer {
-    char *buf;            /* the piece being filled */
+    char *buf; /* the piece being filled */
     uint32_t n, cap;
     uint64_t length;
     uint64_t file, file_length;
@@ -82,7 +85,7 @@ static struct {
     size_t nunsynced, unsynced_cap;
 } sp = {.lock = PTHREAD_MUTEX_INITIALIZER, .dir = -1};
 
-/* --- segments --------------------------------------------------------------------------------------------- */
+/* --- segments --- */
 
 static void segment_name(uint32_t number, char *out, size_t size)
 {
@@ -238,7 +241,7 @@ static void pieces_close(struct piece *pieces, uint32_t n)
     pthread_mutex_unlock(&sp.lock);
 }
 
-/* --- starting and stopping -------------------------------------------------------------------------------- */
+/* --- starting and stopping --- */
 
 bool spool_open(const char *dir, struct err *err)
 {
@@ -299,7 +302,8 @@ static void remove_orphans(bool complete)
         if (!str_starts(e->d_name, "file-"))
             continue;
         number = strtoull(e->d_name + 5, NULL, 16);
-        if (!complete || (nknown && bsearch(&number, known_files, nknown, sizeof(known_files[0]), compare_numbers)))
+        if (!complete || (nknown && bsearch(&number, known_files, nknown, sizeof(known_files[0]),
+                                            compare_numbers)))
             sp.files++;
         else
             unlinkat(sp.dir, e->d_name, 0);
@@ -394,7 +398,7 @@ bool spool_sync(void *unused, struct err *err)
     return e ? err_errno(err, e, "making messages durable") : true;
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 struct body_writer *body_create(void)
 {
@@ -463,7 +467,8 @@ static bool put_piece(struct body_writer *w, struct err *err)
 
         if (!w->file && !open_file(w, err))
             return false;
-        if (!write_all(w->file_fd, w->buf, w->n, at, err) || !write_all(w->file_fd, &crc, 4, at + w->n, err))
+        if (!write_all(w->file_fd, w->buf, w->n, at, err) ||
+            !write_all(w->file_fd, &crc, 4, at + w->n, err))
             return false;
         /* The disk starts now, so that the sync at the end finds little to do. */
         sync_file_range(w->file_fd, at, w->n + 4, SYNC_FILE_RANGE_WRITE);
@@ -580,7 +585,7 @@ void body_abort(struct body_writer **wp)
     free(w);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 struct body *body_ref(struct body *b)
 {
@@ -688,11 +693,13 @@ static bool read_piece(struct body *b, uint64_t offset, uint32_t length, char *o
         off_t at = file_offset(offset - (uint64_t)b->npieces * SPOOL_PIECE);
         int fd = file_descriptor(b, err);
 
-        if (fd < 0 || !read_all(fd, out, length, at, err) || !read_all(fd, &crc, 4, at + length, err))
+        if (fd < 0 || !read_all(fd, out, length, at, err) ||
+            !read_all(fd, &crc, 4, at + length, err))
             return false;
     }
     if (crc32c(0, out, length) != crc)
-        return err_set(err, E_IO, "reading a message from the spool: wrong checksum at byte %" PRIu64, offset);
+        return err_set(err, E_IO,
+                       "reading a message from the spool: wrong checksum at byte %" PRIu64, offset);
     return true;
 }
 
@@ -746,7 +753,7 @@ bool body_load(struct body *b, struct err *err)
     return false;
 }
 
-/* --- stored form ------------------------------------------------------------------------------------------ */
+/* --- stored form --- */
 
 void body_encode(const struct body *b, struct buf *out)
 {
@@ -779,12 +786,14 @@ static bool parse_stored(const void *p, size_t n, struct stored *out, struct err
         return err_set(err, E_IO, "a message's place in the spool is unreadable");
     out->npieces = (uint32_t)count;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t segment = unpack_uint(&u), offset = unpack_uint(&u), length = unpack_uint(&u), crc = unpack_uint(&u);
+        uint64_t segment = unpack_uint(&u), offset = unpack_uint(&u), length = unpack_uint(&u),
+                 crc = unpack_uint(&u);
         bool last = i + 1 == count;
 
         /* All pieces but the last are full, and the last is when a file follows. */
-        if (!segment || segment > UINT32_MAX || offset > SEGMENT_SIZE || !length || length > SPOOL_PIECE ||
-            offset + length > SEGMENT_SIZE || crc > UINT32_MAX || (!last && length != SPOOL_PIECE))
+        if (!segment || segment > UINT32_MAX || offset > SEGMENT_SIZE || !length ||
+            length > SPOOL_PIECE || offset + length > SEGMENT_SIZE || crc > UINT32_MAX ||
+            (!last && length != SPOOL_PIECE))
             u.bad = true;
         out->pieces[i].segment = (uint32_t)segment;
         out->pieces[i].offset = (uint32_t)offset;
@@ -793,7 +802,8 @@ static bool parse_stored(const void *p, size_t n, struct stored *out, struct err
     }
     out->file = unpack_uint(&u);
     out->file_length = unpack_uint(&u);
-    if (u.bad || u.p != u.end || !out->file != !out->file_length || out->file_length > UINT64_MAX / 2 ||
+    if (u.bad || u.p != u.end || !out->file != !out->file_length ||
+        out->file_length > UINT64_MAX / 2 ||
         (out->file && (count != MAX_PIECES || out->pieces[count - 1].length != SPOOL_PIECE)))
         return err_set(err, E_IO, "a message's place in the spool is unreadable");
     return true;
@@ -813,7 +823,8 @@ bool spool_account(const void *encoded, size_t n, struct err *err)
         if (seg)
             seg->live += s.pieces[i].length;
         else
-            ok = err_set(err, E_IO, "segment %08" PRIx32 " of the spool is missing", s.pieces[i].segment);
+            ok = err_set(err, E_IO, "segment %08" PRIx32 " of the spool is missing",
+                         s.pieces[i].segment);
     }
     if (s.file) {
         if (nknown == known_cap) {
@@ -857,7 +868,8 @@ struct body *body_decode(const void *p, size_t n, struct err *err)
         struct segment *seg = segment_find(s.pieces[i].segment);
 
         if (!seg) {
-            err_set(err, E_IO, "segment %08" PRIx32 " of the spool is missing", s.pieces[i].segment);
+            err_set(err, E_IO, "segment %08" PRIx32 " of the spool is missing",
+                    s.pieces[i].segment);
             break;
         }
         if (!segment_use(seg, err))
@@ -875,7 +887,7 @@ struct body *body_decode(const void *p, size_t n, struct err *err)
     return b;
 }
 
-/* --- compaction ------------------------------------------------------------------------------------------- */
+/* --- compaction --- */
 
 uint32_t spool_sparse_segment(void)
 {
@@ -921,7 +933,8 @@ struct body *body_copy(struct body *b, struct err *err)
         struct piece *p = &copy->pieces[i];
         uint32_t length = b->pieces[i].length;
 
-        ok = read_piece(b, (uint64_t)i * SPOOL_PIECE, length, piece, err) && segment_reserve(length, p, err);
+        ok = read_piece(b, (uint64_t)i * SPOOL_PIECE, length, piece, err) &&
+             segment_reserve(length, p, err);
         if (!ok)
             break;
         copy->npieces++;

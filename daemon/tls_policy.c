@@ -35,8 +35,9 @@ enum tls_step tls_next(const struct tls_verdict *v, enum tls_event event)
 
 bool tls_serves(bool encrypted, const struct tls_verdict *need)
 {
-    /* A clear session may have been opened because this peer does not offer TLS, but that was then: a message that
-     * would try TLS opens its own. A message that asks for none may travel encrypted. */
+    /* A clear session may have been opened because this peer does not offer TLS, but that was then:
+     * a message that would try TLS opens its own. A message that asks for none may travel
+     * encrypted. */
     return encrypted || need->use == TLS_NEVER;
 }
 

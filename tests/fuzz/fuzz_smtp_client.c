@@ -1,6 +1,6 @@
-/* fuzz_smtp_client.c - the client's side of a session against a server that says anything at all. Its bytes lie in the socket
- * before the client begins. Whatever they are: every recipient gets a result, lines are lines, and the message is sent only
- * after a 354. */
+/* fuzz_smtp_client.c - the client's side of a session against a server that says anything at all.
+ * Its bytes lie in the socket before the client begins. Whatever they are: every recipient gets a
+ * result, lines are lines, and the message is sent only after a 354. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

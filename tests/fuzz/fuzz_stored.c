@@ -1,5 +1,5 @@
-/* fuzz_stored.c - the records of queue.db as a damaged disk might deliver them. What is read at all must write itself back as
- * something that reads the same. */
+/* fuzz_stored.c - the records of queue.db as a damaged disk might deliver them. What is read at all
+ * must write itself back as something that reads the same. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,8 @@ static void check_message(struct slice envelope, struct slice state)
     assert(again && again->nrcpts == m->nrcpts && again->received == m->received);
     for (unsigned i = 0; i < m->nrcpts; i++) {
         assert(!strcmp(m->rcpts[i].address, again->rcpts[i].address));
-        assert(m->rcpts[i].state == again->rcpts[i].state && m->rcpts[i].attempts == again->rcpts[i].attempts);
+        assert(m->rcpts[i].state == again->rcpts[i].state &&
+               m->rcpts[i].attempts == again->rcpts[i].attempts);
     }
     message_free(&again);
     message_free(&m);
@@ -41,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     p += 2;
     size -= 2;
     if (data[1] & 1) {
-        struct body *b = body_decode(p, size, NULL); /* without a spool: only those without pieces exist */
+        struct body *b =
+            body_decode(p, size, NULL); /* without a spool: only those without pieces exist */
 
         spool_account(p, size, NULL);
         body_free(&b);

@@ -9,7 +9,8 @@
 #include "store/base/str.h"
 #include "tests/unit/cm.h"
 
-static const char original[] = "Received: from client\r\nSubject: Hello\r\nFrom: <a@example.org>\r\n\r\nText.\r\n";
+static const char original[] =
+    "Received: from client\r\nSubject: Hello\r\nFrom: <a@example.org>\r\n\r\nText.\r\n";
 
 static struct message *message(void)
 {
@@ -19,14 +20,25 @@ static struct message *message(void)
     m->received = 1700000000000000;
     m->sender = message_text(m, "sender@example.org");
     message_add_rcpt(m, "gone@example.com", NULL, 0);
-    message_add_rcpt(m, "full@example.com", "rfc822;Full+40Sales@example.com", NOTIFY_FAILURE | NOTIFY_DELAY);
+    message_add_rcpt(m, "full@example.com", "rfc822;Full+40Sales@example.com",
+                     NOTIFY_FAILURE | NOTIFY_DELAY);
     return m;
 }
 
-static struct bounce report(enum bounce_kind kind, const struct message *m, const struct bounce_rcpt *rcpts, unsigned n)
+static struct bounce report(enum bounce_kind kind, const struct message *m,
+                            const struct bounce_rcpt *rcpts, unsigned n)
 {
-    struct bounce b = {.kind = kind, .of = m, .rcpts = rcpts, .n = n, .hostname = "gw.example.net", .mid = 515,
-                       .now = 1700000300000000, .original = {original, sizeof(original) - 1}, .original_whole = true};
+    struct bounce b = {
+        .kind = kind,
+        .of = m,
+        .rcpts = rcpts,
+        .n = n,
+        .hostname = "gw.example.net",
+        .mid = 515,
+        .now = 1700000300000000,
+        .original = {original, sizeof(original) - 1},
+        .original_whole = true
+    };
 
     return b;
 }
@@ -46,8 +58,9 @@ static void failure(void **state)
 {
     struct message *m = message();
     struct bounce_rcpt rcpts[2] = {
-        {&m->rcpts[0], "5.1.1", status_phrase("5.1.1"), 550, "no such user\nsee https://example.com/", "mx.example.com"},
-        {&m->rcpts[1], "5.4.7", status_phrase("5.4.7"), 0, "the message is too old", ""},
+        {&m->rcpts[0], "5.1.1", status_phrase("5.1.1"), 550,
+         "no such user\nsee https://example.com/",                                     "mx.example.com"},
+        {&m->rcpts[1], "5.4.7", status_phrase("5.4.7"), 0,   "the message is too old", ""              },
     };
     struct bounce b = report(BOUNCE_FAILED, m, rcpts, 2);
     char *text;
@@ -115,7 +128,8 @@ static void failure(void **state)
 static void delay(void **state)
 {
     struct message *m = message();
-    struct bounce_rcpt rcpt = {&m->rcpts[1], "4.2.2", status_phrase("4.2.2"), 452, "try later", "mx.example.com"};
+    struct bounce_rcpt rcpt = {&m->rcpts[1], "4.2.2",     status_phrase("4.2.2"),
+                               452,          "try later", "mx.example.com"};
     struct bounce b = report(BOUNCE_DELAYED, m, &rcpt, 1);
     char *text;
 
@@ -126,7 +140,8 @@ static void delay(void **state)
     assert_non_null(strstr(text, "has not been delivered yet; it will be tried again.\r\n"));
     assert_non_null(strstr(text, "Action: delayed\r\nStatus: 4.2.2\r\n"));
     assert_non_null(strstr(text, "Will-Retry-Until: Fri, 17 Nov 2023 22:13:20 +0000\r\n"));
-    assert_non_null(strstr(text, "Content-Type: text/rfc822-headers\r\n\r\nReceived: from client\r\n"));
+    assert_non_null(
+        strstr(text, "Content-Type: text/rfc822-headers\r\n\r\nReceived: from client\r\n"));
     assert_null(strstr(text, "Text.")); /* the header alone */
     free(text);
     message_free(&m);
@@ -135,7 +150,8 @@ static void delay(void **state)
 static void relay(void **state)
 {
     struct message *m = message();
-    struct bounce_rcpt rcpt = {&m->rcpts[0], "2.1.5", status_phrase("2.1.5"), 250, "ok", "mx.example.com"};
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "2.1.5", status_phrase("2.1.5"),
+                               250,          "ok",    "mx.example.com"};
     struct bounce b = report(BOUNCE_RELAYED, m, &rcpt, 1);
     char *text = text_of(&b);
 
@@ -190,7 +206,8 @@ static void eight_bit(void **state)
 {
     static const char latin[] = "Subject: caf\xe9\r\n\r\n\xc3\xa9\r\n";
     struct message *m = message();
-    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "nicht gefunden \xc3\xbc\x1b[2J", ""};
+    struct bounce_rcpt rcpt = {
+        &m->rcpts[0], "5.1.1", "x", 550, "nicht gefunden \xc3\xbc\x1b[2J", ""};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
     char *text;
 
@@ -246,7 +263,8 @@ static void stored_forms(void **state)
         message_add_rcpt(m, address, NULL, i % 16);
     }
     message_encode(m, &envelope);
-    back = message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err);
+    back =
+        message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err);
     assert_non_null(back);
     assert_int_equal(back->mid, 511);
     assert_int_equal(back->icid, 77);
@@ -270,7 +288,8 @@ static void stored_forms(void **state)
     m->rcpts[6].last_error = xstrdup("450 4.2.1 busy");
     m->rcpts[6].warnings = 2;
     message_encode_state(m, &states);
-    back = message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){states.p, states.n}, &err);
+    back = message_decode(511, (struct slice){envelope.p, envelope.n},
+                          (struct slice){states.p, states.n}, &err);
     assert_non_null(back);
     assert_int_equal(back->rcpts[5].state, RCPT_DELIVERED);
     assert_int_equal(back->rcpts[6].attempts, 70000);
@@ -290,9 +309,11 @@ static void stored_forms(void **state)
         free(exact);
     }
     for (size_t n = 1; n < states.n; n++)
-        assert_null(message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){states.p, n}, &err));
+        assert_null(message_decode(511, (struct slice){envelope.p, envelope.n},
+                                   (struct slice){states.p, n}, &err));
     buf_char(&envelope, 'x');
-    assert_null(message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err));
+    assert_null(
+        message_decode(511, (struct slice){envelope.p, envelope.n}, (struct slice){NULL, 0}, &err));
     buf_free(&envelope);
     buf_free(&states);
     message_free(&m);
@@ -309,9 +330,10 @@ static void domains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(failure),   cmocka_unit_test(delay),   cmocka_unit_test(relay),
-        cmocka_unit_test(how_much_of_the_original),             cmocka_unit_test(eight_bit),
-        cmocka_unit_test(phrases),   cmocka_unit_test(stored_forms), cmocka_unit_test(domains),
+        cmocka_unit_test(failure),      cmocka_unit_test(delay),
+        cmocka_unit_test(relay),        cmocka_unit_test(how_much_of_the_original),
+        cmocka_unit_test(eight_bit),    cmocka_unit_test(phrases),
+        cmocka_unit_test(stored_forms), cmocka_unit_test(domains),
     };
 
     setenv("TZ", "UTC", 1);

@@ -1,4 +1,5 @@
-/* The tables of route.c: which route, which controls, which key; and what a host of a route may look like. */
+/* The tables of route.c: which route, which controls, which key; and what a host of a route may
+ * look like. */
 #include "daemon/route.h"
 
 #include <stdlib.h>
@@ -13,21 +14,23 @@ struct object {
 };
 
 static const struct object objects[] = {
-    {&section_smtp_route,     "example.com",       "hosts=mx1.inside.example"                             },
-    {&section_smtp_route,     ".example.com",      "hosts=mx2.inside.example"                             },
-    {&section_smtp_route,     ".deep.example.com", "hosts=mx3.inside.example"                             },
-    {&section_smtp_route,     "a.example.com",     "hosts=mx4.inside.example"                             },
-    {&section_smtp_route,     "dns.example.com",   "hosts=USEDNS"                                         },
-    {&section_smtp_route,     "drop.example",      "hosts=/dev/null"                                      },
-    {&section_smtp_route,     "ALL",               "hosts=relay.example, backup.example/pri=10"           },
-    {&section_destination,    "default",           "concurrency_limit=40|use_tls=on|max_messages_per_connection=7"},
-    {&section_destination,    "strict.example",    "use_tls=require|concurrency_limit=5|limit_type=MXIP"  },
-    {&section_destination,    ".partner.example",  "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"},
-    {&section_bounce_profile, "Default",           ""                                                     },
-    {&section_bounce_profile, "Patient",           "max_queue_seconds=999999"                             },
-    {&section_bounce_profile, "Quick",             "max_queue_seconds=10"                                 },
-    {&section_listener,       "In",                "address=192.0.2.1|port=25"                            },
-    {&section_listener,       "Any",               "address=0.0.0.0|port=2525"                            },
+    {&section_smtp_route,     "example.com",       "hosts=mx1.inside.example"                           },
+    {&section_smtp_route,     ".example.com",      "hosts=mx2.inside.example"                           },
+    {&section_smtp_route,     ".deep.example.com", "hosts=mx3.inside.example"                           },
+    {&section_smtp_route,     "a.example.com",     "hosts=mx4.inside.example"                           },
+    {&section_smtp_route,     "dns.example.com",   "hosts=USEDNS"                                       },
+    {&section_smtp_route,     "drop.example",      "hosts=/dev/null"                                    },
+    {&section_smtp_route,     "ALL",               "hosts=relay.example, backup.example/pri=10"         },
+    {&section_destination,    "default",
+     "concurrency_limit=40|use_tls=on|max_messages_per_connection=7"                                    },
+    {&section_destination,    "strict.example",    "use_tls=require|concurrency_limit=5|limit_type=MXIP"},
+    {&section_destination,    ".partner.example",
+     "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"                                       },
+    {&section_bounce_profile, "Default",           ""                                                   },
+    {&section_bounce_profile, "Patient",           "max_queue_seconds=999999"                           },
+    {&section_bounce_profile, "Quick",             "max_queue_seconds=10"                               },
+    {&section_listener,       "In",                "address=192.0.2.1|port=25"                          },
+    {&section_listener,       "Any",               "address=0.0.0.0|port=2525"                          },
 };
 
 static struct config *cfg;
@@ -114,21 +117,31 @@ static void hosts_of_routes(void **state)
         unsigned port, priority;
         bool no_mx;
     } good[] = {
-        {"relay.example",               "relay.example", 25,    0,     false},
-        {"relay.example:2525",          "relay.example", 2525,  0,     false},
-        {"relay.example/pri=10",        "relay.example", 25,    10,    false},
-        {"relay.example:26/pri=65535",  "relay.example", 26,    65535, false},
-        {"[relay.example]",             "relay.example", 25,    0,     true },
-        {"[relay.example]:2525/pri=1",  "relay.example", 2525,  1,     true },
-        {"192.0.2.1",                   "192.0.2.1",     25,    0,     true },
-        {"192.0.2.1:2525",              "192.0.2.1",     2525,  0,     true },
-        {"2001:db8::1",                 "2001:db8::1",   25,    0,     true },
-        {"[2001:db8::1]",               "2001:db8::1",   25,    0,     true },
-        {"[2001:db8::1]:65535/pri=7",   "2001:db8::1",   65535, 7,     true },
+        {"relay.example",              "relay.example", 25,    0,     false},
+        {"relay.example:2525",         "relay.example", 2525,  0,     false},
+        {"relay.example/pri=10",       "relay.example", 25,    10,    false},
+        {"relay.example:26/pri=65535", "relay.example", 26,    65535, false},
+        {"[relay.example]",            "relay.example", 25,    0,     true },
+        {"[relay.example]:2525/pri=1", "relay.example", 2525,  1,     true },
+        {"192.0.2.1",                  "192.0.2.1",     25,    0,     true },
+        {"192.0.2.1:2525",             "192.0.2.1",     2525,  0,     true },
+        {"2001:db8::1",                "2001:db8::1",   25,    0,     true },
+        {"[2001:db8::1]",              "2001:db8::1",   25,    0,     true },
+        {"[2001:db8::1]:65535/pri=7",  "2001:db8::1",   65535, 7,     true },
     };
     static const char *const bad[] = {
-        "", "[relay.example", "relay.example:", "relay.example:0", "relay.example:65536", "relay.example/pri=",
-        "relay.example/pri=65536", "relay.example/pri=x", "[relay.example]x", "a b", "[]", "relay.example:25x",
+        "",
+        "[relay.example",
+        "relay.example:",
+        "relay.example:0",
+        "relay.example:65536",
+        "relay.example/pri=",
+        "relay.example/pri=65536",
+        "relay.example/pri=x",
+        "[relay.example]x",
+        "a b",
+        "[]",
+        "relay.example:25x",
     };
     struct hop h;
 
@@ -149,10 +162,21 @@ static void hosts_of_routes(void **state)
 static void what_the_prompt_takes_is_understood(void **state)
 {
     static const char *const words[] = {
-        "relay.example",     "relay.example:2525", "relay.example/pri=10", "relay.example:26/pri=65535",
-        "[relay.example]",   "192.0.2.1",          "2001:db8::1",          "[2001:db8::1]:25/pri=3",
-        "relay.example/pri", "relay.example/pri=", "relay.example/pri=x",  "relay.example/pri=65536",
-        "[relay.example",    "relay.example:0",    "a b",
+        "relay.example",
+        "relay.example:2525",
+        "relay.example/pri=10",
+        "relay.example:26/pri=65535",
+        "[relay.example]",
+        "192.0.2.1",
+        "2001:db8::1",
+        "[2001:db8::1]:25/pri=3",
+        "relay.example/pri",
+        "relay.example/pri=",
+        "relay.example/pri=x",
+        "relay.example/pri=65536",
+        "[relay.example",
+        "relay.example:0",
+        "a b",
     };
     const struct field *f = field_find(&section_smtp_route, "hosts");
     struct hop h;
@@ -224,8 +248,12 @@ static void own_listeners(void **state)
         const char *text;
         bool own;
     } cases[] = {
-        {"192.0.2.1:25", true},   {"192.0.2.1:26", false},   {"192.0.2.2:25", false},
-        {"127.0.0.1:2525", true}, {"127.0.0.1:2526", false}, {"198.51.100.77:2525", false},
+        {"192.0.2.1:25",       true },
+        {"192.0.2.1:26",       false},
+        {"192.0.2.2:25",       false},
+        {"127.0.0.1:2525",     true },
+        {"127.0.0.1:2526",     false},
+        {"198.51.100.77:2525", false},
     };
     struct addr a;
 
@@ -239,9 +267,13 @@ static void own_listeners(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(most_specific_wins), cmocka_unit_test(hosts_of_routes),
-        cmocka_unit_test(what_the_prompt_takes_is_understood), cmocka_unit_test(controls_inherit),
-        cmocka_unit_test(profiles), cmocka_unit_test(keys), cmocka_unit_test(own_listeners),
+        cmocka_unit_test(most_specific_wins),
+        cmocka_unit_test(hosts_of_routes),
+        cmocka_unit_test(what_the_prompt_takes_is_understood),
+        cmocka_unit_test(controls_inherit),
+        cmocka_unit_test(profiles),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(own_listeners),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -33,7 +33,8 @@ static struct dest *dest(const char *key, unsigned sessions)
 }
 
 /* A message for n destinations, in memory unless cold. */
-static struct queued *add(uint64_t mid, struct dest **d, unsigned n, msec_t due, msec_t now, bool cold)
+static struct queued *add(uint64_t mid, struct dest **d, unsigned n, msec_t due, msec_t now,
+                          bool cold)
 {
     struct queued *q = queued_new(mid, n);
 
@@ -356,7 +357,8 @@ static void postponed_items_count_no_attempt(void **state)
     assert_int_equal(i->attempts, 0);
 }
 
-/* Many messages, added, deferred and finished in a random order against a plain model of what must be there. */
+/* Many messages, added, deferred and finished in a random order against a plain model of what must
+ * be there. */
 static void many(void **state)
 {
     enum { N = 20000 };

@@ -121,8 +121,9 @@ static void crc_of_the_rfc(void **state)
 
 static void sizes_come_back(void **state)
 {
-    static const size_t sizes[] = {0,           1,       4096,        SPOOL_PIECE - 1, SPOOL_PIECE, SPOOL_PIECE + 1,
-                                   5 * 70000, 1u << 20, (1u << 20) + 1, 3u << 20,        (5u << 20) + 17};
+    static const size_t sizes[] = {
+        0,         1,        4096,           SPOOL_PIECE - 1, SPOOL_PIECE,    SPOOL_PIECE + 1,
+        5 * 70000, 1u << 20, (1u << 20) + 1, 3u << 20,        (5u << 20) + 17};
     char *text = make_text(6u << 20);
 
     (void)state;
@@ -181,7 +182,8 @@ static void restart_keeps_what_rows_name(void **state)
     size_t large = (2u << 20) + 5;
     char *text = make_text(large);
     struct buf rows[2] = {BUF_INIT(4096), BUF_INIT(4096)};
-    struct body *small = store(text, 1000, 1000), *big = store(text, large, 65536), *lost = store(text, large, 65536);
+    struct body *small = store(text, 1000, 1000), *big = store(text, large, 65536),
+                *lost = store(text, large, 65536);
     struct err err = {0};
 
     (void)state;
@@ -194,7 +196,7 @@ static void restart_keeps_what_rows_name(void **state)
     assert_int_equal(files("file-"), 2);
     restart(rows, 2);
     assert_int_equal(files("file-"), 1); /* nobody referred to the other */
-    assert_int_equal(files("seg-"), 2);  /* the old one and a fresh one */
+    assert_int_equal(files("seg-"), 2); /* the old one and a fresh one */
     small = body_decode(rows[0].p, rows[0].n, &err);
     big = body_decode(rows[1].p, rows[1].n, &err);
     check_text(small, text, 1000);
@@ -325,13 +327,13 @@ static void broken_places_are_refused(void **state)
 {
     static const char *const bad[] = {
         "",
-        "\x02\x00\x00\x00",                             /* another version */
-        "\x01\x01\x01\x00\x00\x00\x00\x00",             /* a piece without length */
-        "\x01\x01\x00\x00\x05\x00\x00\x00",             /* segment 0 */
+        "\x02\x00\x00\x00", /* another version */
+        "\x01\x01\x01\x00\x00\x00\x00\x00", /* a piece without length */
+        "\x01\x01\x00\x00\x05\x00\x00\x00", /* segment 0 */
         "\x01\x02\x01\x00\x05\x00\x01\x05\x05\x00\x00\x00", /* a short piece before the last */
         "\x01\x01\x01\xff\xff\xff\xff\x0f\x05\x00\x00\x00", /* behind the end of the segment */
-        "\x01\x01\x01\x00\x05\x00\x07\x01",             /* a file behind a short piece */
-        "\x01\x01\x01\x00\x05\x00\x00\x00\x00",         /* something behind the end */
+        "\x01\x01\x01\x00\x05\x00\x07\x01", /* a file behind a short piece */
+        "\x01\x01\x01\x00\x05\x00\x00\x00\x00", /* something behind the end */
         "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
     };
     static const size_t len[] = {0, 4, 8, 8, 12, 12, 8, 9, 11};
@@ -344,7 +346,8 @@ static void broken_places_are_refused(void **state)
         assert_int_equal(err.code, E_IO);
         assert_false(spool_account(bad[i], len[i], &err));
     }
-    assert_null(body_decode("\x01\x01\x77\x00\x05\x00\x00\x00", 8, &err)); /* well formed, but no such segment */
+    assert_null(body_decode("\x01\x01\x77\x00\x05\x00\x00\x00", 8,
+                            &err)); /* well formed, but no such segment */
     assert_non_null(strstr(err.text, "00000077"));
 }
 

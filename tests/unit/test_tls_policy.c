@@ -1,4 +1,5 @@
-/* The whole product of levels, fallback settings and events: what a delivery may do is this table and nothing else. */
+/* The whole product of levels, fallback settings and events: what a delivery may do is this table
+ * and nothing else. */
 #include "daemon/tls_policy.h"
 
 #include "store/base/str.h"
@@ -31,7 +32,8 @@ static void every_combination(void **state)
 {
     (void)state;
     for (size_t i = 0; i < countof(table); i++) {
-        struct tls_verdict v = tls_verdict(&(struct tls_evidence){table[i].level, table[i].fallback});
+        struct tls_verdict v =
+            tls_verdict(&(struct tls_evidence){table[i].level, table[i].fallback});
 
         assert_int_equal(tls_next(&v, TLS_EV_EHLO), table[i].offered);
         assert_int_equal(tls_next(&v, TLS_EV_NOT_OFFERED), table[i].not_offered);
