@@ -150,6 +150,22 @@ def reuse():
     lab.equal((stats["connections"], stats["max_open"]), (4, 1))
 
 
+@lab.test("an idle connection is taken over by another destination at the same host")
+def taken_over():
+    sink = lab.Sink(digest=box.path("pool.digest"))
+    for n in range(12):
+        route("pool%d.example" % n, sink)
+    book = lab.Book()
+    for k in range(3):
+        for n in range(12):
+            message = lab.make_message("pool%d-%d" % (n, k), 5000, "dots")
+            book.add(message)
+            finished(submit(message.id, "x@pool%d.example" % n, message=message))
+    lab.equal(book.settled(sink), 0)
+    stats = sink.stats()
+    lab.equal(stats["connections"] <= 2 * os.cpu_count(), True, "%d connections" % stats["connections"])
+
+
 @lab.test("each recipient gets its own result")
 def results():
     sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone@*", "--reply", "RCPT=451 4.2.1 Busy,busy@*,1")
