@@ -38,6 +38,9 @@ def server():
     key(BOX.path("host"))
     key(BOX.path("user"))
     PORT = lab.free_port()
+    # sshd hands on no environment; a sanitizer's options belong to the test
+    sanitizers = " ".join('"%s=%s"' % (name, value) for name, value in os.environ.items() if "SAN_OPTIONS" in name)
+    sanitizers = sanitizers and "SetEnv " + sanitizers
     BOX.write("sshd_config", """
 Port %d
 ListenAddress 127.0.0.1
@@ -50,8 +53,9 @@ PermitRootLogin yes
 PasswordAuthentication no
 AcceptEnv LANG LC_*
 Subsystem sftp internal-sftp
+%s
 ForceCommand exec %s --home %s
-""" % (PORT, BOX.path("host"), BOX.path("user"), lab.binary("postern"), GATE.home))
+""" % (PORT, BOX.path("host"), BOX.path("user"), sanitizers, lab.binary("postern"), GATE.home))
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     child = lab.Child([sshd, "-D", "-e", "-f", BOX.path("sshd_config")], log=BOX.path("sshd.log"))
