@@ -16,6 +16,9 @@
 
 #define MAX_PATTERNS 16
 #define MAX_CONTEXT 100
+#define MAX_GROUPS 20 /* of an expression, inside each other */
+#define MAX_REPEAT 255
+#define MAX_WEIGHT 4000 /* parts of an expression after repetitions are written out */
 #define MAX_LAST 1000
 #define SLICE_BYTES (2u << 20) /* read in one go on a worker */
 #define SLICE_FOUND (256u << 10) /* lines handed over at once */
@@ -205,11 +208,103 @@ static bool send_found(struct control *c, struct search *s)
     return ok;
 }
 
-/* Back-references make matching exponential, and nobody needs them to search a log. */
+/* One atom more, of a cost; what multiplies it comes behind it. */
+struct weight {
+    unsigned sum[MAX_GROUPS + 1], last, depth;
+};
+
+static void weigh_atom(struct weight *w, unsigned cost)
+{
+    w->last = cost;
+    w->sum[w->depth] += cost;
+}
+
+static const char *behind_brackets(const char *p) /* p: behind the "[" */
+{
+    p += *p == '^';
+    p += *p == ']';
+    while (*p && *p != ']') {
+        const char close[3] = {p[1], ']', '\0'};
+        const char *end = *p == '[' && p[1] && strchr(":.=", p[1]) ? strstr(p + 2, close) : NULL;
+
+        p = end ? end + 2 : p + 1;
+    }
+    return p;
+}
+
+/* The C library copies what is repeated and calls itself for what is nested: a few dozen characters
+ * could cost all memory. False: more than any search of a log needs. */
+static bool affordable(const char *p)
+{
+    struct weight w = {0};
+
+    for (; *p && w.sum[w.depth] <= MAX_WEIGHT; p++) {
+        if (*p == '\\' && p[1]) {
+            p++;
+            weigh_atom(&w, 1);
+        } else if (*p == '[') {
+            p = behind_brackets(p + 1);
+            weigh_atom(&w, 1);
+            if (!*p)
+                break;
+        } else if (*p == '(') {
+            if (w.depth == MAX_GROUPS)
+                return false;
+            w.sum[++w.depth] = 1;
+        } else if (*p == ')' && w.depth) {
+            w.depth--;
+            weigh_atom(&w, w.sum[w.depth + 1]);
+        } else if (*p == '+') { /* x+ is made into xx* */
+            w.sum[w.depth] += w.last + 1;
+            w.last += w.last + 1;
+        } else if (*p == '{' && (p[1] == ',' || (p[1] >= '0' && p[1] <= '9'))) {
+            unsigned long most = 1;
+
+            for (p++; *p && *p != '}'; p++)
+                if (*p >= '0' && *p <= '9') {
+                    unsigned long n = strtoul(p, (char **)&p, 10);
+
+                    p--;
+                    most = n > most ? n : most;
+                }
+            if (!*p)
+                break; /* regcomp() says what is missing */
+            if (most > MAX_REPEAT)
+                return false;
+            w.sum[w.depth] += w.last * (unsigned)most;
+            w.last += w.last * (unsigned)most;
+        } else {
+            weigh_atom(&w, 1);
+        }
+    }
+    return w.sum[w.depth] <= MAX_WEIGHT;
+}
+
+struct compile {
+    regex_t *to;
+    const char *text;
+    int flags;
+};
+
+static bool compile(void *arg,
+                    struct err *err) /* on a worker: it needs more stack than a fiber has */
+{
+    struct compile *c = arg;
+    char reason[160];
+    int rc = regcomp(c->to, c->text, c->flags);
+
+    if (!rc)
+        return true;
+    regerror(rc, c->to, reason, sizeof(reason));
+    return err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
+                   str_printable(c->text), reason);
+}
+
+/* Back-references make matching exponential, and nobody needs them to search a log. YIELDS */
 static bool add_pattern(struct search *s, const char *text, bool ignore_case, struct err *err)
 {
-    char reason[160];
-    int rc;
+    struct compile c = {&s->patterns[s->npatterns], text,
+                        REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0)};
 
     for (const char *p = text; *p; p++) {
         if (*p == '\\' && p[1] >= '1' && p[1] <= '9')
@@ -221,13 +316,13 @@ static bool add_pattern(struct search *s, const char *text, bool ignore_case, st
     if (strlen(text) > 1000)
         return err_set(err, E_INVALID,
                        "The regular expression must not be longer than 1000 characters.");
-    rc = regcomp(&s->patterns[s->npatterns], text,
-                 REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
-    if (rc) {
-        regerror(rc, &s->patterns[s->npatterns], reason, sizeof(reason));
-        return err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
-                       str_printable(text), reason);
-    }
+    if (!affordable(text))
+        return err_set(err, E_LIMIT,
+                       "The regular expression has too many groups or repetitions: at most %d "
+                       "groups inside each other and {%d}.",
+                       MAX_GROUPS, MAX_REPEAT);
+    if (!worker_call(compile, &c, err))
+        return false;
     s->npatterns++;
     return true;
 }

@@ -194,13 +194,19 @@ fail:
     return false;
 }
 
-/* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
-static bool connect_next(struct session *s)
+static struct tls_verdict verdict_of(const struct session *s)
 {
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
     struct tls_evidence evidence = {s->controls.tls,
                                     setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
-    struct tls_verdict verdict = tls_verdict(&evidence);
+
+    return tls_verdict(&evidence);
+}
+
+/* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
+static bool connect_next(struct session *s)
+{
+    struct tls_verdict verdict = verdict_of(s);
 
     while (s->next < s->targets.n) {
         const struct target *t = &s->targets.items[s->next++];
@@ -301,9 +307,11 @@ static bool hand_over(struct session *s, struct batch *b)
 static bool attempt(struct session *s, struct batch *b)
 {
     struct route_problem problem;
+    struct tls_verdict need = verdict_of(s);
     bool reused = s->client != NULL;
 
-    if (s->client && !client_alive(s->client)) {
+    /* The level of TLS may have been raised since the connection was opened. */
+    if (s->client && (!client_alive(s->client) || !tls_serves(s->client->secure, &need))) {
         hang_up(s);
         reused = false;
     }
@@ -657,11 +665,15 @@ static bool deliver_item(struct session *s, struct item *item)
     struct message *m = message_ref(item->message->m);
     bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true;
     unsigned left = 0, *pending = NULL;
+    struct config *now;
     usec_t next_try = 0;
     struct batch b;
 
+    now = running_config();
+    if (s->client && config_revision(now) != config_revision(s->cfg))
+        forget_hosts(s); /* opened under other routes and other rules */
     config_free(&s->cfg);
-    s->cfg = running_config();
+    s->cfg = now;
     for (next_batch(s, item, m, tried, &b); b.n && ok;
          batch_free(&b), next_batch(s, item, m, tried, &b)) {
         struct settlement t = {.profile =

@@ -22,6 +22,9 @@
 #define REPLY_TIMEOUT MINUTES(5) /* greeting, EHLO, MAIL, RCPT */
 #define DATA_TIMEOUT MINUTES(2)
 #define BLOCK_TIMEOUT MINUTES(3)
+#define BODY_TIMEOUT MINUTES(10) /* for the whole text, and a second more for every */
+#define BODY_PER_SECOND                                                                            \
+    1024u /* bytes of it: a peer that takes a byte a minute keeps no session for ever */
 #define DOT_TIMEOUT MINUTES(10)
 #define QUIT_TIMEOUT SECONDS(2)
 #define REPLY_LINE 2048 /* four times what the RFC allows */
@@ -265,7 +268,8 @@ static bool send_body(struct client *c, struct body *b, struct err *err)
     bool start = true, ok = true;
 
     conn_set_timeout(c->conn, BLOCK_TIMEOUT);
-    conn_set_deadline(c->conn, NEVER);
+    conn_set_deadline(c->conn,
+                      clock_in(BODY_TIMEOUT + SECONDS((msec_t)(body_length(b) / BODY_PER_SECOND))));
     if (whole.n) {
         write_stuffed(c->conn, whole.p, whole.n, &start);
     } else if (body_length(b)) {
