@@ -828,6 +828,10 @@ static bool make_ssl(struct conn *c, struct tls_context *ctx, const char *host)
     return true;
 }
 
+/* For the whole of it, however slowly the peer drips: a half-open one holds more memory than a
+ * session. */
+#define HANDSHAKE_TIMEOUT SECONDS(60)
+
 static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
 {
     char text[256];
@@ -873,7 +877,14 @@ static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
 
 static bool start_tls(struct conn *c, struct tls_context *ctx, const char *host, struct err *err)
 {
-    if (handshake(c, ctx, host))
+    msec_t until = clock_in(HANDSHAKE_TIMEOUT), deadline = c->deadline;
+    bool ok;
+
+    if (until < deadline)
+        c->deadline = until;
+    ok = handshake(c, ctx, host);
+    c->deadline = deadline;
+    if (ok)
         return true;
     return err_set(err, c->err->code, "%s", c->err->text);
 }

@@ -179,6 +179,7 @@ static void submit(struct smtp *s, struct intake *i)
         return;
     }
     s->messages++;
+    s->idle_commands = 0;
     stats_add(STAT_INJ_MSGS, 1);
     stats_add(STAT_INJ_RECIPS, m->nrcpts);
     smtp_reply(s, 250, "2.6.0", "ok:  Message %llu accepted", (unsigned long long)m->mid);

@@ -19,6 +19,7 @@
 #include "store/base/str.h"
 
 #define BAD_COMMANDS_MAX 5
+#define REJECTED_RCPTS_MAX 100 /* in a session */
 #define REPLY_MAX 510 /* RFC 5321 section 4.5.3.1.5, without CRLF */
 #define NAME_LOOKUP SECONDS(10)
 
@@ -69,6 +70,15 @@ void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char
         smtp_close(s, "4.7.0", "Exceeded bad SMTP command limit, disconnecting.");
     else
         smtp_reply(s, code, enhanced, "%s", text);
+}
+
+bool smtp_rcpt_rejected(struct smtp *s)
+{
+    if (s->flow->behavior == BEHAVIOR_RELAY || ++s->rejected_rcpts <= REJECTED_RCPTS_MAX)
+        return true;
+    maillog_receiving_failed(s->icid, "Too many rejected recipients");
+    smtp_close(s, "4.7.0", "Too many rejected recipients, disconnecting.");
+    return false;
 }
 
 void smtp_abort(struct smtp *s)

@@ -71,7 +71,8 @@ struct smtp {
     bool rejected; /* the host access table says REJECT: only QUIT is answered */
     bool tls_counted;
     bool told_starttls; /* "Must issue a STARTTLS command first" was said */
-    unsigned bad_commands, messages, accepted_rcpts;
+    unsigned bad_commands, messages, accepted_rcpts, rejected_rcpts;
+    unsigned idle_commands; /* MAIL, RSET, EHLO and the like since a message was taken */
     struct slice verb, args; /* of the command in hand, valid until the next read */
     struct message *tx; /* the transaction in hand or NULL */
     uint64_t declared_size; /* of tx */
@@ -85,6 +86,11 @@ void smtp_reply(struct smtp *s, int code, const char *enhanced, const char *fmt,
 
 /* A command nobody should send: counts towards the limit of bad commands. */
 void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char *text);
+
+/* Counts a stranger's recipient that we do not take, before its refusal is sent; false: those were
+ * too many, 421 has been said and the session ends. Whoever guesses addresses has to connect again,
+ * where limits count him. */
+bool smtp_rcpt_rejected(struct smtp *s);
 
 /* 421 and the end. */
 void smtp_close(struct smtp *s, const char *enhanced, const char *fmt, ...)

@@ -14,6 +14,8 @@
 #include "daemon/tls.h"
 #include "store/base/str.h"
 
+#define IDLE_COMMANDS_MAX 200 /* in a row, without a message being taken */
+
 /* RFC 2920: EHLO, HELO and DATA end a group of commands, for the client has to read the answer
  * before it may go on. Trusted senders may be sloppy; from others it is the sign of smuggled or
  * misdirected bytes. */
@@ -294,7 +296,8 @@ static void do_rcpt(struct smtp *s)
     char *orcpt = NULL, routing;
 
     if (!smtp_parse_rcpt(s->args, &rcpt, &why)) {
-        refused(s, &why);
+        if (smtp_rcpt_rejected(s))
+            refused(s, &why);
         return;
     }
     if (rcpt.esmtp && !s->esmtp) {
@@ -318,14 +321,16 @@ static void do_rcpt(struct smtp *s)
         if (!access_rcpt(s->table, &rcpt.to)) {
             maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
             stats_add(STAT_REJECTED_RECIPS, 1);
-            smtp_reply(s, 550, "5.1.0", "Address rejected.");
+            if (smtp_rcpt_rejected(s))
+                smtp_reply(s, 550, "5.1.0", "Address rejected.");
             return;
         }
         routing = routing_character(&rcpt.to);
         if (routing) {
             maillog_to_invalid(m->mid, s->icid, routing);
             stats_add(STAT_REJECTED_RECIPS, 1);
-            smtp_reply(s, 553, "5.1.3", "Invalid character in address: '%c'", routing);
+            if (smtp_rcpt_rejected(s))
+                smtp_reply(s, 553, "5.1.3", "Invalid character in address: '%c'", routing);
             return;
         }
     }
@@ -413,10 +418,25 @@ static void wrong_order(struct smtp *s)
     }
 }
 
+/* Only RCPT and DATA in their place move a message on. So many others without a message coming of
+ * them are no mail, and the session ends. */
+static bool idles(struct smtp *s, const struct verb *v)
+{
+    if (!v || v->run == do_quit ||
+        ((v->run == do_rcpt || v->run == do_data) && v->when & s->state) ||
+        ++s->idle_commands <= IDLE_COMMANDS_MAX)
+        return false;
+    maillog_receiving_failed(s->icid, "Too many commands without a message");
+    smtp_close(s, "4.7.0", "Too many commands without a message, disconnecting.");
+    return true;
+}
+
 void smtp_run_verb(struct smtp *s)
 {
     const struct verb *v = verb_find(s->verb);
 
+    if (idles(s, v))
+        return;
     if (s->flow->tls == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
         s->told_starttls = true; /* the mail log's line about it depends on this having been said */
         smtp_reply(s, 530, NULL, "#5.7.0 Must issue a STARTTLS command first");

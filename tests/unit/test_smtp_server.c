@@ -346,6 +346,14 @@ static void repeat(struct run *r, char *rest)
         buf_printf(&r->out, "%s\r\n", end + 1);
 }
 
+static void expect_repeated(struct run *r, char *rest)
+{
+    char *end;
+
+    for (unsigned long n = strtoul(rest, &end, 10); n > 0; n--)
+        expect_line(r, end + 1);
+}
+
 /* Another session of the same peer. */
 static void occupy(struct run *r)
 {
@@ -379,6 +387,8 @@ static void do_line(struct run *r, char *line)
         add_bytes(r, &r->out, rest);
     else if (str_starts(line, "C*"))
         repeat(r, rest);
+    else if (str_starts(line, "S*"))
+        expect_repeated(r, rest);
     else if (str_starts(line, "S:"))
         expect_line(r, rest);
     else if (str_starts(line, "Q:"))
