@@ -256,6 +256,10 @@ static bool hand_over(struct session *s, struct batch *b)
 
     b->dcid = s->client->dcid;
     str_copy(b->host, sizeof(b->host), s->client->host);
+    if (b->m->flags & MSG_SMTPUTF8 && !(s->client->caps & CAP_SMTPUTF8) && s->next < s->targets.n) {
+        note_trouble(s, "the server does not offer SMTPUTF8"); /* another one may */
+        more = false;
+    }
     while (more && ok) {
         unsigned n = 0, done = 0, later = 0;
         struct err err = {0};

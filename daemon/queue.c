@@ -37,8 +37,10 @@
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
 #define LOW_SPACE (64u << 20) /* below this much free disk nothing is accepted */
 #define MAX_MESSAGES 5000000u
-#define RESIDENT_BYTES (96u << 20) /* bodies and envelopes kept in memory for delivery */
+#define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
+#define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
 #define LOAD_BATCH 256u
+#define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
 #define SCHEMA_FILE "schema/queue.sql"
 
@@ -66,7 +68,7 @@ static struct {
     struct schedule schedule;
     sqlite3 *db; /* until the writer has it */
     struct writer *writer;
-    uint64_t resident; /* bytes of messages in memory that wait for delivery */
+    uint64_t resident, loaded; /* bytes of messages in memory: as they came, and read back */
     bool running;
 
     struct wait tick; /* of the clock fiber, while ticking */
@@ -280,7 +282,7 @@ static void kick_clock(void) /* under the lock */
 
 static void kick_loader(void) /* under the lock */
 {
-    if (q.load_waits && q.schedule.ncold && q.resident < RESIDENT_BYTES) {
+    if (q.load_waits && q.schedule.ncold) {
         q.load_waits = false;
         wait_done(&q.load);
     }
@@ -386,17 +388,18 @@ static uint64_t weight(const struct message *m)
 }
 
 /* Under the lock. */
-static void keep_resident(struct queued *e, struct message *m)
+static void keep_resident(struct queued *e, struct message *m, bool loaded)
 {
     e->m = m;
-    q.resident += weight(m);
+    e->loaded = loaded;
+    *(loaded ? &q.loaded : &q.resident) += weight(m);
 }
 
 static void drop_resident(struct queued *e)
 {
     if (!e->m)
         return;
-    q.resident -= weight(e->m);
+    *(e->loaded ? &q.loaded : &q.resident) -= weight(e->m);
     message_free(&e->m);
     kick_loader();
 }
@@ -527,7 +530,7 @@ bool queue_submit(struct message *m, struct err *err)
     if (e) { /* it has a recipient */
         e->segment = body_segment(m->body);
         if (q.resident < RESIDENT_BYTES && due_at_once(e, now) && !q.schedule.suspended)
-            keep_resident(e, message_ref(m));
+            keep_resident(e, message_ref(m), false);
         schedule_add(&q.schedule, e, now);
         open_sessions(now);
         kick_loader();
@@ -819,8 +822,7 @@ static void loader_fiber(void *unused)
 
         memset(l, 0, sizeof(*l));
         pthread_mutex_lock(&q.lock);
-        if (q.resident < RESIDENT_BYTES)
-            l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH);
+        l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH, q.loaded >= AHEAD_BYTES);
         if (!l->n) {
             wait_init(&q.load);
             q.load_waits = true;
@@ -828,6 +830,7 @@ static void loader_fiber(void *unused)
         pthread_mutex_unlock(&q.lock);
         if (!l->n) {
             wait_until(&q.load, NEVER, "messages to load");
+            fiber_sleep(LOAD_PAUSE);
             pthread_mutex_lock(&q.lock);
             q.load_waits = false;
             pthread_mutex_unlock(&q.lock);
@@ -843,7 +846,7 @@ static void loader_fiber(void *unused)
 
             if (l->messages[i] && !e->m) {
                 number_rcpts(cfg, l->messages[i], e, (unsigned)(it - e->items));
-                keep_resident(e, l->messages[i]);
+                keep_resident(e, l->messages[i], true);
                 l->messages[i] = NULL;
             }
             if (e->m)

@@ -7,8 +7,10 @@
 #include "daemon/queue.h"
 #include "store/base/str.h"
 
-#define FIRST_WINDOW 8u /* sessions a destination gets before it has shown that more of them help  \
-                         */
+#define ENOUGH_READY 128u /* messages in memory for a destination: no more are read ahead */
+#define FIRST_WINDOW                                                                               \
+    8u /* sessions a destination gets before it has shown that more of them help                   \
+        */
 
 void schedule_init(struct schedule *s, unsigned max_sessions)
 {
@@ -503,21 +505,20 @@ bool schedule_done(struct schedule *s, struct item *i)
     return true;
 }
 
-size_t schedule_cold(struct schedule *s, struct item **out, size_t max)
+size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory)
 {
-    size_t n = 0, pos = 0, share;
+    unsigned enough = short_of_memory ? 1 : ENOUGH_READY;
+    size_t n = 0, pos = 0, share = short_of_memory ? 2 : max / 4 + 1;
     const char *key;
     void *value;
 
     if (s->suspended || !s->ncold)
         return 0;
-    /* Each destination gets a share of the batch; what it leaves is for the next batch, which
-     * follows at once. */
-    share = max / 4 ? max / 4 : 1;
+    /* What a destination leaves of its share is for the next batch, which follows at once. */
     while (n < max && map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
 
-        for (size_t k = 0; k < share && n < max && d->ncold; k++) {
+        for (size_t k = 0; k < share && n < max && d->ncold && d->nready < enough; k++) {
             struct item *i = list_item(d->cold.next, struct item, node);
 
             item_state(s, i, ITEM_BUSY);

@@ -43,6 +43,7 @@ struct queued {
     usec_t received;
     struct message *m; /* NULL: on disk only */
     uint32_t segment; /* of the spool, for compaction */
+    bool loaded; /* m was read back from disk */
     uint16_t nitems, left; /* left: items not done */
     struct item items[];
 };
@@ -124,8 +125,10 @@ void schedule_postpone(struct schedule *s, struct item *i,
                        msec_t due); /* as if never taken, but not before due */
 
 /* Cold items whose messages should be read, at most max, spread over the destinations; they count
- * as busy until schedule_warm (q->m is set now) or schedule_defer. */
-size_t schedule_cold(struct schedule *s, struct item **out, size_t max);
+ * as busy until schedule_warm (q->m is set now) or schedule_defer. A destination that has enough in
+ * memory gets no more; with short_of_memory one that has anything gets nothing, the others little,
+ * so that a few slow ones never keep the rest waiting. */
+size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory);
 void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 
 /* delivernow: everything deferred for d (NULL: for all) is due. Returns how many items. */

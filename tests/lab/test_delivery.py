@@ -336,6 +336,22 @@ def size():
     lab.equal(len(raw) < 12000, True, "the header alone comes back")
 
 
+@lab.test("a message that needs SMTPUTF8 looks for a server that offers it, and bounces when there is none")
+def smtputf8():
+    plain, modern = lab.Sink(), lab.Sink("--smtputf8")
+    route("utf8.example", hop(plain) + "/pri=1", hop(modern) + "/pri=2")
+    with lab.Smtp(gateway.private) as c:
+        if "SMTPUTF8" not in c.ehlo():
+            raise lab.Skip("the listener does not offer SMTPUTF8")
+    finished(submit("utf8", "jörg@utf8.example", mail=" SMTPUTF8"))
+    lab.equal((plain.stats()["messages"], modern.stats()["messages"]), (0, 1))
+    route("ascii.example", plain)
+    mid = submit("ascii", "jörg@ascii.example", mail=" SMTPUTF8")
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.6\.7 - " % mid)
+    finished(mid)
+    lab.equal(plain.stats()["messages"], 0)
+
+
 @lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")
 def dsn():
     sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone*")

@@ -251,7 +251,7 @@ static void cold_ones_are_loaded_by_turns(void **state)
         add(mid, &d[1], 1, 0, 0, true);
     assert_null(schedule_open(&s, 0)); /* nothing can be delivered from disk alone */
     assert_int_equal(s.ncold, 104);
-    n = schedule_cold(&s, items, 16);
+    n = schedule_cold(&s, items, 16, false);
     assert_true(n >= 8 && n <= 16);
     for (size_t i = 0; i < n; i++) {
         of_b += items[i]->dest == d[1];
@@ -261,6 +261,32 @@ static void cold_ones_are_loaded_by_turns(void **state)
     assert_int_equal(of_b, 4); /* the small one is not kept waiting */
     assert_int_equal(s.ncold, 104 - n);
     assert_non_null(schedule_open(&s, 0));
+}
+
+static void slow_ones_do_not_fill_the_memory(void **state)
+{
+    struct dest *d[2] = {dest("slow.example", 5), dest("quick.example", 5)};
+    struct item *items[64];
+    size_t n, total = 0;
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 1000; mid++)
+        add(mid, &d[0], 1, 0, 0, true);
+    for (int round = 0; round < 50; round++) {
+        n = schedule_cold(&s, items, 64, false);
+        for (size_t i = 0; i < n; i++) {
+            items[i]->message->m = message_new();
+            schedule_warm(&s, items[i], 0);
+        }
+        total += n;
+    }
+    assert_in_range(total, 100, 200); /* nobody takes them, so no more are read */
+    for (uint64_t mid = 2001; mid <= 2020; mid++)
+        add(mid, &d[1], 1, 0, 0, true);
+    n = schedule_cold(&s, items, 64, true);
+    assert_in_range(n, 1, 4);
+    for (size_t i = 0; i < n; i++)
+        assert_ptr_equal(items[i]->dest, d[1]);
 }
 
 static void rates_hold(void **state)
@@ -333,11 +359,11 @@ static void suspended_means_nothing_moves(void **state)
     add(3, &d, 1, 0, 0, true);
     assert_null(schedule_open(&s, 0));
     assert_null(schedule_take(&s, d, 0));
-    assert_int_equal(schedule_cold(&s, cold, 4), 0);
+    assert_int_equal(schedule_cold(&s, cold, 4, false), 0);
     schedule_suspend(&s, false, 0);
     assert_ptr_equal(schedule_open(&s, 0), d);
     assert_non_null(schedule_take(&s, d, 0));
-    assert_int_equal(schedule_cold(&s, cold, 4), 1);
+    assert_int_equal(schedule_cold(&s, cold, 4, false), 1);
 }
 
 static void postponed_items_count_no_attempt(void **state)
@@ -419,6 +445,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(deferred_items_keep_count, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_sessions_come_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cold_ones_are_loaded_by_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(slow_ones_do_not_fill_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
