@@ -325,10 +325,11 @@ static void cert_new(struct ui *ui, struct session *s, struct row *unused)
 
 /* Pasted text until it is accepted by check; NULL: given up. The caller frees it. */
 static char *ask_pem(struct ui *ui, const char *key, const char *question,
+                     char *(*ask)(struct ui *ui, const char *key, const char *question),
                      bool (*check)(const char *pem, struct err *err))
 {
     for (int tries = 0; tries < 5 && !ui_failed(ui); tries++) {
-        char *text = ask_block(ui, key, question);
+        char *text = ask(ui, key, question);
         struct err err = {0};
 
         if (ui_failed(ui) || check(text, &err))
@@ -364,9 +365,10 @@ static void ask_intermediates(struct ui *ui, const char *leaf, json_t *args)
     struct err err = {0};
 
     while (ask_yes(ui, "add_intermediate", question, false) && !ui_failed(ui)) {
-        char *text = ask_pem(
-            ui, "intermediates",
-            "Paste intermediate certificate in PEM format (end with '.'):", check_chain_text);
+        char *text =
+            ask_pem(ui, "intermediates",
+                    "Paste intermediate certificate in PEM format (end with '.'):", ask_block,
+                    check_chain_text);
         size_t before = all.n;
 
         if (text)
@@ -417,11 +419,13 @@ static void cert_paste(struct ui *ui, struct session *s, struct row *unused)
 
     (void)unused;
     if (name)
-        certificate = ask_pem(ui, "certificate", paste_certificate, check_certificate_text);
+        certificate =
+            ask_pem(ui, "certificate", paste_certificate, ask_block, check_certificate_text);
     if (certificate && !ui_failed(ui)) {
         say_subject(ui, certificate);
         key = ask_pem(ui, "private_key",
-                      "Paste private key in PEM format (end with '.'):", x509_check_key);
+                      "Paste private key in PEM format (end with '.'):", ask_secret_block,
+                      x509_check_key);
     }
     if (key && !ui_failed(ui) && !x509_key_matches(certificate, key, &err))
         ui_error(ui, &err);
@@ -488,7 +492,8 @@ static void cert_edit(struct ui *ui, struct session *s, struct row *unused)
     (void)unused;
     if (c && ask_yes(ui, "update", "Would you like to update the existing public certificate?",
                      !ui_interactive(ui))) {
-        certificate = ask_pem(ui, "certificate", paste_certificate, check_certificate_text);
+        certificate =
+            ask_pem(ui, "certificate", paste_certificate, ask_block, check_certificate_text);
         if (certificate && !ui_failed(ui)) {
             args = json_object();
             say_subject(ui, certificate);

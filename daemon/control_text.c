@@ -20,6 +20,7 @@
 #define MAX_TEXT                                                                                   \
     ((size_t)JSON_MAX_LINE / 8 * 7) /* an escaped text must still fit in a line of the protocol */
 #define SALT_NOTE "secrets are encrypted, salt "
+#define PLAIN_NOTE "secrets are in plain text, for administrators only"
 
 struct passphrase { /* a key made of it, on a worker: scrypt takes its time on purpose */
     const char *text;
@@ -161,6 +162,8 @@ static bool do_export(struct control *c, const json_t *args, json_t *data, struc
         secrets.note = note;
         ok = worker_call(derive, &p, err); /* YIELDS */
     }
+    if (p.plain)
+        secrets.note = PLAIN_NOTE;
     ok = ok && export_text(cfg, json, mask ? NULL : &secrets, data, err);
     OPENSSL_cleanse(p.key, sizeof(p.key));
     if (!mask)
@@ -380,17 +383,29 @@ static bool do_file_write(struct control *c, const json_t *args, json_t *data, s
     return ok;
 }
 
+/* What an administrator exported or put there must not be an operator's by way of the export area.
+ */
+static bool holds_secrets(const struct buf *text)
+{
+    return strstr(buf_str(text), PLAIN_NOTE) || strstr(buf_str(text), "PRIVATE KEY-----");
+}
+
 static bool do_file_read(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
     struct file_job j = {.content = BUF_INIT(MAX_TEXT)};
     bool ok;
 
-    (void)c;
     if (!file_path(args, &j.path, err))
         return false;
     ok = worker_call(read_job, &j, err); /* YIELDS */
+    if (ok && control_role(c) < ROLE_ADMIN && holds_secrets(&j.content)) {
+        ok = err_set(err, E_DENIED, "The file holds secrets; only administrators may read it.");
+        control_audit(c, "file.read", j.path, "denied", NULL); /* YIELDS */
+    }
     if (ok)
         json_put_str(data, "text", buf_str(&j.content));
+    if (j.content.p)
+        OPENSSL_cleanse(j.content.p, j.content.n);
     buf_free(&j.content);
     free(j.path);
     return ok;

@@ -24,7 +24,7 @@ struct backend {
     /* One answer without its newline, "" for an empty one. prompt is one line: "[25]> ". */
     enum ui_end (*ask)(struct ui *ui, const struct ui_question *q, const char *prompt, struct buf *answer);
     enum ui_end (*line)(struct ui *ui, const char *prompt, struct buf *line); /* at the top prompt */
-    enum ui_end (*block)(struct ui *ui, struct buf *text); /* lines up to a lone "." */
+    enum ui_end (*block)(struct ui *ui, struct buf *text, bool echo); /* lines up to a lone "." */
     void (*write)(struct ui *ui, const char *text, size_t n); /* with paging */
     unsigned (*width)(const struct ui *ui);
     void (*remember)(struct ui *ui, const char *line); /* into the history; may be NULL */

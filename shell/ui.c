@@ -644,11 +644,12 @@ char *ask_secret(struct ui *ui, const char *key, const char *question)
     return xstrdup(ui_ask(ui, &q));
 }
 
-char *ask_block(struct ui *ui, const char *key, const char *question)
+static char *block(struct ui *ui, const char *key, const char *question, bool secret)
 {
     AUTO(buf) struct buf text = BUF_INIT(1 << 20);
     const char *given = ui_failed(ui) ? NULL : ui_key(ui, key);
     enum ui_end end;
+    char *answer;
 
     if (given)
         return xstrdup(given);
@@ -662,12 +663,25 @@ char *ask_block(struct ui *ui, const char *key, const char *question)
     ui_gap(ui);
     put(ui, question, strlen(question));
     put(ui, "\n", 1);
-    end = ui->backend->block(ui, &text);
+    end = ui->backend->block(ui, &text, !secret);
     ui->newlines = 1;
     ui->answered = true;
     if (end)
         ui_stop(ui, end);
     else if (text.full)
         ui_fail(ui, E_LIMIT, "The text is longer than 1 MB.");
-    return xstrdup(ui_failed(ui) ? "" : buf_str(&text));
+    answer = xstrdup(ui_failed(ui) ? "" : buf_str(&text));
+    if (secret && text.p)
+        explicit_bzero(text.p, text.n);
+    return answer;
+}
+
+char *ask_block(struct ui *ui, const char *key, const char *question)
+{
+    return block(ui, key, question, false);
+}
+
+char *ask_secret_block(struct ui *ui, const char *key, const char *question)
+{
+    return block(ui, key, question, true);
 }

@@ -66,6 +66,7 @@ uint64_t ask_number(struct ui *ui, const char *key, const char *question, uint64
 char *ask_secret(struct ui *ui, const char *key, const char *question); /* freed by the caller with secret_text_free */
 void secret_text_free(char **text);                                     /* cleanses; for AUTO(secret_text) */
 char *ask_block(struct ui *ui, const char *key, const char *question);  /* lines up to a lone "."; caller frees */
+char *ask_secret_block(struct ui *ui, const char *key, const char *question); /* not echoed; freed with secret_text_free */
 
 /* The words of the line, for commands that take them. Words and key=value and flags are each found in any order. */
 const char *ui_word(struct ui *ui);                    /* the next unused word, or NULL */

@@ -647,7 +647,7 @@ static enum ui_end edit_line(struct term *t, const char *prompt, struct buf *lin
 }
 
 /* A line without libedit: no editing but Backspace and Ctrl-U, no history, nothing kept. */
-static enum ui_end plain_line(struct term *t, bool echo, struct buf *line)
+static enum ui_end plain_line(struct term *t, bool echo, bool newline, struct buf *line)
 {
     enum ui_end end;
     wchar_t wc;
@@ -688,7 +688,10 @@ static enum ui_end plain_line(struct term *t, bool echo, struct buf *line)
     }
     if (line->full)
         buf_reset(line);
-    fputs(end == UI_INTERRUPTED ? "^C\n" : "\n", stdout);
+    if (end == UI_INTERRUPTED)
+        fputs("^C\n", stdout);
+    else if (newline)
+        fputs("\n", stdout);
     fflush(stdout);
     return end;
 }
@@ -711,7 +714,7 @@ static enum ui_end term_ask(struct ui *ui, const struct ui_question *q, const ch
 
     if (q->secret) {
         start_plain(t, prompt);
-        return plain_line(t, false, answer);
+        return plain_line(t, false, true, answer);
     }
     t->question = q;
     el_set(t->el, EL_HIST, history, t->no_history);
@@ -726,7 +729,7 @@ static enum ui_end term_line(struct ui *ui, const char *prompt, struct buf *line
     return edit_line(ui->data, prompt, line);
 }
 
-static enum ui_end term_block(struct ui *ui, struct buf *text)
+static enum ui_end term_block(struct ui *ui, struct buf *text, bool echo)
 {
     struct term *t = ui->data;
     AUTO(buf) struct buf line = BUF_INIT(WORDS_MAX_LINE);
@@ -735,12 +738,14 @@ static enum ui_end term_block(struct ui *ui, struct buf *text)
     start_plain(t, "");
     for (;;) {
         buf_reset(&line);
-        end = plain_line(t, true, &line);
+        end = plain_line(t, echo, echo, &line);
         if (end || str_eq(buf_str(&line), "."))
             break;
         buf_add(text, line.p, line.n);
         buf_char(text, '\n');
     }
+    if (!echo && end != UI_INTERRUPTED)
+        fputs("\n", stdout); /* one for all the lines that were not shown */
     if (line.p)
         explicit_bzero(line.p, line.n);
     return end;

@@ -165,13 +165,14 @@ static enum ui_end script_ask(struct ui *ui, const struct ui_question *q, const 
     return script_line(ui, prompt, answer);
 }
 
-static enum ui_end script_block(struct ui *ui, struct buf *text)
+static enum ui_end script_block(struct ui *ui, struct buf *text, bool echo)
 {
     struct script *s = ui->data;
     const char *line;
 
     while ((line = script_next(ui)) != NULL && !str_eq(line, "^C")) {
-        buf_printf(s->out, "%s\n", line);
+        if (echo || str_eq(line, "."))
+            buf_printf(s->out, "%s\n", echo ? line : "");
         if (str_eq(line, "."))
             return UI_GOES_ON;
         buf_printf(text, "%s\n", line);

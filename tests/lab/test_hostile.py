@@ -3,11 +3,10 @@
 import json
 import os
 import re
-import socket
-import threading
 import time
 
 import lab
+import terminal
 from control import Control
 
 box = lab.Sandbox()
@@ -60,6 +59,100 @@ def raised():
     submit("b@raise.example") # while the connection lingers
     gate.maillog().wait_for(r"TLS was required but could not be successfully negotiated")
     lab.equal(sink.stats()["messages"], 1)
+
+
+def as_daemon(role, what):
+    """The result of what(control) for the user daemon with a role, in a process of its own."""
+    admin = Control(gate.home)
+    admin.stage("user", "daemon", {"role": role})
+    admin.ok("commit")
+    os.chmod(box.dir, 0o755)
+    os.chmod(gate.home, 0o755)
+    os.chmod(os.path.join(gate.home, "run"), 0o755)
+    os.chmod(os.path.join(gate.home, "run", "control"), 0o666)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setgid(1)
+            os.setuid(1)
+            os.write(write, json.dumps(what(Control(gate.home))).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read, "rb") as f:
+        text = f.read()
+    lab.equal(os.waitpid(pid, 0)[1], 0, "the other user's process")
+    return json.loads(text)
+
+
+@lab.test("an operator does not come by secrets through the export area, nor out of it")
+def export_area():
+    lab.need_root()
+    admin = Control(gate.home)
+    plain = admin.ok("config.export", secrets="plain")["text"]
+    assert "PRIVATE KEY-----" in plain
+    admin.ok("file.write", name="backup", text=plain)
+    admin.ok("file.write", name="json", text=admin.ok("config.export", secrets="plain", format="json")["text"])
+    admin.ok("file.write", name="masked", text=admin.ok("config.export")["text"])
+
+    def tries(c):
+        codes = [c.call("file.read", name=n).get("code", "ok") for n in
+                 ("backup", "json", "masked", "../config.db", "..", "/etc/passwd", ".new", "a/b", "seal.key", "")]
+        codes.append(c.call("file.write", name="../x", text="x").get("code", "ok"))
+        codes.append(c.call("config.export", secrets="plain").get("code", "ok"))
+        codes.append(c.call("config.export", secrets="encrypt", passphrase="x").get("code", "ok"))
+        return codes
+
+    lab.equal(as_daemon("operator", tries),
+              ["E_DENIED", "E_DENIED", "ok"] + ["E_USAGE"] * 5 + ["E_NOT_FOUND", "E_USAGE", "E_USAGE", "E_DENIED",
+                                                                 "E_DENIED"])
+    lab.equal(admin.ok("file.read", name="backup")["text"], plain)
+
+
+# What each role may do, in full; what is not here an administrator alone may.
+READ = ["config.get", "config.list", "config.diff", "config.export", "commit.last", "history", "session.who", "log.list",
+        "log.tail", "log.grep", "cert.list", "queue.list"]
+GUEST = ["hello", "candidate.state", "candidate.anonymous", "status"]
+CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
+          "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
+          "status.reset", "debug.fibers"]
+ALL = ["cert.new", "cert.paste"]
+
+
+@lab.test("every operation asks for its role")
+def operations():
+    lab.need_root()
+
+    def allowed(c):
+        return [op for op in GUEST + READ + CHANGE + ALL if c.call(op, name="none", follow=False).get("code") != "E_DENIED"]
+
+    lab.equal(as_daemon("guest", allowed), GUEST)
+    lab.equal(as_daemon("readonly", allowed), GUEST + READ)
+    source = "".join(lab.read_text(os.path.join(lab.ROOT, "daemon", f)) for f in os.listdir(os.path.join(lab.ROOT, "daemon"))
+                     if f.startswith("control_") and f.endswith(".c"))
+    lab.equal(sorted(re.findall(r'\{"([a-z.]+)",\s*ROLE_', source)), sorted(GUEST + READ + CHANGE + ALL))
+
+
+@lab.test("a private key that is pasted is not shown")
+def pasted_key():
+    pair = lab.make_cert(box.path("pair"), "paste.example")
+    t = terminal.console(gate, rows=400, columns=200)
+    t.ask("certconfig", r"\[\]> ")
+    t.ask("certificate", r"\[\]> ")
+    t.ask("paste", r"profile:\n> ")
+    t.ask("unseen", r"end with '\.'\):\n")
+    for line in lab.read_text(pair.cert).splitlines() + ["."]:
+        t.type(line)
+    t.until(r"private key in PEM format \(end with '\.'\):\n")
+    for line in lab.read_text(pair.key).splitlines() + ["."]:
+        t.type(line)
+    t.until(r"intermediate certificate\? \[N\]> ")
+    for line in lab.read_text(pair.key).splitlines()[1:-1]:
+        lab.equal(line in t.log, False, "a line of the key")
+    t.stop()
 
 
 lab.main()
