@@ -145,4 +145,33 @@ def torn():
     lab.equal(book.settled(sink), 0)
 
 
+@lab.test("one message that waits does not keep the 64 MiB around it")
+def compaction():
+    box = lab.Sandbox()
+    sink = lab.Sink("--reply", "RCPT=451 4.2.1 Busy,later*", digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port,
+                    "bounceconfig edit Default initial_retry=3600 max_retry=3600")
+    book = lab.Book()
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for n in range(100):
+            message = lab.make_message("move%d" % n, 900000, "attachment")
+            later = n in (0, 1)
+            if later:
+                book.add(message)
+            c.message("sender@client.lab.example", "later@dest.example" if later else "now@dest.example", message)
+        c.quit()
+    sink.wait_messages(98)
+    first = os.path.join(box.path("home", "spool"), "seg-00000001")
+    lab.equal(os.path.exists(first), True)
+    lab.eventually(lambda: not os.path.exists(first), 60, "the segment is cleared")
+    port = sink.port
+    sink.stop()
+    gateway.kill() # what was copied must be on disk by now
+    gateway.start()
+    again = lab.Sink(port=port, digest=box.path("again"))
+    gateway.console("delivernow all")
+    lab.equal(book.settled(again), 0)
+
+
 lab.main()
