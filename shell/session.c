@@ -14,6 +14,7 @@
 #include "shell/out.h"
 #include "shell/rpc.h"
 #include "store/base/home.h"
+#include "store/base/map.h"
 #include "store/base/version.h"
 
 #define ANSWER_IN SECONDS(180) /* a commit that rebuilds everything may take its time */
@@ -52,6 +53,9 @@ struct session {
     struct savepoint *marks;
     size_t nmarks;
     bool deferred;
+    struct map
+        known[SECTIONS]; /* deferred: the names the daemon has, so that new ones cost no question */
+    bool is_known[SECTIONS];
     size_t finished; /* the first so many items wait for session_sync */
 };
 
@@ -440,6 +444,14 @@ static void drop_mark(struct savepoint *m)
     free(m->secrets);
 }
 
+static void forget_names(struct session *s)
+{
+    for (size_t i = 0; i < SECTIONS; i++) {
+        map_free(&s->known[i]);
+        s->is_known[i] = false;
+    }
+}
+
 void session_close(struct session **sp)
 {
     struct session *s = *sp;
@@ -448,6 +460,7 @@ void session_close(struct session **sp)
         return;
     session_release(s, 0);
     drop_from(s, 0);
+    forget_names(s);
     free(s->items);
     free(s->marks);
     rpc_free(&s->rpc);
@@ -606,65 +619,6 @@ static json_t *get_args(const struct section *sec, const char *name)
     return args;
 }
 
-static struct row *fetch(struct session *s, const struct section *sec, const char *name)
-{
-    struct err err = {0};
-    AUTO(json) json_t *answer = NULL;
-    const json_t *data;
-    struct row *row = NULL;
-
-    if (s->ui && ui_aborted(s->ui))
-        return NULL;
-    answer = request(s, s->ui, "config.get", get_args(sec, name), NULL, NULL, &err);
-    data = json_object_get(answer, "data");
-    if (!answer || !is_ok(answer, &err)) {
-        if (err.code != E_NOT_FOUND && s->ui)
-            ui_error(s->ui, &err);
-        return NULL;
-    }
-    if (!json_bool_of(data, "exists", true) || !json_is_object(json_object_get(data, "body")))
-        return NULL;
-    row = row_from_json(sec, json_str(data, "name", name), json_object_get(data, "body"), &err);
-    if (!row && s->ui)
-        ui_error(s->ui, &err);
-    return row;
-}
-
-struct row *session_get(struct session *s, const struct section *sec, const char *name)
-{
-    AUTO(str) char *canonical = row_canonical(sec, name);
-    const struct pending *p = find_pending(s, sec, canonical);
-
-    if (p)
-        return p->row ? row_copy(p->row) : NULL;
-    return fetch(s, sec, canonical);
-}
-
-bool session_taken(struct session *s, const struct row *row)
-{
-    struct row *other;
-
-    for (size_t i = 0; i < s->n; i++) {
-        const struct pending *p = &s->items[i];
-
-        if (p->section != row->section || p->row == row)
-            continue;
-        if (p->row && str_eq(p->row->name, row->name))
-            return true;
-        if (str_eq(p->name, row->name))
-            return false; /* deleted, or it has another name now */
-    }
-    for (size_t i = 0; i < s->n; i++) {
-        if (s->items[i].row == row && str_eq(s->items[i].name, row->name))
-            return false; /* its own name */
-    }
-    other = fetch(s, row->section, row->name);
-    if (!other)
-        return false;
-    row_free(&other);
-    return true;
-}
-
 struct walk {
     const struct section *sec;
     const char *owner, *prefix;
@@ -720,6 +674,104 @@ static void walk_list(struct session *s, struct walk *w)
         }
         more = json_bool_of(data, "more", false) && json_array_size(entries) && w->entry;
     }
+}
+
+static bool know_name(void *arg, const char *name, const json_t *body)
+{
+    (void)body;
+    map_set(arg, name, arg);
+    return true;
+}
+
+/* In a batch nobody else changes the candidate: one list saves a question for each new object. */
+static bool is_absent(struct session *s, const struct section *sec, const char *name)
+{
+    unsigned i = section_index(sec);
+    struct walk w = {.sec = sec, .entry = know_name, .arg = &s->known[i]};
+
+    if (!s->deferred || sec->single)
+        return false;
+    if (!s->is_known[i]) {
+        s->is_known[i] = true;
+        walk_list(s, &w);
+    }
+    return !map_get(&s->known[i], name);
+}
+
+static struct row *fetch(struct session *s, const struct section *sec, const char *name)
+{
+    struct err err = {0};
+    AUTO(json) json_t *answer = NULL;
+    const json_t *data;
+    struct row *row = NULL;
+
+    if ((s->ui && ui_aborted(s->ui)) || is_absent(s, sec, name))
+        return NULL;
+    answer = request(s, s->ui, "config.get", get_args(sec, name), NULL, NULL, &err);
+    data = json_object_get(answer, "data");
+    if (!answer || !is_ok(answer, &err)) {
+        if (err.code != E_NOT_FOUND && s->ui)
+            ui_error(s->ui, &err);
+        return NULL;
+    }
+    if (!json_bool_of(data, "exists", true) || !json_is_object(json_object_get(data, "body")))
+        return NULL;
+    row = row_from_json(sec, json_str(data, "name", name), json_object_get(data, "body"), &err);
+    if (!row && s->ui)
+        ui_error(s->ui, &err);
+    return row;
+}
+
+/* The place of a change that gives the object of this name another one; n: none does. */
+static size_t renamed_at(const struct session *s, const struct section *sec, const char *name)
+{
+    size_t i = 0;
+
+    while (i < s->n && (s->items[i].section != sec || !s->items[i].row ||
+                        !str_eq(s->items[i].name, name) || str_eq(s->items[i].row->name, name)))
+        i++;
+    return i;
+}
+
+struct row *session_get(struct session *s, const struct section *sec, const char *name)
+{
+    AUTO(str) char *canonical = row_canonical(sec, name);
+    size_t renamed = renamed_at(s, sec, canonical);
+    const struct pending *p;
+
+    if (renamed < s->finished && !session_sync(s, s->ui))
+        return NULL;
+    p = find_pending(s, sec, canonical);
+    if (p)
+        return p->row ? row_copy(p->row) : NULL;
+    if (renamed_at(s, sec, canonical) < s->n)
+        return NULL; /* it has another name now */
+    return fetch(s, sec, canonical);
+}
+
+bool session_taken(struct session *s, const struct row *row)
+{
+    struct row *other;
+
+    for (size_t i = 0; i < s->n; i++) {
+        const struct pending *p = &s->items[i];
+
+        if (p->section != row->section || p->row == row)
+            continue;
+        if (p->row && str_eq(p->row->name, row->name))
+            return true;
+        if (str_eq(p->name, row->name))
+            return false; /* deleted, or it has another name now */
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->items[i].row == row && str_eq(s->items[i].name, row->name))
+            return false; /* its own name */
+    }
+    other = fetch(s, row->section, row->name);
+    if (!other)
+        return false;
+    row_free(&other);
+    return true;
 }
 
 static const char *leaf(const struct section *sec, const char *name)
@@ -1036,8 +1088,12 @@ static json_t *change_of(const struct pending *p)
 }
 
 /* The daemon now knows the row as it is. */
-static void rebase(struct pending *p)
+static void rebase(struct session *s, struct pending *p)
 {
+    if (s->deferred && p->section && p->row && !p->name)
+        map_set(&s->known[section_index(p->section)], p->row->name, s);
+    else if (s->deferred && p->section && !(p->row && str_eq(p->row->name, p->name)))
+        forget_names(s); /* a deletion or a new name may take others along */
     row_free(&p->base);
     json_free(&p->secrets);
     free(p->name);
@@ -1070,7 +1126,7 @@ static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to,
     if (!answer || !is_ok(answer, err))
         return false;
     for (size_t i = from; i < to; i++)
-        rebase(&s->items[i]);
+        rebase(s, &s->items[i]);
     return true;
 }
 
@@ -1122,6 +1178,7 @@ bool session_flush(struct session *s, struct ui *ui)
 void session_deferred(struct session *s, bool on)
 {
     s->deferred = on;
+    forget_names(s);
 }
 
 /* The first n entries are gone. */

@@ -545,11 +545,15 @@ static void deferred_changes_of_one_object_follow_each_other(void **state)
 
     session_deferred(w->s, true);
     assert_int_equal(silently(w, "destconfig set a.example use_tls=on\ndestconfig edit a.example concurrency_limit=9\n"
-                                 "destconfig delete partner.example\ndestconfig new partner.example\n", &errors), 0);
+                                 "destconfig delete partner.example\ndestconfig new partner.example\n"
+                                 "destconfig edit a.example domain=b.example\ndestconfig new a.example use_tls=off\n"
+                                 "destconfig edit b.example limit_type=MXIP\n", &errors), 0);
     assert_true(session_sync(w->s, w->ui));
     session_deferred(w->s, false);
-    assert_string_equal(field(w, "destination", "a.example", "use_tls"), "on");
-    assert_int_equal(json_int(object(w, "destination", "a.example"), "concurrency_limit", 0), 9);
+    assert_string_equal(field(w, "destination", "b.example", "use_tls"), "on");
+    assert_string_equal(field(w, "destination", "b.example", "limit_type"), "MXIP");
+    assert_int_equal(json_int(object(w, "destination", "b.example"), "concurrency_limit", 0), 9);
+    assert_string_equal(field(w, "destination", "a.example", "use_tls"), "off");
     assert_string_equal(field(w, "destination", "partner.example", "use_tls"), "default");
 }
 
