@@ -174,21 +174,47 @@ static void ask_pem_field(struct asking *a)
         set_value(a, text);
 }
 
+/* What "?" says: the schema's words, then what the type and its limits say. */
+static char *explain(const struct field *f, bool may_be_emptied)
+{
+    AUTO(buf) struct buf out = BUF_INIT(4096);
+    bool number = f->type == &type_uint || f->type == &type_port;
+
+    if (f->help)
+        buf_printf(&out, "%s\n", f->help);
+    if (number && f->max)
+        buf_printf(&out, "A number from %llu to %llu.\n", (unsigned long long)f->min,
+                   (unsigned long long)f->max);
+    else if (number)
+        buf_str_add(&out, "A number.\n");
+    else if (f->type == &type_size)
+        buf_str_add(&out, "A size in bytes; k, M or G behind it multiply.\n");
+    else if (f->type == &type_duration)
+        buf_str_add(&out, "A time in seconds, or with s, m, h or d behind the number.\n");
+    else if (f->type == &type_list)
+        buf_str_add(&out, "Several are separated by commas.\n");
+    else if (f->max)
+        buf_printf(&out, "At most %llu characters.\n", (unsigned long long)f->max);
+    if (f->zero)
+        buf_printf(&out, "\"%s\" stands for 0.\n", f->zero);
+    if (f->deflt && *f->deflt)
+        buf_printf(&out, "The factory setting is %s.\n", f->deflt);
+    if (may_be_emptied)
+        buf_str_add(&out, "Type \"\" (two quotation marks) for none.\n");
+    while (out.n && out.p[out.n - 1] == '\n')
+        out.n--;
+    return xstrndup(out.p ? out.p : "", out.n);
+}
+
 static void ask_text_field(struct asking *a)
 {
     const char *now = row_text(a->row, a->f->name);
-    AUTO(str) char *help = NULL;
+    AUTO(str) char *help = explain(a->f, !a->f->required && !a->f->key && *now);
     struct ui_question q = {
         .text = prompt_of(a->f), .key = a->f->name, .accept = accept_value, .arg = a};
 
     q.deflt = !*now && a->f->required ? NULL : now;
-    if (a->f->zero)
-        help = xasprintf("%s%s\"%s\" stands for 0.", a->f->help ? a->f->help : "",
-                         a->f->help ? "\n" : "", a->f->zero);
-    else if (!a->f->required && !a->f->key && *now)
-        help = xasprintf("%s%sType \"\" (two quotation marks) for none.",
-                         a->f->help ? a->f->help : "", a->f->help ? "\n" : "");
-    q.help = help ? help : a->f->help;
+    q.help = *help ? help : NULL;
     set_value(a, ui_ask(a->ui, &q));
 }
 

@@ -78,17 +78,18 @@ struct progress {
 static void progress_hide(struct progress *p)
 {
     if (p->shown)
-        fputs("\r                          \r", stderr);
+        fputs("\r\033[K", stderr);
     p->shown = false;
 }
 
-/* Elapsed time, on a terminal only, never into a file or a pipe. */
+/* Elapsed time, on a terminal that can erase it only, never into a file or a pipe. */
 static void progress_tick(struct progress *p, const struct ui *ui)
 {
     long seconds = (long)((clock_now() - p->began) / 1000);
+    const char *term = getenv("TERM");
 
     p->next += SECONDS(1);
-    if (!isatty(STDERR_FILENO) || (ui && ui->json))
+    if (!isatty(STDERR_FILENO) || (ui && ui->json) || !term || str_eq(term, "dumb"))
         return;
     fprintf(stderr, "\r[%ld s]  Ctrl-C stops", seconds);
     p->shown = true;

@@ -371,30 +371,21 @@ static const char *from_words(struct ui *ui, const struct ui_question *q)
 /* Prints the question down to its last line, which is the prompt. */
 static void print_question(struct ui *ui, const struct ui_question *q, struct buf *prompt)
 {
-    AUTO(buf) struct buf text = BUF_INIT(MAX_SAID);
-    const char *last = strrchr(q->text, '\n');
+    AUTO(buf) struct buf text = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
+    const char *all, *last;
 
+    buf_printf(&text, "%s%c", q->text, q->same_line || q->secret ? ' ' : '\n');
+    if (q->bare)
+        buf_str_add(&text, "> ");
+    else if (!q->secret)
+        buf_printf(&text, "[%s]> ", q->deflt ? str_printable(q->deflt) : "");
+    ui_wrap(&text, ui_width(ui), &wrapped);
+    all = buf_str(&wrapped);
+    last = strrchr(all, '\n');
     ui_gap(ui);
-    if (q->same_line || q->secret) {
-        if (last)
-            buf_add(&text, q->text, (size_t)(last + 1 - q->text));
-        buf_str_add(prompt, last ? last + 1 : q->text);
-        buf_char(prompt, ' ');
-    } else {
-        buf_printf(&text, "%s\n", q->text);
-    }
-    if (q->secret)
-        ;
-    else if (q->bare)
-        buf_str_add(prompt, "> ");
-    else
-        buf_printf(prompt, "[%s]> ", q->deflt ? str_printable(q->deflt) : "");
-    if (text.n) {
-        AUTO(buf) struct buf wrapped = BUF_INIT(MAX_SAID);
-
-        ui_wrap(&text, ui_width(ui), &wrapped);
-        put(ui, wrapped.p, wrapped.n);
-    }
+    if (last)
+        put(ui, all, (size_t)(last + 1 - all));
+    buf_str_add(prompt, last ? last + 1 : all);
 }
 
 static void print_help(struct ui *ui, const struct ui_question *q)
