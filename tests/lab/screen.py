@@ -228,20 +228,26 @@ class Terminal:
 
     def settle(self, quiet=0.15):
         """Until nothing comes for a moment: after keys that end no line."""
-        while True:
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit:
             before = len(self.raw)
             self.read(quiet)
             if len(self.raw) == before:
                 return self
+        raise lab.Failure("the program writes without end; the screen:\n%s" % "\n".join(self.text()[-40:]))
 
     def type(self, text):
         data = text if isinstance(text, bytes) else text.encode()
+        limit = time.monotonic() + 30
         while data:
-            ready, writable, _ = select.select([self.fd], [self.fd], [], 10)
+            ready, writable, _ = select.select([self.fd], [self.fd], [], 1)
             if ready:
                 self.read(0)
             if writable:
                 data = data[os.write(self.fd, data[:1024]):]
+                limit = time.monotonic() + 30
+            elif time.monotonic() > limit:
+                raise lab.Failure("the program reads no keys; the screen:\n%s" % "\n".join(self.text()[-40:]))
         return self
 
     def line(self, text, timeout=20):
