@@ -748,6 +748,7 @@ enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line)
         size_t have = c->in_end - c->in_pos;
 
         if (n >= 0) {
+            assert(c->in); /* something is buffered */
             struct slice s = {c->in + c->in_pos, (size_t)n};
             bool crlf = n > 0 && s.p[n - 1] == '\r';
 

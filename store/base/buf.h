@@ -28,7 +28,7 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_str_add(struct buf *b, const char *s);
 void buf_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 char *buf_reserve(struct buf *b, size_t n); /* room for n bytes behind the end (NULL: over max); then b->n += used */
 void buf_drop(struct buf *b, size_t n);     /* removes n bytes from the front */
 void buf_reset(struct buf *b);              /* empty, memory kept */

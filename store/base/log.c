@@ -23,7 +23,8 @@ void log_set_level(enum log_level level)
     atomic_store(&current_level, (int)level);
 }
 
-static void emit(enum log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void emit(enum log_level level, const char *fmt,
+                                                       va_list ap)
 {
     char text[2048];
 
