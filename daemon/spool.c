@@ -2,8 +2,9 @@
  *
  *   seg-XXXXXXXX   a segment of 64 MiB, allocated in full when it is made; numbers only grow
  *   spare-X        a segment without a number, emptied and kept: writing over old blocks syncs
- * faster than growing a file file-X         what follows the first 16 pieces of a large body:
- * pieces of 64 KiB, each followed by its CRC
+ *                  faster than growing a file
+ *   file-X         what follows the first 64 pieces of a large body: pieces of 64 KiB, each
+ *                  followed by its CRC
  *
  * One mutex guards the table of segments. A piece is written outside of it, into a range reserved
  * under it, and only then is the segment marked dirty: a sync that began before the mark leaves it
@@ -30,7 +31,7 @@
 #include "store/base/str.h"
 
 #define SEGMENT_SIZE (64u << 20)
-#define MAX_PIECES 16u
+#define MAX_PIECES 64u
 #define MAX_SPARES 2u
 #define SPARSE_BYTES                                                                               \
     (SEGMENT_SIZE / 16) /* a full segment with less than this alive is worth clearing */
@@ -462,6 +463,9 @@ static bool put_piece(struct body_writer *w, struct err *err)
         if (!write_all(p->segment->fd, w->buf, w->n, p->offset, err))
             return false;
         atomic_store(&p->segment->dirty, true);
+        /* Of a large body the disk starts now, so that the sync at the end finds little to do. */
+        if (w->n == SPOOL_PIECE)
+            sync_file_range(p->segment->fd, p->offset, w->n, SYNC_FILE_RANGE_WRITE);
     } else {
         off_t at = file_offset(w->file_length);
 
@@ -470,7 +474,6 @@ static bool put_piece(struct body_writer *w, struct err *err)
         if (!write_all(w->file_fd, w->buf, w->n, at, err) ||
             !write_all(w->file_fd, &crc, 4, at + w->n, err))
             return false;
-        /* The disk starts now, so that the sync at the end finds little to do. */
         sync_file_range(w->file_fd, at, w->n + 4, SYNC_FILE_RANGE_WRITE);
         w->file_length += w->n;
     }

@@ -1,7 +1,7 @@
-/* spool.h - message bodies on disk: appended to segment files (DESIGN section 9).
+/* spool.h - message bodies on disk: appended to segment files.
  *
  * A body is a run of pieces of 64 KiB. A piece is kept in memory until it is full and goes to a
- * segment with one pwrite; what follows the first 16 pieces (1 MiB) goes to a file of its own. Each
+ * segment with one pwrite; what follows the first 64 pieces (4 MiB) goes to a file of its own. Each
  * piece has a CRC-32C, checked whenever it is read back. Nothing is durable until the queue's
  * writer has synced the segments (spool_sync is its hook), and the bytes of a body go only when
  * body_remove says that no row of queue.db refers to them any more. A segment is used again, or

@@ -1,4 +1,4 @@
-/* tls_policy.c - see tls_policy.h; the decisions are those of DESIGN section 7. */
+/* tls_policy.c - see tls_policy.h. */
 #include "daemon/tls_policy.h"
 
 struct tls_verdict tls_verdict(const struct tls_evidence *e)

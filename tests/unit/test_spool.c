@@ -123,7 +123,7 @@ static void sizes_come_back(void **state)
 {
     static const size_t sizes[] = {
         0,         1,        4096,           SPOOL_PIECE - 1, SPOOL_PIECE,    SPOOL_PIECE + 1,
-        5 * 70000, 1u << 20, (1u << 20) + 1, 3u << 20,        (5u << 20) + 17};
+        5 * 70000, 1u << 20, (1u << 20) + 1, (4u << 20) + 1,  (5u << 20) + 17};
     char *text = make_text(6u << 20);
 
     (void)state;
@@ -179,7 +179,7 @@ static void restart(struct buf *rows, size_t n)
 
 static void restart_keeps_what_rows_name(void **state)
 {
-    size_t large = (2u << 20) + 5;
+    size_t large = (4u << 20) + 5;
     char *text = make_text(large);
     struct buf rows[2] = {BUF_INIT(4096), BUF_INIT(4096)};
     struct body *small = store(text, 1000, 1000), *big = store(text, large, 65536),
@@ -304,14 +304,14 @@ static void sparse_segments_are_cleared(void **state)
 static void aborted_bodies_leave_nothing(void **state)
 {
     struct body_writer *w = body_create();
-    char *text = make_text(3u << 20);
+    char *text = make_text(6u << 20);
     struct spool_usage usage;
     struct err err = {0};
 
     (void)state;
-    assert_true(body_append(w, text, 3u << 20, &err));
+    assert_true(body_append(w, text, 6u << 20, &err));
     spool_usage(&usage);
-    assert_int_equal(usage.bytes_used, 1u << 20);
+    assert_int_equal(usage.bytes_used, 4u << 20);
     assert_int_equal(usage.files, 1);
     body_abort(&w);
     body_abort(&w); /* harmless */
