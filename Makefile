@@ -163,7 +163,7 @@ lint:
 	@tools/need build test lint
 	@$(MAKE) --no-print-directory $(B)/views $(B)/reference
 	@tools/lint --build $(B)
-	@$(MAKE) --no-print-directory tidy
+	@$(MAKE) --no-print-directory -k tidy
 
 # clang-tidy file by file; a file is looked at again when it or one of its headers changed.
 TIDY := $(patsubst %.c,$(B)/tidy/%,$(filter %.c,$(STORE) $(SHELL_C) $(DAEMON)))

@@ -750,8 +750,10 @@ enum conn_line conn_read_line(struct conn *c, size_t max, struct slice *line)
         if (n >= 0) {
             assert(c->in); /* something is buffered */
             struct slice s = {c->in + c->in_pos, (size_t)n};
-            bool crlf = n > 0 && s.p[n - 1] == '\r';
+            bool crlf;
 
+            assert(c->in);
+            crlf = n > 0 && s.p[n - 1] == '\r';
             s.n -= crlf;
             conn_consume(c, (size_t)n + 1);
             c->scanned = 0;
