@@ -221,8 +221,8 @@ bool secret_open(sqlite3 *db, const char *ref, struct buf *plain, struct err *er
     char id[17];
 
     if (!parse_ref(ref, id))
-        return err_set(err, E_INVALID, "%s is not a reference to a sealed secret",
-                       str_printable(ref));
+        return err_set(err, E_INVALID,
+                       "this is not a reference to a sealed secret"); /* it may be one */
     if (sqlite3_prepare_v2(db, "SELECT kind,wrapped_dek,nonce,ct FROM secret WHERE id=?1", -1, &st,
                            NULL) != SQLITE_OK)
         return sql_error(db, err, "opening a secret");

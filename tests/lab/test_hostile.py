@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import socket
+import threading
 import time
 
 import lab
@@ -153,6 +155,112 @@ def pasted_key():
     for line in lab.read_text(pair.key).splitlines()[1:-1]:
         lab.equal(line in t.log, False, "a line of the key")
     t.stop()
+
+
+def next_hop(reply):
+    """A server that answers RCPT with the bytes of reply; its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    lab.at_end(listener.close)
+
+    def serve():
+        while True:
+            try:
+                s, _ = listener.accept()
+            except OSError:
+                return
+            with s, s.makefile("rb") as f:
+                s.sendall(b"220 x\r\n")
+                for line in f:
+                    verb = line[:4].upper()
+                    try:
+                        s.sendall(reply if verb == b"RCPT" else b"221 x\r\n" if verb == b"QUIT" else
+                                  b"503 x\r\n" if verb == b"DATA" else b"250 x\r\n")
+                    except OSError:
+                        break
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+EVIL = "\x1b[31m\x07\u202e\u2066\x7f\x9b2J"
+
+
+@lab.test("what a next hop or a sender says reaches no log, report or terminal raw")
+def escapes():
+    reports = lab.Sink(store=box.path("reports"))
+    port = next_hop(b"550-5.1.1 one " + EVIL.encode() + b"\xff\xfe\r\n550 5.1.1 two\tStatus: 2.0.0 " + EVIL.encode() + b"\r\n")
+    later = next_hop(b"451-4.1.1 " + EVIL.encode() + b"\r\n451 4.1.1 two\r\n")
+    configure("smtproutes new evil.example 127.0.0.1:%d" % port, "smtproutes new later.example 127.0.0.1:%d" % later,
+              "smtproutes new reports.example 127.0.0.1:%d" % reports.port)
+    for domain in ("evil", "later"):
+        with lab.Smtp(gate.private) as c:
+            c.raw(("EHLO a\x1b[31m\u202eb.example\r\n").encode())
+            c.reply()
+            c.ehlo()
+            c.raw('MAIL FROM:<"a\x1bb"@reports.example>\r\n'.encode())
+            c.reply()
+            c.cmd("RSET", 250)
+            c.cmd("MAIL FROM:<a@reports.example>", 250)
+            c.raw('RCPT TO:<"x\u202e\x1b\u2066"@{0}.example>\r\n'.format(domain).encode())
+            c.reply()
+            c.cmd("RCPT TO:<x@%s.example>" % domain, 250)
+            c.cmd("DATA", 354)
+            c.raw(("Subject: %s\r\nMessage-ID: <%s@a>\r\n\r\nbody\r\n.\r\n" % (EVIL, EVIL)).encode())
+            c.expect(250)
+            c.quit()
+    reports.wait_messages(1, 15)
+    gate.maillog().wait_for(r"Delayed: .*4\.1\.1")
+    with open(box.path("reports", "1.eml"), "rb") as f:
+        report = f.read().split(b"message/rfc822")[0].split(b"message/global\r\n")[0]
+    lab.match(report.decode(), r"(?m)^Status: 5\.1\.1\r$")
+    assert b"Status: 2" not in re.sub(rb"(?m)^(Diagnostic-Code|'?550|5\.1\.1).*$", b"", report), report
+    shown = gate.console("showrecipients all", check=False).stdout + gate.console("status detail", check=False).stdout
+    texts = {"report": report, "console": shown.encode()}
+    for root, _, files in os.walk(os.path.join(gate.home, "log")):
+        for name in files:
+            with open(os.path.join(root, name), "rb") as f:
+                texts[name] = f.read()
+    assert len(texts) > 3, texts.keys()
+    for name, text in texts.items():
+        for bad in (b"\x1b", b"\x07", b"\x7f", "\u202e".encode(), "\u2066".encode(), "\x9b".encode(), b"\xff"):
+            lab.equal(bad in text, False, "%s has %r" % (name, bad))
+
+
+@lab.test("a secret is in no log, history, database or error text, whatever went wrong with it")
+def canary():
+    word = "Canary0x5eedfeed"
+    admin = Control(gate.home)
+    body = admin.ok("config.get", section="certificate", name="Demo")["body"]
+    answers = []
+
+    def stage(value):
+        answers.append(admin.call("config.stage", changes=[{"section": "certificate", "name": "c1", "body": {
+            "certificate": body["certificate"], "private_key": value}}]))
+
+    for value in (word, ["$plain", word], {"$plain": word, "more": word}, {"plain": word}, {"$plain": word}):
+        stage(value)
+    pem = "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % word
+    answers.append(admin.call("cert.paste", name="c2", certificate=body["certificate"], private_key=pem))
+    for text in ("certconfig new c3 private_key=%s bogus=1" % word, "certconfig nonsense private_key=%s" % word,
+                 "certconfig new c4 private_key=\"%s" % word, '{"certificate": [{"name": "c5", "private_key": "%s"' % word,
+                 "certconfig new c6 private_key=<<END\n%s\n" % word, "certconfig new c7 private_key=encrypted:%s" % word,
+                 "certconfig new c8 private_key=sealed:%s" % word):
+        answers.append(admin.call("config.import", text=text))
+        answers.append(admin.call("config.import", text=text, passphrase=word))
+    answers.append(admin.call("commit", comment="canary"))
+    answers.append(admin.call("config.export", secrets="encrypt", passphrase=word))
+    admin.call("config.clear")
+    for text in ("certconfig new c9 private_key=%s bogus=1" % word, "certconfig paste c9 private_key=%s" % word):
+        done = gate.console(text, check=False)
+        answers.append(done.stdout + (done.stderr or ""))
+    for a in answers:
+        lab.equal(word in json.dumps(a), False, json.dumps(a)[:300])
+    for root, _, files in os.walk(gate.home):
+        for name in files:
+            if name == "control": # the socket
+                continue
+            with open(os.path.join(root, name), "rb") as f:
+                lab.equal(word.encode() in f.read(), False, name)
 
 
 lab.main()
