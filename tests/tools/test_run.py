@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -40,6 +41,19 @@ def run(arguments):
     return done.returncode, done.stdout
 
 
+def alive(pid):
+    """Running, or not reaped yet by whoever adopts orphans."""
+    for _ in range(100):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                if f.read().rpartition(")")[2].split()[0] in "ZX":
+                    return False
+        except OSError:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def write(directory, name, script):
     path = os.path.join(directory, name + ".py") # a Python suite, so that it may set its time limit
     with open(path, "w") as f:
@@ -52,7 +66,7 @@ def write(directory, name, script):
 
 def main():
     number = failed = 0
-    print("1..%d" % (len(CASES) + 3))
+    print("1..%d" % (len(CASES) + 4))
     with tempfile.TemporaryDirectory() as directory:
         def report(name, ok, output):
             nonlocal number, failed
@@ -71,6 +85,10 @@ def main():
         report("sums over suites", output.splitlines()[-1] == "3 passed, 1 failed" and code == 1, output)
         code, output = run([os.path.join(directory, "case0.py"), "--only", "nothing-has-this-name"])
         report("nothing to run fails", output.splitlines()[-1] == "0 passed, 0 failed" and code == 1, output)
+        left = write(directory, "left", "echo 1..1; echo 'ok 1'; (trap '' TERM; exec sleep 300) & echo \"left $!\"; exit 1")
+        code, output = run([left])
+        pid = [int(line.split()[1]) for line in output.splitlines() if line.startswith("left ")]
+        report("what a suite leaves running is ended", code == 1 and pid and not alive(pid[0]), output)
         missing = os.path.join(directory, "missing")
         code, output = run([missing])
         report("a suite that cannot be started fails", output.splitlines()[-1] == "0 passed, 1 failed" and code == 1,
