@@ -119,6 +119,10 @@ $(B)/%.o: %.S $(B)/.flags | $(B)/.packages
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
+# What README.md says about the targets.
+help:
+	@sed -n 's/^    \(make [a-z]*\)  *# /| `\1` | /; /^| `/{s/[`]//g; s/^| //; s/ |$$//; s/ | /\n    /p}' README.md
+
 # --- trying --------------------------------------------------------------------------------------
 
 run:
@@ -201,5 +205,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
+.PHONY: all help units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
 .SECONDARY:

@@ -7,9 +7,8 @@ const struct command cmd_batch = {
     .usage = "batch [--commit] [--comment TEXT] [--dry-run] [--replace] < FILE",
     .detail =
         "Reads a statement a line. Any error drops everything and names the line. With --commit "
-        "the changes are\n"
-        "committed together, with --dry-run they are checked as a commit would, else they are "
-        "shown and dropped.\n"
+        "the changes are committed together, with --dry-run they are checked as a commit would, "
+        "else they are shown and dropped.\n"
         "With --replace the file is the whole configuration: what it does not mention is deleted.",
     .roles = ROLE_OPERATOR,
     .run = batch_run,

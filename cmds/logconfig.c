@@ -25,7 +25,7 @@ static void say_logs(struct ui *ui, struct session *s, const struct row *unused)
     (void)unused;
     ui_say(ui, "Currently configured logs:");
     ui_say(ui, "    Log Name            Log Type                 Log Level");
-    ui_say(ui, "---------------------------------------------------------------------------------");
+    ui_say(ui, "--------------------------------------------------------------------------------");
     session_each(s, &section_log, NULL, say_log, &p);
 }
 

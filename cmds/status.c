@@ -118,6 +118,21 @@ static void age(const json_t *data, char *out, size_t size)
     }
 }
 
+/* What scripts get: times as everywhere, null for never. */
+static void put_times(json_t *data)
+{
+    static const char *const keys[] = {"as_of", "up_since", "last_reset"};
+    char text[40];
+
+    for (size_t i = 0; i < countof(keys); i++) {
+        json_int_t seconds = json_int(data, keys[i], 0);
+
+        json_put(data, keys[i],
+                 seconds ? json_string(clock_rfc3339((usec_t)seconds * 1000000, text))
+                         : json_null());
+    }
+}
+
 static void head(struct ui *ui, const json_t *data)
 {
     char text[40], oldest[96];
@@ -212,6 +227,7 @@ static void run(struct ui *ui, struct session *s)
     if (!data)
         return;
     print_status(ui, data, detail);
+    put_times(data);
     out_data(ui, data);
 }
 

@@ -85,7 +85,7 @@ static int run_line(struct ui *outer, struct ui *ui, struct session *s, struct s
     return code;
 }
 
-int batch_lines(struct ui *outer, struct session *s, FILE *f)
+int batch_lines(struct ui *outer, struct session *s, FILE *f, struct err *failed)
 {
     struct source in = {.f = f};
     struct ui *ui = ui_new(NULL, NULL);
@@ -95,6 +95,10 @@ int batch_lines(struct ui *outer, struct session *s, FILE *f)
     ui->yes_always = outer->yes || outer->yes_always;
     while (!code && next_line(&in)) {
         code = run_line(outer, ui, s, &in);
+        if (code && failed && ui->error) {
+            failed->code = ui->code;
+            snprintf(failed->text, sizeof(failed->text), "%s:%u: %s", in.name, in.line, ui->error);
+        }
         if (ui->leave)
             break;
     }
@@ -145,7 +149,7 @@ static void finish(struct ui *ui, struct session *s, bool commit, bool check, co
         if (check)
             json_put(args, "check", json_true());
         data = session_call(s, ui, "commit", args);
-        if (data && !check)
+        if (data && !check && json_int(data, "revision", 0)) /* null: nothing was different */
             ui_changed(ui);
     } else {
         json_put_str(args, "from", "running");
@@ -174,6 +178,7 @@ void batch_run(struct ui *ui, struct session *s)
          replace = ui_flag(ui, "--replace");
     const char *comment = ui_option(ui, "--comment");
     struct source in = {.f = stdin};
+    struct err failed = {0};
     int code;
 
     if (ui_interactive(ui) || ui->backend) {
@@ -193,12 +198,15 @@ void batch_run(struct ui *ui, struct session *s)
         replace_all(ui, s, &in);
     } else {
         session_deferred(s, true);
-        code = batch_lines(ui, s, stdin);
+        code = batch_lines(ui, s, stdin, &failed);
         if (!code)
             session_sync(s, ui);
         session_deferred(s, false);
-        if (code && !ui_failed(ui)) { /* the line itself has said why */
-            ui_unsuccessful(ui);
+        if (code && !ui_failed(ui)) { /* the line has said why; in JSON both do */
+            if (ui->json && failed.code)
+                ui_error(ui, &failed);
+            else
+                ui_unsuccessful(ui);
             ui->exit_code = code;
         }
     }

@@ -610,6 +610,11 @@ static enum verb verb_of(const char *word)
     return NO_VERB;
 }
 
+bool dialog_is_verb(const char *word)
+{
+    return verb_of(word) != NO_VERB;
+}
+
 static bool has_keys(const struct ui *ui)
 {
     for (size_t i = 0; i < ui->words.n; i++) {

@@ -36,5 +36,6 @@ void print_diff(struct ui *ui, const json_t *diff);
  * the flags --if-exists, --if-not-exists (see the reference pages). Returns false, taking nothing, when the words are none of them:
  * a further word behind "edit NAME" belongs to the menus. The dispatcher calls it before menu and run. */
 bool dialog_verbs(struct ui *ui, struct session *s, const struct section *sec, const char *owner);
+bool dialog_is_verb(const char *word);
 
 #endif

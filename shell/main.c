@@ -227,7 +227,7 @@ static int run_once(struct session *s, const struct options *o)
         code = run_statement(ui, s, &words);
     } else {
         ui->json = o->json;
-        code = batch_lines(ui, s, stdin);
+        code = batch_lines(ui, s, stdin, NULL);
     }
     statements_free(&list);
     if (ui->end == UI_GOES_ON || ui->end == UI_FAILED)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "shell/backend.h"
+#include "shell/command.h"
 #include "shell/dialog.h"
 
 struct choosing {
@@ -80,7 +81,7 @@ static const struct menu_op *from_word(struct ui *ui, struct choosing *c)
     AUTO(buf) struct buf names = BUF_INIT(1000);
     struct err err = {0};
 
-    c->exact = !ui_interactive(ui);
+    c->exact = !ui_interactive(ui) || (word && dialog_is_verb(word)); /* "set" is not SETUP */
     if (!word) {
         op_names(c, &names);
         ui_fail(ui, E_USAGE, "Say what to do: %s.", buf_str(&names));
@@ -88,7 +89,11 @@ static const struct menu_op *from_word(struct ui *ui, struct choosing *c)
     }
     op = find_op(c, word);
     if (!op) {
-        unknown_op(c, word, &err);
+        if (!c->row && ui->section && !ui->section->single && dialog_is_verb(word))
+            err_set(&err, E_USAGE, "Say which: %s %s NAME.", ui->command->name,
+                    str_printable(word));
+        else
+            unknown_op(c, word, &err);
         ui_error(ui, &err);
     }
     return op;

@@ -589,7 +589,7 @@ json_t *session_state(const struct session *s)
 
     json_put_int(state, "head", s->head);
     json_put_int(state, "base", s->base);
-    if (s->changes)
+    if (s->changes && s->candidate) /* 0: it has no number until it is kept */
         json_put_int(state, "candidate", s->candidate);
     json_put_int(state, "staged", (json_int_t)s->changes);
     return state;

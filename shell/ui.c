@@ -352,6 +352,18 @@ static bool accepted(const struct ui_question *q, const char *answer, struct err
     return !q->accept || q->accept(q->arg, answer, err);
 }
 
+static bool accept_choice(void *arg, const char *answer, struct err *err);
+
+static bool unknown_choice(const struct ui_choice *choices, const char *word, struct err *err)
+{
+    AUTO(buf) struct buf names = BUF_INIT(1000);
+
+    for (; choices->word; choices++)
+        buf_printf(&names, "%s%s", names.n ? ", " : "", choices->word);
+    return err_set(err, E_USAGE, "Unknown value \"%s\"; choose one of: %s.", str_printable(word),
+                   buf_str(&names));
+}
+
 /* The answer the line gives, or NULL. */
 static const char *from_words(struct ui *ui, const struct ui_question *q)
 {
@@ -450,6 +462,8 @@ const char *ui_ask(struct ui *ui, const struct ui_question *q)
         keep(ui, given);
         if (accepted(q, ui->answer, &err))
             return ui->answer;
+        if (q->accept == accept_choice) /* a line has no numbered list to look at */
+            unknown_choice(q->choices, ui->answer, &err);
         fail(ui,
              err.code == E_NOT_FOUND || err.code == E_EXISTS || err.code == E_DENIED ? err.code
                                                                                      : E_USAGE,

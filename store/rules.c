@@ -203,8 +203,8 @@ bool check_route_host(const struct field *f, const char *text, struct err *err)
     if (name_len == 0 || name_len >= sizeof(name))
         goto refuse;
     str_copy(name, name_len + 1, text);
-    if (addr_parse(name, &a) || host_check(name, NULL))
-        return true;
+    if (addr_parse(name, &a) || (host_check(name, NULL) && !consists_of(name, DIGITS ".")))
+        return true; /* digits and dots alone are a mistyped address, no name (RFC 3696, 2) */
 refuse:
     return err_set(err, E_INVALID,
                    "The value must be a host name, an IP address, either with \":PORT\" and \"/pri=0\" "

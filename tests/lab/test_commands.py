@@ -235,6 +235,37 @@ def status():
     lab.equal(data["counters"]["conns_in_total"]["lifetime"] > 0, True)
 
 
+@lab.test("JSON: times and sizes in one form, no candidate without a number, the summary of a batch")
+def json_forms():
+    data = gate.json("status")["data"]
+    for key in ("as_of", "up_since"):
+        lab.match(data[key], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+    lab.equal(data["last_reset"], None)
+    lab.equal(gate.json("version")["data"]["memory"] > 1 << 20, True)
+    done = lab.run([lab.binary("postern"), "--home", gate.home, "--json", "destconfig", "set", "j.example", "use_tls=on"])
+    lab.equal("candidate" in json.loads(done.stdout), False, done.stdout)
+    number = lab.match(done.stderr, r"candidate=([1-9]\d*)").group(1)
+    gate.console("clearchanges candidate=%s" % number, check=False)
+    done = lab.batch(gate.home, "version\n\ndestconfig set j.example use_tls=bogus\n", check=False, args=["--json"])
+    last = json.loads(done.stdout.splitlines()[-1])
+    lab.equal((done.returncode, last["command"], last["code"], last["exit"]), (3, "batch", "E_INVALID", 3))
+    lab.match(last["message"], r"^[^:]+:3: use_tls: ")
+    text = gate.console("showconfig").stdout
+    done = lab.batch(gate.home, text, args=["--replace", "--commit", "--json"])
+    lab.equal(json.loads(done.stdout.splitlines()[-1])["changed"], False)
+
+
+@lab.test("a wrong word on the line is answered with the right ones")
+def words_named():
+    for line, told in (("showconfig bogus", "choose one of: mask, encrypt, plain"),
+                       ("showrecipients bogus x", "choose one of: host, sender, all"),
+                       ("destconfig set", r"Say which: destconfig set NAME\."),
+                       ("destconfig bogus", "not one of the operations: SETUP")):
+        done = gate.console(line, check=False)
+        lab.equal((done.returncode, done.stdout), (2, ""), line)
+        lab.match(done.stderr, told)
+
+
 @lab.test("tail and grep")
 def logs():
     done = gate.console("grep \"ICID [0-9]+ close\" mail_logs")

@@ -275,6 +275,10 @@ def narrow():
     for line in t.text():
         if len(line) > 40:
             raise lab.Failure("wider than the terminal: %r" % line)
+    t.line("destconfig new narrow.example")
+    t.type("\r").ready()
+    lab.match("\n".join(t.text()), r"Do you wish to configure a concurrency$")
+    t.type("\x03").ready()
     leave(t)
 
 

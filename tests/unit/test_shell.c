@@ -498,7 +498,7 @@ static int silently(struct world *w, const char *text, struct buf *errors)
 {
     FILE *f = fmemopen((char *)(uintptr_t)text, strlen(text), "r");
     struct capture c = capture_begin();
-    int code = batch_lines(w->ui, w->s, f);
+    int code = batch_lines(w->ui, w->s, f, NULL);
 
     capture_end(&c, errors);
     fclose(f);

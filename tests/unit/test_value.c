@@ -61,6 +61,7 @@ static const struct case_ {
     {"smtp_route",     "hosts",              "mx1.example.com , [10.0.0.1]:2525,10.0.0.2:26",
      "mx1.example.com, [10.0.0.1]:2525, 10.0.0.2:26",                                                                                                                 NULL                                           },
     {"smtp_route",     "hosts",              "mx1.example.com:0",                             NULL,                                                                   "USEDNS or /dev/null"                          },
+    {"smtp_route",     "hosts",              "300.1.1.1",                                     NULL,                                                                   "USEDNS or /dev/null"                          },
     {"smtp_route",     "hosts",              "[mx1.example.com",                              NULL,                                                                   "USEDNS or /dev/null"                          },
     {"smtp_route",     "hosts",              "[2001:db8::1]:25, a.example, a.example",        "[2001:db8::1]:25, a.example",
      NULL                                                                                                                                                                                                            },
