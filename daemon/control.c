@@ -354,8 +354,8 @@ static void log_request(struct control *c, const char *name, const json_t *args,
 
     if (!logfile_wants(LOGFILE_CLI, changes ? LOG_INFO : LOG_DEBUG))
         return;
-    buf_printf(&line, "PID %lld: User %s from %s: %s", (long long)c->pid, c->user,
-               str_printable(c->peer), str_printable(name));
+    buf_printf(&line, "PID %lld: User %s from %s, session %llu: %s", (long long)c->pid, c->user,
+               str_printable(c->peer), (unsigned long long)c->id, str_printable(name));
     for (size_t i = 0; i < json_array_size(list) && i < 4; i++) {
         const json_t *change = json_array_get(list, i);
 
