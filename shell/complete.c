@@ -145,6 +145,16 @@ static bool path_fits(struct context *c, const struct section *sec, size_t *word
     return fits;
 }
 
+/* Another word behind "edit NAME" belongs to the menus, or names the objects of an owner. */
+static bool only_settings(const struct context *c, size_t from)
+{
+    for (size_t i = from; i < c->w->n; i++) {
+        if (!c->w->items[i].key && !c->w->items[i].flag)
+            return false;
+    }
+    return true;
+}
+
 static void offer_section(struct context *c, const struct section *sec, size_t at)
 {
     const char *verb = word_at(c, at);
@@ -160,9 +170,47 @@ static void offer_section(struct context *c, const struct section *sec, size_t a
             offer(&c->all, verbs[i].word, verbs[i].text);
         else if (str_ieq(verb, verbs[i].word) && c->w->n == at + 1 && verbs[i].name)
             offer_objects(c, sec, NULL);
-        else if (str_ieq(verb, verbs[i].word) && c->w->n > at + 1 && verbs[i].fields)
+        else if (str_ieq(verb, verbs[i].word) && c->w->n > at + 1 && verbs[i].fields &&
+                 only_settings(c, at + 2))
             offer_fields(c, sec);
     }
+}
+
+static bool has_name(const char *verb, bool *fields)
+{
+    for (size_t i = 0; i < countof(verbs); i++) {
+        *fields = verbs[i].fields;
+        if (str_ieq(verb, verbs[i].word))
+            return verbs[i].name;
+    }
+    *fields = false;
+    return false;
+}
+
+/* "listenerconfig edit OWNER hostaccess VERB policy NAME FIELD=VALUE": what comes next of it. */
+static void offer_within(struct context *c, const struct section *sec, const struct strlist *path)
+{
+    size_t owner = word_at(c, 1) && str_ieq(word_at(c, 1), "edit") ? 2 : 1, at = owner + 2;
+    bool fields, names;
+
+    if (c->w->n == owner + 1)
+        offer(&c->all, path->items[1], NULL);
+    if (c->w->n < at || !str_ieq(word_at(c, owner + 1), path->items[1]))
+        return;
+    for (size_t i = 0; i < countof(verbs) && c->w->n == at; i++)
+        offer(&c->all, verbs[i].word, verbs[i].text);
+    if (c->w->n == at)
+        return;
+    names = has_name(word_at(c, at), &fields);
+    if (path->n > 2 && c->w->n == at + 1)
+        offer(&c->all, path->items[2], sec->plural);
+    if (path->n > 2 && (c->w->n == at + 1 || !str_ieq(word_at(c, at + 1), path->items[2])))
+        return;
+    at += path->n > 2 ? 2 : 1;
+    if (c->w->n == at && names)
+        offer_objects(c, sec, word_at(c, owner));
+    else if (c->w->n > at && fields)
+        offer_fields(c, sec);
 }
 
 static bool was_offered(const struct offers *o, const char *word)
@@ -192,10 +240,16 @@ static void offer_arguments(struct context *c, const struct command *cmd)
     size_t words, longest = 0;
 
     for (size_t i = 0; (sec = command_section(cmd, i)) != NULL; i++) {
+        struct strlist path = {0};
+
         if (path_fits(c, sec, &words) && words >= longest) {
             best = sec;
             longest = words;
         }
+        strlist_split(&path, sec->command, ' ');
+        if (sec->parent && path.n > 1)
+            offer_within(c, sec, &path);
+        strlist_free(&path);
     }
     offer_operations(c, cmd);
     if (best)

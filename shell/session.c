@@ -126,7 +126,7 @@ static json_t *await(struct session *s, struct ui *ui, int64_t id,
         if (e == EVENT_INTERRUPT && !cancelled) {
             rpc_cancel(s->rpc, id);
             cancelled = true;
-            until = clock_in(SECONDS(5));
+            until = clock_in(SECONDS(2)); /* it may be past the point of no return */
             ui_stop(ui, UI_INTERRUPTED);
         } else if (e == EVENT_HANGUP) {
             rpc_cancel(s->rpc, id);

@@ -327,6 +327,26 @@ def engine_restarts():
     leave(t)
 
 
+@lab.test("an engine that does not answer: the time is shown after a second, Ctrl-C gives the prompt back")
+def no_answer():
+    t = console()
+    os.kill(gate().engine, signal.SIGSTOP)
+    try:
+        t.type("destconfig list\r")
+        t.until(lambda: t.has(r"^\[2 s\]  Ctrl-C stops"), "the elapsed time", 60)
+        t.type("\x03")
+        t.settle(0.5)
+    finally:
+        os.kill(gate().engine, signal.SIGCONT)
+    t.ready(60)
+    lab.match(t.tail(), PROMPT)
+    if t.has(r"Ctrl-C stops"):
+        raise lab.Failure("the time stays on the screen:\n" + "\n".join(t.text()))
+    t.line("version")
+    lab.match("\n".join(t.text()), r"^Version: ")
+    leave(t)
+
+
 @lab.test("a secret is not echoed, not kept, and Ctrl-C at it restores the terminal")
 def secret():
     t = console()
