@@ -248,16 +248,6 @@ static void read_original(struct bounce *b, char *copy, size_t size)
     }
 }
 
-static struct body *store(const struct buf *text, struct err *err)
-{
-    struct body_writer *w = body_create();
-
-    if (body_append(w, text->p, text->n, err))
-        return body_finish(&w, err);
-    body_abort(&w);
-    return NULL;
-}
-
 bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts,
                  unsigned n, usec_t retry_until, struct err *err)
 {
@@ -273,7 +263,7 @@ bool bounce_send(enum bounce_kind kind, const struct message *of, const struct b
     struct buf text = BUF_INIT(64u << 20);
     struct message *m;
     char *copy = xmalloc(BOUNCE_COPY);
-    bool ok = false;
+    bool ok;
 
     m = message_new();
     m->mid = b.mid = queue_next_mid();
@@ -286,21 +276,9 @@ bool bounce_send(enum bounce_kind kind, const struct message *of, const struct b
     bounce_text(&b, &text);
     if (has_8bit((struct slice){text.p, text.n}))
         m->flags |= MSG_8BIT;
-    m->body = store(&text, err);
-    if (m->body) {
-        maillog_start(m->mid, 0);
-        maillog_generated_bounce(m->mid, of->mid);
-        maillog_from(m->mid, 0, "");
-        maillog_to(m->mid, 0, 0, of->sender);
-        maillog_ready(m->mid, text.n, "");
-        ok = queue_submit(m, err);
-        if (!ok) {
-            maillog_aborted(m->mid, "queueing failed");
-            body_remove(m->body);
-        } else {
-            stats_add(STAT_GEN_BOUNCE_RECIPS, 1);
-        }
-    }
+    ok = queue_submit_own(m, &text, of->mid, err);
+    if (ok)
+        stats_add(STAT_GEN_BOUNCE_RECIPS, 1);
     message_free(&m);
     buf_free(&text);
     free(copy);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "daemon/alert.h"
 #include "daemon/bounce.h"
 #include "daemon/conn.h"
 #include "daemon/fiber.h"
@@ -178,9 +179,11 @@ again:
         return true;
     note_trouble(s, err.text);
     s->insecure = true;
-    if (verdict.use == TLS_MUST)
-        maillog_dcid_tls_required(dcid);
     client_free(&s->client);
+    if (verdict.use == TLS_MUST) {
+        maillog_dcid_tls_required(dcid);
+        alert_tls_required(s->cfg, s->domain, t->host, err.text);
+    }
     if (step == TLS_STEP_RECONNECT) {
         verdict.use = TLS_NEVER;
         goto again;

@@ -540,6 +540,35 @@ bool queue_submit(struct message *m, struct err *err)
     return true;
 }
 
+static struct body *store_text(const struct buf *text, struct err *err)
+{
+    struct body_writer *w = body_create();
+
+    if (body_append(w, text->p, text->n, err))
+        return body_finish(&w, err);
+    body_abort(&w);
+    return NULL;
+}
+
+bool queue_submit_own(struct message *m, const struct buf *text, uint64_t of_mid, struct err *err)
+{
+    m->body = store_text(text, err);
+    if (!m->body)
+        return false;
+    maillog_start(m->mid, 0);
+    if (of_mid)
+        maillog_generated_bounce(m->mid, of_mid);
+    maillog_from(m->mid, 0, m->sender);
+    for (unsigned i = 0; i < m->nrcpts; i++)
+        maillog_to(m->mid, 0, i, m->rcpts[i].address);
+    maillog_ready(m->mid, text->n, m->sender);
+    if (queue_submit(m, err))
+        return true;
+    maillog_aborted(m->mid, "queueing failed");
+    body_remove(m->body);
+    return false;
+}
+
 /* --- for delivery sessions --- */
 
 struct item *queue_take(struct dest *d)

@@ -65,6 +65,10 @@ void message_free(struct message **m); /* drops a reference, and with the last o
  * has taken its own reference then. E_LIMIT "Queue full". On failure the caller still owns the
  * body's bytes (body_remove). */
 bool queue_submit(struct message *m, struct err *err);
+
+/* YIELDS. A message of our own (ICID 0): stores text as the body of m, which has its MID, sender and recipients,
+ * logs its coming and submits it. of_mid: the message it reports about, 0: none. */
+bool queue_submit_own(struct message *m, const struct buf *text, uint64_t of_mid, struct err *err);
 bool queue_accepts(
     struct err *err); /* cheap: false when the disk or the queue is over its limit (452) */
 

@@ -422,6 +422,28 @@ def strip():
     log.wait_for(r"Delayed: DCID \d+ MID \d+ to RID 0 - 4\.7\.5 - Cryptographic failure ")
 
 
+@lab.test("an alert tells the administrator of required TLS that failed, once")
+def alerted():
+    setup()
+    inbox = lab.Sink(store=box.path("alerts"))
+    route("admin.example", inbox)
+    configure("destconfig setup send_tls_req_alert=yes", "sethostname gw.lab.example admin_address=root@admin.example")
+    sink = lab.Sink("--no-starttls")
+    route("alert.example", sink, use_tls="require")
+    mids = [submit("alert%d" % i, "x@alert.example") for i in range(3)]
+    for mid in mids:
+        log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0" % mid, 30)
+    mails = [f for f in os.listdir(box.path("alerts")) if f.endswith(".eml")]
+    lab.equal(len(mails), 1)
+    with open(os.path.join(box.path("alerts"), mails[0]), newline="") as f:
+        text = f.read()
+    lab.match(text, r'Subject: Warning <System> gw\.lab\.example: TLS connection failed for the domain "alert\.example')
+    lab.match(text, r'The Warning message is:\r\n\r\nTLS connection failed for the domain "alert\.example"\.')
+    lab.match(text, r"Host 127\.0\.0\.1: ")
+    lab.equal(sink.stop()["messages"], 0)
+    configure("destconfig setup send_tls_req_alert=no")
+
+
 @lab.test("required: nothing goes out in clear when STARTTLS is refused; preferred goes on in clear before the 220")
 def refuse():
     lab.equal(stripped("refuse", "--reply", "STARTTLS=454 4.7.0 TLS not available"), {"off": 1, "on": 1, "require": 0})
