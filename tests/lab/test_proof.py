@@ -240,7 +240,7 @@ def ten_thousand():
 
 @lab.test("kill -9 in the middle of it: nothing acknowledged is lost, and only what was in flight comes twice")
 def killed():
-    wanted_kills = 5
+    pauses = [3] + [rng.uniform(0.1, 0.6) for _ in range(3)] # after the first, most of what came is long done with
     box = lab.Sandbox()
     places = Places(box)
     gate, sealed = gateway(box, places, "bounceconfig edit Default initial_retry=1 max_retry=2 max_retries=1000")
@@ -280,10 +280,10 @@ def killed():
 
     def killer():
         try:
-            for _ in range(wanted_kills):
+            for pause in pauses:
                 flowed = sum(map(len, places.want.values())) + 30
                 lab.eventually(lambda: done.is_set() or sum(map(len, places.want.values())) > flowed, 60, "mail flows")
-                time.sleep(rng.uniform(0.1, 0.5))
+                time.sleep(pause)
                 before, at = lines(), time.monotonic()
                 gate.kill_engine(ready=False)
                 kills.append((at, before, lines()))
@@ -309,8 +309,8 @@ def killed():
                 sum(i in places.unsure[n] for n, d in places.arrived().items() for i in {i for i, _ in d})))
     lab.note("%d came twice, the oldest of them delivered %.2f s before its kill"
              % (sum(map(len, copies.values())), oldest))
-    lab.equal(len(kills), wanted_kills)
-    lab.equal(oldest < 3, True, "what was delivered long before the kill does not come again")
+    lab.equal(len(kills), len(pauses))
+    lab.equal(oldest < 1.5, True, "what was delivered long before the kill does not come again")
     places.sealed()
 
 
@@ -407,6 +407,7 @@ def clients():
     places.settled(30)
     empty(gate)
     lab.equal(places.copies(), {n: {} for n in places.NAMES})
+    places.sealed()
     lab.equal(len(gate.maillog().find(r"TLS success protocol TLSv1\.2 cipher")), 3)
 
 
@@ -560,7 +561,7 @@ def tls_garbage(gate):
         c = public(gate)
         c.cmd("STARTTLS", 220)
         c.raw(data)
-        lab.equal(c.at_eof() , True, "the session ends after %r" % data[:10])
+        lab.equal(c.at_eof(), True, "the session ends after %r" % data[:10])
     c = public(gate) # a true handshake, then octets below TLS
     c.starttls()
     c.mail(BAD_MARK, "user@example.com")
@@ -613,7 +614,7 @@ def bad_input():
     places.sealed()
     lab.note("%d messages flowed meanwhile, the slowest took %.0f ms" % (flow.maker.count, flow.slowest * 1000))
     lab.equal(sink.stats()["messages"], 0, "nothing of the abuse was sent on")
-    lab.equal(gate.maillog().find(r"MID \d+ queued for delivery").__len__(), flow.maker.count)
+    lab.equal(len(gate.maillog().find(r"MID \d+ queued for delivery")), flow.maker.count, "messages taken")
     lab.equal(gate.console("showconfig").stdout, before, "the configuration")
     lab.equal(gate.engine, engine, "the engine is the one that was there")
     lab.eventually(lambda: gate.json("status")["data"]["gauges"]["conn_in"] == 0, 20, "no session is left")
