@@ -484,7 +484,7 @@ def cli_log():
     a.ok("file.write", name="logged", text=canary)
     a.ok("config.clear")
     path = os.path.join(gate.home, "log", "cli_logs")
-    text = lab.eventually(lambda: (lambda t: t if "config.clear" in t.rpartition("logged.example")[2] else None)(
+    text = lab.eventually(lambda: (lambda t: t if "config.clear" in t.partition("logged.example")[2] else None)(
         "".join(lab.read_text(os.path.join(path, name)) for name in sorted(os.listdir(path)))))
     lab.match(text, r"Info: PID %d: User %s from local, session %d: config\.stage destination/logged\.example ok"
               % (os.getpid(), a.hello["user"], a.hello["session"]))
