@@ -380,7 +380,8 @@ static const char *from_words(struct ui *ui, const struct ui_question *q)
     return given;
 }
 
-/* Prints the question down to its last line, which is the prompt. */
+/* Prints the question down to its last line, which is the prompt. No page mark stands in it: what
+ * is typed next is the answer. */
 static void print_question(struct ui *ui, const struct ui_question *q, struct buf *prompt)
 {
     AUTO(buf) struct buf text = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
@@ -395,8 +396,10 @@ static void print_question(struct ui *ui, const struct ui_question *q, struct bu
     all = buf_str(&wrapped);
     last = strrchr(all, '\n');
     ui_gap(ui);
+    ui->unpaged = true;
     if (last)
         put(ui, all, (size_t)(last + 1 - all));
+    ui->unpaged = false;
     buf_str_add(prompt, last ? last + 1 : all);
 }
 

@@ -282,6 +282,15 @@ def narrow():
     leave(t)
 
 
+@lab.test("no page mark in a menu: what is typed next is the answer")
+def unpaged_menu():
+    t = console(columns=40, rows=16)
+    t.line("listenerconfig").line("edit").line("1").line("hostaccess")
+    lab.match("\n".join(t.text()), r"^\[\]> hostaccess$")
+    t.type("\x03").ready()
+    leave(t)
+
+
 @lab.test("no pages when the output is short")
 def short_page():
     t = console()
