@@ -207,6 +207,8 @@ static void run(struct ui *ui, struct session *s)
         return;
     }
     if (ui_interactive(ui) && !session_changes(s)) {
+        while (ui_word(ui)) /* the comment and the answer that are not needed */
+            ;
         out_line(ui, "There is no data to commit.");
         return;
     }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "shell/backend.h"
+#include "shell/event.h"
 #include "shell/out.h"
 #include "shell/run.h"
 
@@ -38,8 +39,11 @@ static void name_input(struct source *in)
 
 static bool next_line(struct source *in)
 {
-    ssize_t n = getline(&in->text, &in->size, in->f);
+    ssize_t n;
 
+    event_deadly(true);
+    n = getline(&in->text, &in->size, in->f);
+    event_deadly(false);
     if (n < 0)
         return false;
     while (n && (in->text[n - 1] == '\n' || in->text[n - 1] == '\r'))
@@ -116,8 +120,10 @@ static bool read_all(struct source *in, struct buf *text)
     char *p;
     size_t n;
 
+    event_deadly(true);
     while ((p = buf_reserve(text, 65536)) != NULL && (n = fread(p, 1, 65536, in->f)) > 0)
         text->n += n;
+    event_deadly(false);
     return p && !ferror(in->f);
 }
 

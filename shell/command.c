@@ -278,7 +278,7 @@ int run_statements(struct ui *ui, struct session *s, struct statements *list)
         if (i && ui->backend)
             ui_gap(ui);
         code = run_statement(ui, s, &list->items[i]);
-        if (ui->end && ui->end != UI_FAILED)
+        if (ui->leave || (ui->end && ui->end != UI_FAILED))
             break;
     }
     return code;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "shell/backend.h"
+#include "shell/event.h"
 #include "shell/out.h"
 #include "store/check.h"
 #include "store/text.h"
@@ -646,8 +647,10 @@ static char *outside_value(struct ui *ui, struct session *s, const struct word *
         ui_fail(ui, E_USAGE, "%s=- reads standard input, which is not free here.", w->key);
         return NULL;
     }
+    event_deadly(true);
     while ((p = buf_reserve(&text, 65536)) != NULL && (n = read(STDIN_FILENO, p, 65536)) > 0)
         text.n += (size_t)n;
+    event_deadly(false);
     return xstrdup(buf_str(&text));
 }
 

@@ -11,15 +11,28 @@
 
 static int signals = -1;
 
+static void add_deadly(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+}
+
+void event_deadly(bool on)
+{
+    sigset_t set;
+
+    add_deadly(&set);
+    sigprocmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
 void event_init(void)
 {
     static const int ignored[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGQUIT};
     sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    add_deadly(&set);
     sigaddset(&set, SIGWINCH);
     sigprocmask(SIG_BLOCK, &set, NULL);
     for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)

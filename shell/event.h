@@ -18,6 +18,8 @@ enum event {
 
 /* Blocks SIGINT, SIGTERM, SIGHUP and SIGWINCH, ignores the stop signals and SIGQUIT. */
 void event_init(void);
+/* Around a read that blocks outside event_wait: the signals end the process, as they do other programs. */
+void event_deadly(bool on);
 /* Waits for the first of them; tty and socket may be -1. Signals go before the rest. */
 enum event event_wait(int tty, int socket, msec_t deadline);
 

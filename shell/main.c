@@ -288,7 +288,9 @@ int main(int argc, char **argv)
         return refuse(&o, &err);
     code = person ? interact(s, &o, history) : run_once(s, &o);
     session_close(&s);
-    if (fflush(stdout) != 0 && !code)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !code) {
+        fprintf(stderr, "postern: the output cannot be written: %s\n", strerror(errno));
         code = 1;
+    }
     return code;
 }

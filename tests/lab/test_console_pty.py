@@ -421,6 +421,16 @@ def stop_keys():
     leave(t)
 
 
+@lab.test("a batch typed at a terminal: no prompt, Ctrl-C ends it, nothing is changed")
+def typed_batch():
+    gate()
+    t = screen.Terminal([lab.binary("postern"), "--home", gate().home, "batch", "--commit"], env={"HOME": "/nonexistent"})
+    t.type("destconfig set typed.example use_tls=on\n").settle()
+    t.type("\x03")
+    lab.equal(t.wait(), -signal.SIGINT)
+    lab.equal("typed.example" in gate().console("showconfig").stdout, False)
+
+
 @lab.test("a signal to end restores the terminal")
 def terminated():
     for number in (signal.SIGTERM, signal.SIGHUP):
