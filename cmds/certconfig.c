@@ -72,7 +72,7 @@ static void cert_list(struct ui *ui, struct session *s, struct row *unused)
         {"Remaining",   "remaining_days", 0, true },
         {"Key",         "key",            0, false},
     };
-    json_t *data = fetch(s, ui), *c;
+    json_t *data = ui_end_of_words(ui) ? fetch(s, ui) : NULL, *c;
     struct out_table *t;
     size_t i;
 
@@ -92,7 +92,7 @@ static void cert_print(struct ui *ui, struct session *s, struct row *unused)
         {"Listener / Service", "service",     0, false},
         {"Certificate",        "certificate", 0, false}
     };
-    json_t *data = fetch(s, ui), *use;
+    json_t *data = ui_end_of_words(ui) ? fetch(s, ui) : NULL, *use;
     struct out_table *t;
     size_t i;
 

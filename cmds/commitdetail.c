@@ -3,7 +3,8 @@
 
 static void run(struct ui *ui, struct session *s)
 {
-    json_t *data = session_call(s, ui, "commit.last", json_object());
+    json_t *data =
+        ui_end_of_words(ui) ? session_call(s, ui, "commit.last", json_object()) : NULL;
     char date[40];
 
     if (!data)

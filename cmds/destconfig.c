@@ -368,10 +368,14 @@ static bool list_one(void *arg, const struct row *r)
 
 static void dest_list(struct ui *ui, struct session *s, struct row *unused)
 {
-    struct listing p = {.ui = ui, .entries = json_array(), .width = (int)sizeof("(Default)") - 1};
-    json_t *data = json_object();
+    struct listing p = {.ui = ui, .width = (int)sizeof("(Default)") - 1};
+    json_t *data;
 
     (void)unused;
+    if (!ui_end_of_words(ui)) /* before anything is printed */
+        return;
+    p.entries = json_array();
+    data = json_object();
     session_each(s, &section_destination, NULL, measure, &p);
     out_line(ui, "%-*s   %-8s   %-7s   %s", p.width, "", "Rate", "", "Bounce");
     out_line(ui, "%-*s   %-8s   %-7s   %s", p.width, "Domain", "Limiting", "TLS", "Profile");
@@ -445,7 +449,8 @@ static void dest_detail(struct ui *ui, struct session *s, struct row *unused)
     json_t *data;
 
     (void)unused;
-    if (str_ieq(name, "all"))
+    ui_end_of_words(ui); /* before anything is printed */
+    if (!ui_failed(ui) && str_ieq(name, "all"))
         session_each(s, &section_destination, NULL, detail_one, &p);
     else if (!ui_failed(ui) && (r = session_get(s, &section_destination,
                                                 str_ieq(name, "(default)") ? "default" : name)))

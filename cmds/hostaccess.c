@@ -161,8 +161,13 @@ static bool collect(void *arg, const struct row *r)
 
 static void table_print(struct ui *ui, struct session *s, struct row *l)
 {
-    json_t *data = json_object(), *policies = json_array(), *groups = json_array();
+    json_t *data, *policies, *groups;
 
+    if (!ui_end_of_words(ui)) /* before anything is printed */
+        return;
+    data = json_object();
+    policies = json_array();
+    groups = json_array();
     session_each(s, &section_mail_policy, l->name, print_policy, ui);
     session_each(s, &section_sender_group, l->name, print_group, ui);
     out_line(ui, "ALL");
@@ -334,6 +339,8 @@ static void group_comment(struct ui *ui, struct session *s, struct row *g)
 static void group_print(struct ui *ui, struct session *s, struct row *g)
 {
     (void)s;
+    if (!ui_end_of_words(ui)) /* before anything is printed */
+        return;
     print_group(ui, g);
     out_data(ui, row_to_json(g));
 }

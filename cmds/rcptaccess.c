@@ -90,9 +90,13 @@ static void table_print(struct ui *ui, struct session *s, struct row *l)
         {"Address", "address", 0, false},
         {"Action",  "action",  0, false}
     };
-    struct out_table *t = out_table_new(ui, "entries", columns, countof(columns), '=');
-    json_t *all = json_object();
+    struct out_table *t;
+    json_t *all;
 
+    if (!ui_end_of_words(ui)) /* before anything is printed */
+        return;
+    t = out_table_new(ui, "entries", columns, countof(columns), '=');
+    all = json_object();
     session_each(s, &section_rcpt_access, l->name, print_entry, t);
     json_put_str(all, "address", "ALL");
     json_put_str(all, "action", "REJECT");

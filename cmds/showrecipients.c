@@ -87,8 +87,7 @@ static void run(struct ui *ui, struct session *s)
 
 const struct command cmd_showrecipients = {
     .name = "showrecipients",
-    .help =
-        "Show messages from the queue by recipient host or Envelope From address, or all messages",
+    .help = "Show queued messages by recipient host, by sender, or all",
     .usage = "showrecipients host HOST\nshowrecipients sender ADDRESS\nshowrecipients all",
     .roles = ROLE_READONLY,
     .run = run,

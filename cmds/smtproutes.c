@@ -137,9 +137,12 @@ static void route_print(struct ui *ui, struct session *s, struct row *unused)
         {"Domain",            "domain", 0, false},
         {"Destination Hosts", "hosts",  0, false}
     };
-    struct out_table *t = out_table_new(ui, "routes", columns, countof(columns), '=');
+    struct out_table *t;
 
     (void)unused;
+    if (!ui_end_of_words(ui)) /* before anything is printed */
+        return;
+    t = out_table_new(ui, "routes", columns, countof(columns), '=');
     each_route(s, print_route, t);
     out_table_end(&t);
 }

@@ -223,6 +223,8 @@ static void run(struct ui *ui, struct session *s)
                 str_printable(word));
         return;
     }
+    if (!ui_end_of_words(ui))
+        return;
     data = session_call(s, ui, "status", json_object());
     if (!data)
         return;

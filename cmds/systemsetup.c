@@ -196,8 +196,46 @@ static void say_field(struct ui *ui, struct session *s, const char *label,
     struct row *r = session_get(s, sec, name);
 
     if (r)
-        ui_say(ui, "%s%s", label, row_text(r, field));
+        ui_say(ui, "%s%s", label, *row_text(r, field) ? row_text(r, field) : "(none)");
     row_free(&r);
+}
+
+static void say_delivery_tls(struct ui *ui, struct session *s)
+{
+    static const char *const words[] = {
+        [DEST_TLS_DEFAULT] = "not used",
+        [DEST_TLS_NONE] = "not used",
+        [DEST_TLS_PREFERRED] = "used wherever it is offered",
+        [DEST_TLS_REQUIRED] = "required",
+    };
+    struct row *r = session_get(s, &section_destination, "default");
+
+    if (r)
+        ui_say(ui, "TLS of deliveries: %s", words[((const struct destination *)r->data)->use_tls]);
+    row_free(&r);
+}
+
+static bool count_accepted(void *arg, const struct row *r)
+{
+    *(unsigned *)arg += ((const struct rcpt_access *)r->data)->action == RCPT_ACCEPT;
+    return true;
+}
+
+/* What can be committed, but is hardly meant. */
+static void warn_of_gaps(struct ui *ui, struct session *s)
+{
+    struct row *system = session_get(s, &section_system, "-");
+    unsigned accepted = 0;
+
+    if (system && !*row_text(system, "admin_address"))
+        ui_say(ui, "\nWarning: there is no administrator address: nobody receives the alerts of "
+                   "this system.");
+    row_free(&system);
+    if (!has_name(s, &section_listener, NULL, INBOUND))
+        return;
+    session_each(s, &section_rcpt_access, INBOUND, count_accepted, &accepted);
+    if (!accepted)
+        ui_say(ui, "\nWarning: no domain is accepted: mail from the Internet is refused.");
 }
 
 static void say_summary(struct ui *ui, struct session *s)
@@ -209,8 +247,8 @@ static void say_summary(struct ui *ui, struct session *s)
     say_names(ui, s, "SMTP routes for: ", &section_smtp_route, NULL);
     say_field(ui, s, "May relay: ", &section_sender_group, OUTBOUND "/RELAYLIST", "hosts");
     session_each(s, &section_listener, NULL, say_listener, ui);
-    say_field(ui, s, "TLS of deliveries (off, on, require): ", &section_destination, "default",
-              "use_tls");
+    say_delivery_tls(ui, s);
+    warn_of_gaps(ui, s);
     ui_say(ui, "\nNothing is active yet. Type \"showchanges\" to review and \"commit\" to make it "
                "active.");
 }

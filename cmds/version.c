@@ -15,11 +15,15 @@ static void run(struct ui *ui, struct session *s)
         {"CPUs",        "cpus",        0, false},
         {"Memory",      "memory_text", 0, false},
     };
-    json_t *record = json_object();
+    json_t *record;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     long long bytes = pages > 0 && page > 0 ? (long long)pages * page : 0;
-    char *memory = xasprintf("%lld MB", bytes >> 20);
+    char *memory;
 
+    if (!ui_end_of_words(ui))
+        return;
+    record = json_object();
+    memory = xasprintf("%lld MB", bytes >> 20);
     json_put_str(record, "product", "Postern Secure Mail Gateway");
     json_put_str(record, "version", json_str(session_hello(s), "version", ""));
     json_put_str(record, "tls_library", OpenSSL_version(OPENSSL_VERSION));

@@ -28,7 +28,8 @@ static void who(struct ui *ui, struct session *s)
         {"What",        "what",       0, false},
         {"Changes",     "changes",    0, true },
     };
-    json_t *data = session_call(s, ui, "session.who", json_object()), *o;
+    json_t *data = ui_end_of_words(ui) ? session_call(s, ui, "session.who", json_object()) : NULL,
+           *o;
     struct out_table *t;
     size_t i;
 

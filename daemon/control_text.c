@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -300,6 +301,22 @@ static bool write_job(void *arg, struct err *err)
     return ok;
 }
 
+/* The engine reads, not the person: a file put here by root is often closed to it. */
+static bool not_readable(const char *path, struct err *err)
+{
+    struct passwd pw, *found = NULL;
+    char space[2048], number[24];
+
+    snprintf(number, sizeof(number), "%lu", (unsigned long)geteuid());
+    if (getpwuid_r(geteuid(), &pw, space, sizeof(space), &found) != 0)
+        found = NULL;
+    return err_set(err, E_IO,
+                   "opening %s: Permission denied. The gateway runs as the user \"%s\", who must be "
+                   "able to read the file: give it to that user with chown, or make it readable "
+                   "with chmod.",
+                   path, found ? pw.pw_name : number);
+}
+
 static bool read_job(void *arg, struct err *err)
 {
     struct file_job *j = arg;
@@ -307,6 +324,8 @@ static bool read_job(void *arg, struct err *err)
     struct stat st;
     ssize_t n = 1;
 
+    if (fd < 0 && errno == EACCES)
+        return not_readable(j->path, err);
     if (fd < 0)
         return errno == ENOENT ? err_set(err, E_NOT_FOUND, "There is no file %s.", j->path)
                                : err_errno(err, errno, "opening %s", j->path);

@@ -385,7 +385,7 @@ void dialog_print(struct ui *ui, struct session *s, struct row *owner)
     const struct section *sec = ui->section;
     AUTO(str)
     char *name = sec->single ? xstrdup("-") : ask_name(ui, s, sec, owner_of(sec, owner), "print");
-    struct row *r = name ? session_get(s, sec, name) : NULL;
+    struct row *r = name && ui_end_of_words(ui) ? session_get(s, sec, name) : NULL;
 
     if (r)
         print_row(ui, r);

@@ -256,7 +256,10 @@ static void fail(struct ui *ui, enum err_code code, const char *text)
         ui_write(ui, wrapped.p, wrapped.n);
     } else if (text && !ui->json) {
         const char *name = ui->command ? ui->command->name : NULL;
+        size_t n = name ? strlen(name) : 0;
 
+        if (n && str_starts(text, name) && (text[n] == ' ' || text[n] == ':'))
+            name = NULL; /* the sentence begins with it already */
         fflush(stdout);
         fprintf(stderr, "%s: %s%s%s\n", ui->where ? ui->where : "postern", name ? name : "",
                 name ? ": " : "", text);
@@ -456,6 +459,24 @@ static const char *from_person(struct ui *ui, const struct ui_question *q)
     return ui->answer;
 }
 
+/* The key alone says little to who typed only the command: its forms, where they fit in a sentence. */
+static void fail_missing(struct ui *ui, const struct ui_question *q)
+{
+    const char *what = q->key ? q->key : q->text;
+    const struct command *c = ui->command;
+    AUTO(buf) struct buf forms = BUF_INIT(1000);
+
+    if (!c) {
+        ui_fail(ui, E_USAGE, "A value is missing: %s.", what);
+    } else if (c->menu || c->section || !c->usage) {
+        ui_fail(ui, E_USAGE, "A value is missing: %s. \"help %s\" shows the forms.", what, c->name);
+    } else {
+        for (const char *p = c->usage; *p; p++)
+            buf_str_add(&forms, *p == '\n' ? " | " : (char[]){*p, '\0'});
+        ui_fail(ui, E_USAGE, "A value is missing: %s. Usage: %s", what, buf_str(&forms));
+    }
+}
+
 const char *ui_ask(struct ui *ui, const struct ui_question *q)
 {
     struct err err = {0};
@@ -477,7 +498,7 @@ const char *ui_ask(struct ui *ui, const struct ui_question *q)
     if (ui_interactive(ui))
         return from_person(ui, q);
     if (!q->deflt || q->secret)
-        ui_fail(ui, E_USAGE, "A value is missing: %s.", q->key ? q->key : q->text);
+        fail_missing(ui, q);
     return keep(ui, q->deflt ? q->deflt : "");
 }
 

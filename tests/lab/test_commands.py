@@ -260,10 +260,41 @@ def words_named():
     for line, told in (("showconfig bogus", "choose one of: mask, encrypt, plain"),
                        ("showrecipients bogus x", "choose one of: host, sender, all"),
                        ("destconfig set", r"Say which: destconfig set NAME\."),
-                       ("destconfig bogus", "not one of the operations: SETUP")):
+                       ("destconfig bogus", "not one of the operations: SETUP"),
+                       ("certconfig certificate print Demo", '"Demo" is one word too many'),
+                       ("certconfig certificate list Demo", '"Demo" is one word too many'),
+                       ("destconfig list x", '"x" is one word too many'),
+                       ("destconfig detail all x", '"x" is one word too many'),
+                       ("smtproutes print x", '"x" is one word too many'),
+                       ("listenerconfig edit InboundMail hostaccess print x", '"x" is one word too many'),
+                       ("status detail x", '"x" is one word too many'),
+                       ("version x", '"x" is one word too many'),
+                       ("who x", '"x" is one word too many'),
+                       ("commitdetail x", '"x" is one word too many'),
+                       ("showrecipients", r"Usage: showrecipients host HOST \| .* \| showrecipients all$"),
+                       ("delivernow", r"Usage: delivernow domain DOMAIN \| delivernow all$"),
+                       ("bounceconfig edit", r'"help bounceconfig" shows the forms'),
+                       ("systemsetup", r"^\S+: systemsetup is a dialog")):
         done = gate.console(line, check=False)
         lab.equal((done.returncode, done.stdout), (2, ""), line)
         lab.match(done.stderr, told)
+
+
+@lab.test("the list of commands fits a terminal of 80 columns")
+def help_width():
+    wide = [line for line in gate.console("help").stdout.splitlines() if len(line) > 80]
+    lab.equal(wide, [])
+
+
+@lab.test("a file the engine's user may not read is told with that user")
+def unreadable():
+    if os.geteuid() == 0:
+        lab.skip("root reads every file")
+    path = os.path.join(gate.home, "export", "closed.txt")
+    with open(path, "w") as f:
+        f.write("sethostname x.example\n")
+    os.chmod(path, 0)
+    lab.match(gate.console("loadconfig closed.txt", check=False).stderr, r'runs as the user "\S+", who must be able to read')
 
 
 @lab.test("tail and grep")
