@@ -144,6 +144,7 @@ def lines_on_input():
 
 @lab.test("a command with a terminal asks nothing, stops at no page")
 def command_on_a_terminal():
+    lab.need_root() # sshd gives terminals away only then
     done = ssh("help", before=["-tt"])
     lab.match(done.stdout, r"destconfig")
     lab.equal("Press Any Key" in done.stdout or "Welcome" in done.stdout, False)
@@ -153,6 +154,7 @@ def command_on_a_terminal():
 
 @lab.test("a login: the prompt, the address in who, leaving")
 def login():
+    lab.need_root() # sshd gives terminals away only then
     server()
     t = screen.Terminal([lab.which("ssh")] + argv(before=["-t"])[1:], env={"HOME": BOX.path(), "LC_ALL": "xx_YY", "LANG": "C"})
     t.until(lambda: re.search(r"^gw\.example\.com> ?$", t.tail()), "the prompt")
@@ -166,6 +168,7 @@ def login():
 
 @lab.test("the connection is cut: the changes are kept and offered")
 def cut():
+    lab.need_root() # sshd gives terminals away only then
     server()
     t = screen.Terminal([lab.which("ssh")] + argv(before=["-t"])[1:], env={"HOME": BOX.path()})
     t.until(lambda: re.search(r"^gw\.example\.com> ?$", t.tail()), "the prompt")
