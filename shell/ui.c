@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "shell/backend.h"
 #include "shell/command.h"
@@ -115,14 +116,42 @@ int ui_finish(struct ui *ui, const char *command, json_t *state)
 
 /* --- saying ---------------------------------------------------------------------------------- */
 
+/* The last line of defence of a terminal: whatever a command prints, control characters and their
+ * like are escaped; newlines and tabs are ours, and a backslash may be the mark of what was escaped
+ * before. */
+static void clean(const char *text, size_t n, struct buf *out)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i <= n; i++) {
+        if (i < n && text[i] != '\n' && text[i] != '\t' && text[i] != '\\')
+            continue;
+        str_escape(out, text + start, i - start);
+        if (i < n)
+            buf_char(out, text[i]);
+        start = i + 1;
+    }
+}
+
+static void write_clean(struct ui *ui, const char *text, size_t n)
+{
+    AUTO(buf) struct buf out = BUF_INIT(n * 8 + 16);
+
+    clean(text, n, &out);
+    if (ui->backend)
+        ui->backend->write(ui, out.p, out.n);
+    else
+        fwrite(out.p, 1, out.n, stdout);
+}
+
 static void put(struct ui *ui, const char *text, size_t n)
 {
     size_t tail = 0;
 
     if (!n)
         return;
-    if (ui->backend)
-        ui->backend->write(ui, text, n);
+    if (ui->backend || isatty(STDOUT_FILENO))
+        write_clean(ui, text, n);
     else
         fwrite(text, 1, n, stdout);
     while (tail < n && tail < 2 && text[n - 1 - tail] == '\n')
@@ -403,7 +432,7 @@ static void print_question(struct ui *ui, const struct ui_question *q, struct bu
     if (last)
         put(ui, all, (size_t)(last + 1 - all));
     ui->unpaged = false;
-    buf_str_add(prompt, last ? last + 1 : all);
+    clean(last ? last + 1 : all, strlen(last ? last + 1 : all), prompt);
 }
 
 static void print_help(struct ui *ui, const struct ui_question *q)

@@ -423,6 +423,17 @@ static void tables(void **state)
                                              "b     12345  a note that is far too long for a terminal of eighty columns, and t\n");
 }
 
+static void hostile_text(void **state)
+{
+    struct world *w = *state;
+    struct words none = {0};
+
+    ui_begin(w->ui, &none);
+    ui_say(w->ui, "Subject: %s", "CN=\033[2Jx\r\xe2\x80\xae\xc2\x9b");
+    out_line(w->ui, "a\\b \t%s", "\x07\xff");
+    assert_string_equal(buf_str(&w->screen), "Subject: CN=\\x1B[2Jx\\x0D\\u{202E}\\u{9B}\na\\b \t\\x07\\xFF\n");
+}
+
 static void completions(void **state)
 {
     static const struct {
@@ -599,7 +610,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(verbs), T(wrong_words), T(owners), T(renames), T(single), T(envelope), T(a_refused_change_is_dropped), T(menu_grammar),
         T(new_and_delete), T(interrupted_is_undone), T(what_finished_stays), T(a_failure_is_undone_and_the_menu_goes_on), T(end_of_input),
-        T(question_mark), T(choices), T(tables), T(completions), cmocka_unit_test(secrets_stay_out_of_the_history),
+        T(question_mark), T(choices), T(tables), T(hostile_text), T(completions), cmocka_unit_test(secrets_stay_out_of_the_history),
         T(batch_names_the_line), T(deferred_changes_name_their_line), T(deferred_changes_of_one_object_follow_each_other),
         T(streams_and_notices), T(a_lost_connection_is_said),
     };
