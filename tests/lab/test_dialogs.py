@@ -2,10 +2,12 @@
 # Plays the transcripts of tests/dialogs against a gateway of their own, in a pseudo-terminal.
 #
 # A transcript is what stands on the screen. What a person types stands in braces at the end of a line: "[]> {new}",
-# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <text>, <print>, <home>, <pem>.
+# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <text>, <print>, <home>, <pem>,
+# <user>.
 # "#!" lines at the beginning are statements committed before the first line. `test_dialogs.py --record NAME` plays the typed
 # lines of tests/dialogs/NAME.txt and writes the transcript anew, for a person to read.
 
+import getpass
 import os
 import re
 import sys
@@ -18,7 +20,9 @@ DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 PATTERNS = {
     "<number>": r"[\d,]+", "<port>": r"\d{1,5}", "<date>": DATE + r"(?: \S+)?", "<days>": r"\d+ days", "<text>": r"[^\n]*",
     "<print>": r"[kc]:[0-9a-f]{6}", "<home>": r"/\S+/home", "<pem>": r"-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n?",
+    "<user>": re.escape(getpass.getuser()),
 }
+AS_ROOT = ["userconfig"] # a home of somebody else has that user besides root
 TYPED = re.compile(r"\{([^{}\n]*)\}$", re.M)
 PROMPT = r"(?:^|\n)(?:[!*~:\d ]*gw\.lab\.example> |[^\n]*> |[^\n]*:)"
 
@@ -53,6 +57,8 @@ def difference(want, got):
 
 
 def play(name):
+    if name in AS_ROOT:
+        lab.need_root()
     before, parts = read(name)
     t = start(name, before)
     seen = "gw.lab.example> "
