@@ -3,12 +3,15 @@
 #include "daemon/alert.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/message.h"
 #include "daemon/queue.h"
+#include "daemon/reload.h"
+#include "daemon/worker.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
 #include "store/base/map.h"
@@ -113,25 +116,73 @@ static void send_alert(const struct system *sys, const char *severity, const cha
     buf_free(&mail);
 }
 
+static const char *const classes[] = {"System", "Message Delivery", "Updater"};
+static const char *const severities[] = {"Critical", "Warning", "Info"};
+
+struct raised {
+    enum alert_class class;
+    enum alert_severity severity;
+    char *text;
+};
+
+static void send_raised(void *arg)
+{
+    struct raised *r = arg;
+    struct config *cfg = running_config();
+    const struct system *sys = cfg ? CONFIG_SINGLE(cfg, system) : NULL;
+
+    if (sys && *sys->admin_address)
+        send_alert(sys, severities[r->severity], classes[r->class], r->text);
+    config_free(&cfg);
+    free(r->text);
+    free(r);
+}
+
+void alert_raise(enum alert_class class, enum alert_severity severity, const char *key,
+                 const char *fmt, ...)
+{
+    struct buf text = BUF_INIT(4000), shown = BUF_INIT(8000);
+    struct raised *r;
+    va_list ap;
+
+    if (!due(key))
+        return;
+    va_start(ap, fmt);
+    buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    for (const char *line = buf_str(&text), *end; line; line = end ? end + 1 : NULL) {
+        end = strchr(line, '\n');
+        str_escape(&shown, line, end ? (size_t)(end - line) : strlen(line));
+        if (end)
+            buf_str_add(&shown, "\r\n");
+    }
+    r = xcalloc(1, sizeof(*r));
+    r->class = class;
+    r->severity = severity;
+    r->text = buf_take(&shown);
+    buf_free(&text);
+    if (worker_post(send_raised, r))
+        return;
+    log_warning("the alert \"%s\" is lost: too much is waiting for the worker threads", r->text);
+    free(r->text);
+    free(r);
+}
+
 void alert_tls_required(const struct config *cfg, const char *domain, const char *host,
                         const char *reason)
 {
     const struct destination_setup *setup = CONFIG_SINGLE(cfg, destination_setup);
     const struct system *sys = CONFIG_SINGLE(cfg, system);
-    struct buf text = BUF_INIT(2000), seen = BUF_INIT(1000);
     const char *at;
+    char key[300];
 
     if (!setup || !setup->send_tls_req_alert || !sys || !(at = strrchr(sys->admin_address, '@')))
         return;
-    if (str_ieq(at + 1, domain) || !due(domain)) /* it would wait for the same TLS */
+    if (str_ieq(at + 1, domain)) /* it would wait for the same TLS */
         return;
-    str_escape(&seen, reason, strlen(reason) < 200 ? strlen(reason) : 200);
-    buf_printf(
-        &text,
-        "TLS connection failed for the domain \"%s\". TLS is required for this destination.\r\n"
-        "Host %s: %s",
-        str_printable(domain), str_printable(host), buf_str(&seen));
-    send_alert(sys, "Warning", "System", buf_str(&text));
-    buf_free(&seen);
-    buf_free(&text);
+    snprintf(key, sizeof(key), "tls %s", domain);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key,
+                "TLS connection failed for the domain \"%s\". TLS is required for this destination.\n"
+                "Host %s: %.200s",
+                domain, host, reason);
 }

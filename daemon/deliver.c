@@ -102,7 +102,7 @@ static enum tls_step secure_session(struct session *s, const struct tls_verdict 
 {
     struct client *c = s->client;
     enum tls_event event = c->caps & CAP_STARTTLS ? TLS_EV_EHLO : TLS_EV_NOT_OFFERED;
-    enum tls_step step = tls_next(v, event);
+    enum tls_step step = tls_next(v, event, 0);
     struct tls_context *ctx;
     struct tls_info info;
     SSL_SESSION *old;
@@ -129,12 +129,12 @@ static enum tls_step secure_session(struct session *s, const struct tls_verdict 
         conn_tls_info(c->conn, &info);
         maillog_dcid_tls(c->dcid, info.protocol, info.cipher);
         stats_add(STAT_TLS_OUT, 1);
-        return tls_next(v, TLS_EV_DONE);
+        return tls_next(v, TLS_EV_DONE, 0);
     }
     stats_add(STAT_TLS_FAILED_OUT, 1);
     event = c->reply.code == 220 ? TLS_EV_BROKEN : TLS_EV_REFUSED;
     maillog_dcid_tls_failed(c->dcid, event == TLS_EV_BROKEN ? err->text : tls_failure(event));
-    step = tls_next(v, event);
+    step = tls_next(v, event, 0);
     /* A peer that refused by hanging up leaves no connection to go on with. */
     return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
 }
@@ -200,8 +200,8 @@ fail:
 static struct tls_verdict verdict_of(const struct session *s)
 {
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
-    struct tls_evidence evidence = {s->controls.tls,
-                                    setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
+    struct tls_evidence evidence = {.level = s->controls.tls,
+                                    .fallback = setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
 
     return tls_verdict(&evidence);
 }

@@ -21,18 +21,43 @@ struct mx {
     unsigned preference;
     char host[256];
 };
+/* In every answer: security is DNS_SECURE only when each link of the chain of aliases was; canonical is the name the
+ * records were found under, the name asked for unless there are aliases; ttl is the least of the chain, in seconds. */
 struct dns_mx {
     enum dns_status status;
     enum dns_security security;
+    char canonical[256];
+    unsigned ttl;
     bool null_mx; /* RFC 7505 */
     unsigned n;
     struct mx *hosts; /* sorted by preference, equal ones shuffled */
 };
-struct dns_addrs {
+struct dns_addrs { /* of both families; secure when the family that answered was (one that is securely absent too) */
     enum dns_status status;
     enum dns_security security;
+    char canonical[256];
+    unsigned ttl;
     unsigned n;
     struct addr *addrs;
+};
+struct tlsa { /* RFC 6698 section 2.1 */
+    unsigned char usage, selector, matching;
+    unsigned len;
+    unsigned char *data;
+};
+struct dns_tlsa {
+    enum dns_status status;
+    enum dns_security security;
+    char canonical[256];
+    unsigned ttl;
+    unsigned n; /* at most 100 */
+    struct tlsa *records;
+};
+struct dns_texts {
+    enum dns_status status;
+    enum dns_security security;
+    unsigned ttl;
+    struct strlist texts; /* one per record, its strings joined; octets 0 are dropped with their record */
 };
 
 bool dns_start(const char *home, struct err *err);
@@ -45,10 +70,16 @@ void dns_configure(const struct strlist *resolvers);
 bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err *err);
 bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out,
                    struct err *err);
+bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err); /* "_25._tcp.mail.example.com" */
+bool dns_txt(const char *name, msec_t deadline, struct dns_texts *out, struct err *err);
+/* The alias at name itself: OK with target, NODATA when it is none. *security as in answers. */
+bool dns_cname(const char *name, msec_t deadline, char target[256], enum dns_security *security, struct err *err);
 bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
                  bool *verified); /* PTR and back */
 void dns_mx_free(struct dns_mx *m);
 void dns_addrs_free(struct dns_addrs *a);
+void dns_tlsa_free(struct dns_tlsa *t);
+void dns_texts_free(struct dns_texts *t);
 
 const char *
 dns_status_name(enum dns_status s); /* as log lines have it: "NXDomain", "ServFail", ... */

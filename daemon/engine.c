@@ -23,6 +23,7 @@
 #include "daemon/queue.h"
 #include "daemon/reload.h"
 #include "daemon/sandbox.h"
+#include "daemon/state.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
 #include "daemon/worker.h"
@@ -130,6 +131,11 @@ static bool start_dns(struct err *err)
     return dns_start(home_dir(), err);
 }
 
+static bool start_state(struct err *err)
+{
+    return state_start(home_dir(), err);
+}
+
 static bool start_queue(struct err *err)
 {
     return queue_start(home_dir(), err);
@@ -156,6 +162,7 @@ static const struct step {
     {"the worker threads",     start_workers,        stop_workers},
     {"the configuration",      start_config,         config_db_stop},
     {"name resolution",        start_dns,            dns_stop},
+    {"what was learnt",        start_state,          state_stop},
     {"the queue",              start_queue,          queue_stop},
     {"the counters",           start_stats,          stats_stop},
     {"the loops",              start_loops,          stop_loops},

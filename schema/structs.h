@@ -36,6 +36,9 @@ struct destination_setup {
 struct destination {
 #include "schema/destination.def"
 };
+struct tls_exception {
+#include "schema/tls_exception.def"
+};
 struct smtp_route {
 #include "schema/smtp_route.def"
 };

@@ -85,7 +85,8 @@ FROM entry JOIN blob USING(hash) WHERE class='rcpt_access' AND to_rev IS NULL;
 CREATE VIEW v_destination_setup AS SELECT name AS object,
   CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
   CAST(json_extract(body,'$.send_tls_req_alert') AS INTEGER) AS "send_tls_req_alert",
-  CAST(json_extract(body,'$.preferred_fallback') AS TEXT) AS "preferred_fallback"
+  CAST(json_extract(body,'$.preferred_fallback') AS TEXT) AS "preferred_fallback",
+  CAST(json_extract(body,'$.tls_failure_memory') AS INTEGER) AS "tls_failure_memory"
 FROM entry JOIN blob USING(hash) WHERE class='destination_setup' AND to_rev IS NULL;
 CREATE VIEW v_destination AS SELECT name AS object,
   CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
@@ -96,8 +97,18 @@ CREATE VIEW v_destination AS SELECT name AS object,
   CAST(json_extract(body,'$.recipient_limit') AS INTEGER) AS "recipient_limit",
   CAST(json_extract(body,'$.limit_type') AS TEXT) AS "limit_type",
   CAST(json_extract(body,'$.use_tls') AS TEXT) AS "use_tls",
+  CAST(json_extract(body,'$.dane') AS TEXT) AS "dane",
+  CAST(json_extract(body,'$.mta_sts') AS TEXT) AS "mta_sts",
   CAST(json_extract(body,'$.bounce_profile') AS TEXT) AS "bounce_profile"
 FROM entry JOIN blob USING(hash) WHERE class='destination' AND to_rev IS NULL;
+CREATE VIEW v_tls_exception AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.kind') AS TEXT) AS "kind",
+  CAST(json_extract(body,'$.target') AS TEXT) AS "target",
+  CAST(json_extract(body,'$.reason') AS TEXT) AS "reason",
+  CAST(json_extract(body,'$.owner') AS TEXT) AS "owner",
+  CAST(json_extract(body,'$.expires') AS TEXT) AS "expires"
+FROM entry JOIN blob USING(hash) WHERE class='tls_exception' AND to_rev IS NULL;
 CREATE VIEW v_smtp_route AS SELECT name AS object,
   CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
   CAST(json_extract(body,'$.hosts') AS TEXT) AS "hosts"

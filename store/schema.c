@@ -80,6 +80,11 @@ static const struct field destination_fields[] = {
 #include "schema/destination.def"
 };
 #undef SECT
+#define SECT tls_exception
+static const struct field tls_exception_fields[] = {
+#include "schema/tls_exception.def"
+};
+#undef SECT
 #define SECT smtp_route
 static const struct field smtp_route_fields[] = {
 #include "schema/smtp_route.def"

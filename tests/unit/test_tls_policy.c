@@ -33,13 +33,13 @@ static void every_combination(void **state)
     (void)state;
     for (size_t i = 0; i < countof(table); i++) {
         struct tls_verdict v =
-            tls_verdict(&(struct tls_evidence){table[i].level, table[i].fallback});
+            tls_verdict(&(struct tls_evidence){.level = table[i].level, .fallback = table[i].fallback});
 
-        assert_int_equal(tls_next(&v, TLS_EV_EHLO), table[i].offered);
-        assert_int_equal(tls_next(&v, TLS_EV_NOT_OFFERED), table[i].not_offered);
-        assert_int_equal(tls_next(&v, TLS_EV_REFUSED), table[i].refused);
-        assert_int_equal(tls_next(&v, TLS_EV_BROKEN), table[i].broken);
-        assert_int_equal(tls_next(&v, TLS_EV_DONE), table[i].done);
+        assert_int_equal(tls_next(&v, TLS_EV_EHLO, 0), table[i].offered);
+        assert_int_equal(tls_next(&v, TLS_EV_NOT_OFFERED, 0), table[i].not_offered);
+        assert_int_equal(tls_next(&v, TLS_EV_REFUSED, 0), table[i].refused);
+        assert_int_equal(tls_next(&v, TLS_EV_BROKEN, 0), table[i].broken);
+        assert_int_equal(tls_next(&v, TLS_EV_DONE, 0), table[i].done);
     }
 }
 
@@ -47,11 +47,11 @@ static void required_has_no_way_into_the_clear(void **state)
 {
     (void)state;
     for (int fallback = FALLBACK_BEFORE_220; fallback <= FALLBACK_NEVER; fallback++) {
-        struct tls_verdict v = tls_verdict(&(struct tls_evidence){DEST_TLS_REQUIRED, fallback});
+        struct tls_verdict v = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_REQUIRED, .fallback = fallback});
 
         for (int event = TLS_EV_EHLO; event < TLS_EV_DONE; event++) {
-            assert_int_not_equal(tls_next(&v, (enum tls_event)event), TLS_STEP_SEND);
-            assert_int_not_equal(tls_next(&v, (enum tls_event)event), TLS_STEP_RECONNECT);
+            assert_int_not_equal(tls_next(&v, (enum tls_event)event, 0), TLS_STEP_SEND);
+            assert_int_not_equal(tls_next(&v, (enum tls_event)event, 0), TLS_STEP_RECONNECT);
         }
         assert_false(tls_serves(false, &v));
         assert_true(tls_serves(true, &v));
@@ -60,8 +60,8 @@ static void required_has_no_way_into_the_clear(void **state)
 
 static void sessions_serve_no_stronger_need(void **state)
 {
-    struct tls_verdict none = tls_verdict(&(struct tls_evidence){DEST_TLS_NONE, 0});
-    struct tls_verdict try = tls_verdict(&(struct tls_evidence){DEST_TLS_PREFERRED, 0});
+    struct tls_verdict none = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_NONE});
+    struct tls_verdict try = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_PREFERRED});
 
     (void)state;
     assert_true(tls_serves(false, &none));

@@ -46,7 +46,8 @@ static const struct case_ {
     {"destination",    "use_tls",            "REQUIRE",                                       "require",                                                              NULL                                           },
     {"destination",    "use_tls",            "Preferred",                                     "on",                                                                   NULL                                           },
     {"destination",    "use_tls",            "requird",                                       NULL,
-     "Unknown value \"requird\"; choose one of: default, off, on, require."                                                                                                                                          },
+     "Unknown value \"requird\"; choose one of: default, off, on, require, on_verify, require_verify, "
+     "require_hosted_verify."                                                                                                                                          },
     {"destination",    "domain",             "Example.COM",                                   "example.com",                                                          NULL                                           },
     {"destination",    "domain",             ".Example.com.",                                 ".example.com",                                                         NULL                                           },
     {"destination",    "domain",

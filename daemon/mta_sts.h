@@ -1,0 +1,44 @@
+/* mta_sts.h - MTA-STS policies (RFC 8461): the TXT record, the policy over HTTPS, the cache that survives restarts
+ * (state.db). What a policy means for a delivery is tls_policy.c's business. Any thread. */
+#ifndef POSTERN_MTA_STS_H
+#define POSTERN_MTA_STS_H
+
+#include <stdbool.h>
+
+#include "daemon/tls_policy.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/str.h"
+
+#define STS_MAX_POLICY (64u << 10)  /* octets of a policy (RFC 8461 section 3.3) */
+#define STS_MAX_AGE 31557600u       /* seconds; more is cut to this (erratum 7282) */
+
+struct sts_policy { /* immutable, reference-counted */
+    int refs;
+    enum sts_state mode; /* STS_MODE_NONE, STS_MODE_TESTING, STS_MODE_ENFORCE */
+    char id[33];         /* of the record it was fetched under */
+    unsigned max_age;    /* seconds */
+    usec_t fetched;
+    struct strlist mx;   /* patterns: "mail.example.com", "*.example.com" */
+};
+struct sts {
+    enum sts_state state;
+    struct sts_policy *policy; /* NULL unless state is one of STS_MODE_*; a reference */
+    bool cached;               /* answered without asking the web server */
+    char why[200];             /* STS_NO_RECORD, STS_NO_POLICY: a sentence, escaped */
+};
+
+/* YIELDS. The policy in force for a policy domain (the recipient domain, or a smart host's own). Never fails: what cannot
+ * be had is a state. Logs the lines of mail_logs that belong to looking it up. */
+void mta_sts_look_up(const char *domain, msec_t deadline, struct sts *out);
+void sts_free(struct sts *s);
+bool sts_lists(const struct sts_policy *p, const char *host); /* does a pattern cover the MX host? (section 4.1) */
+
+/* Pure parsers, fuzzed. false: invalid, err says what. */
+bool sts_parse_record(const char *const *texts, unsigned n, char id[33], struct err *err); /* n TXT records of one name */
+struct sts_policy *sts_parse_policy(const char *body, size_t n, struct err *err);
+
+bool mta_sts_start(struct err *err); /* loads the cache: before the first delivery */
+void mta_sts_stop(void);
+
+#endif
