@@ -162,10 +162,13 @@ static void ask_limits(struct asking *a)
 static void ask_tls(struct asking *a)
 {
     static const struct ui_choice choices[] = {
-        {"off",     "No"       },
-        {"on",      "Preferred"},
-        {"require", "Required" },
-        {NULL,      NULL       }
+        {"off",                   "No"                             },
+        {"on",                    "Preferred"                      },
+        {"require",               "Required"                       },
+        {"on_verify",             "Preferred - Verify"             },
+        {"require_verify",        "Required - Verify"              },
+        {"require_hosted_verify", "Required - Verify Hosted Domains"},
+        {NULL,                    NULL                             }
     };
     int now = a->d->use_tls == DEST_TLS_DEFAULT ? a->inherited->use_tls : a->d->use_tls, picked;
 
@@ -323,7 +326,15 @@ static void dest_setup(struct ui *ui, struct session *s, struct row *unused)
 
 static const char *tls_word(const struct destination *d)
 {
-    static const char *const words[] = {"Default", "Off", "Pref", "Req"};
+    static const char *const words[] = {
+        [DEST_TLS_DEFAULT] = "Default",
+        [DEST_TLS_NONE] = "Off",
+        [DEST_TLS_PREFERRED] = "Pref",
+        [DEST_TLS_REQUIRED] = "Req",
+        [DEST_TLS_PREFERRED_VERIFY] = "Pref (Verify)",
+        [DEST_TLS_REQUIRED_VERIFY] = "Req (Verify)",
+        [DEST_TLS_REQUIRED_HOSTED] = "Req (Hosted)",
+    };
 
     return words[d->use_tls];
 }

@@ -207,6 +207,9 @@ static void say_delivery_tls(struct ui *ui, struct session *s)
         [DEST_TLS_NONE] = "not used",
         [DEST_TLS_PREFERRED] = "used wherever it is offered",
         [DEST_TLS_REQUIRED] = "required",
+        [DEST_TLS_PREFERRED_VERIFY] = "used wherever it is offered, certificates looked at",
+        [DEST_TLS_REQUIRED_VERIFY] = "required, with valid certificates",
+        [DEST_TLS_REQUIRED_HOSTED] = "required, with valid certificates (hosted domains)",
     };
     struct row *r = session_get(s, &section_destination, "default");
 
