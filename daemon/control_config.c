@@ -22,7 +22,8 @@
 /* Who may change what an operator may not. */
 static bool is_security(const struct section *s)
 {
-    return s == &section_user || s == &section_certificate;
+    return s == &section_user || s == &section_certificate || s == &section_authority ||
+           s == &section_authority_setup;
 }
 
 static bool touches_security(const struct changes *c)

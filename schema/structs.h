@@ -12,6 +12,12 @@ struct log {
 struct certificate {
 #include "schema/certificate.def"
 };
+struct authority {
+#include "schema/authority.def"
+};
+struct authority_setup {
+#include "schema/authority_setup.def"
+};
 struct bounce_profile {
 #include "schema/bounce_profile.def"
 };

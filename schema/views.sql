@@ -24,6 +24,16 @@ CREATE VIEW v_certificate AS SELECT name AS object,
   CAST(json_extract(body,'$.request') AS TEXT) AS "request",
   CAST(json_extract(body,'$.demo') AS INTEGER) AS "demo"
 FROM entry JOIN blob USING(hash) WHERE class='certificate' AND to_rev IS NULL;
+CREATE VIEW v_authority AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
+  CAST(json_extract(body,'$.enabled') AS INTEGER) AS "enabled"
+FROM entry JOIN blob USING(hash) WHERE class='authority' AND to_rev IS NULL;
+CREATE VIEW v_authority_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.system_list') AS INTEGER) AS "system_list",
+  CAST(json_extract(body,'$.custom_list') AS INTEGER) AS "custom_list",
+  CAST(json_extract(body,'$.check_ca_flag') AS INTEGER) AS "check_ca_flag"
+FROM entry JOIN blob USING(hash) WHERE class='authority_setup' AND to_rev IS NULL;
 CREATE VIEW v_bounce_profile AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
   CAST(json_extract(body,'$.max_retries') AS INTEGER) AS "max_retries",

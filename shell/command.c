@@ -158,9 +158,8 @@ static bool run_verbs(struct ui *ui, struct session *s, const struct command *c)
     if (!m.section)
         return false;
     /* What a command lists in its own way is its own. */
-    if (!m.n && verb &&
-        (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) &&
-        menu_has(c->menu, verb))
+    if (verb && (str_ieq(verb, "list") || str_ieq(verb, "print") || str_ieq(verb, "detail")) &&
+        (m.section->own_lists || (!m.n && menu_has(c->menu, verb))))
         return false;
     used = xcalloc(ui->words.n + 1, sizeof(*used));
     for (size_t i = 0; i < ui->words.n; i++)

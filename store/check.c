@@ -113,6 +113,16 @@ void check_certificate(const struct config *cfg, const struct row *row, struct c
                         "This is not a certificate in PEM format (-----BEGIN CERTIFICATE-----).");
 }
 
+void check_authority(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct authority *a = row->data;
+
+    (void)cfg;
+    if (x509_count(a->certificate) != 1)
+        check_error(out, "certificate",
+                    "This is not one certificate in PEM format (-----BEGIN CERTIFICATE-----).");
+}
+
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct bounce_profile *p = row->data;

@@ -588,6 +588,27 @@ static bool schema_of(sqlite3 *db, uint64_t rev, int *version, struct err *err)
     return true;
 }
 
+/* A section that has one object and came with a later release than the revision has its defaults. */
+static struct config *with_singles(const struct config *stored, uint64_t rev)
+{
+    struct config_edit edits[SECTIONS];
+    struct config *all;
+    size_t n = 0;
+
+    for (size_t i = 0; i < SECTIONS; i++) {
+        const struct section *s = section_at(i);
+
+        if (!s->single || config_row(stored, s, "-") || !config_count(stored, &section_system))
+            continue;
+        edits[n] = (struct config_edit){s, "-", row_new(s, "-")};
+        row_freeze(edits[n++].row);
+    }
+    all = n ? config_edit(stored, edits, n, rev) : config_ref(stored);
+    for (size_t i = 0; i < n; i++)
+        row_free(&edits[i].row);
+    return all;
+}
+
 bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err)
 {
     AUTO(stmt)
@@ -624,8 +645,12 @@ bool db_snapshot(sqlite3 *db, uint64_t rev, struct config **out, struct err *err
         }
         edits[n++] = (struct config_edit){r->section, r->name, r};
     }
-    if (ok)
-        *out = config_edit(NULL, edits, n, rev);
+    if (ok) {
+        struct config *stored = config_edit(NULL, edits, n, rev);
+
+        *out = with_singles(stored, rev);
+        config_free(&stored);
+    }
     for (size_t i = 0; i < n; i++)
         row_free(&edits[i].row);
     free(edits);

@@ -21,6 +21,7 @@ bool check_sender(const struct field *f, const char *text, struct err *err);
 bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
 
 void check_certificate(const struct config *cfg, const struct row *row, struct check *out);
+void check_authority(const struct config *cfg, const struct row *row, struct check *out);
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);
 void check_listener(const struct config *cfg, const struct row *row, struct check *out);
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out);

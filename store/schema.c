@@ -40,6 +40,16 @@ static const struct field certificate_fields[] = {
 #include "schema/certificate.def"
 };
 #undef SECT
+#define SECT authority
+static const struct field authority_fields[] = {
+#include "schema/authority.def"
+};
+#undef SECT
+#define SECT authority_setup
+static const struct field authority_setup_fields[] = {
+#include "schema/authority_setup.def"
+};
+#undef SECT
 #define SECT bounce_profile
 static const struct field bounce_profile_fields[] = {
 #include "schema/bounce_profile.def"

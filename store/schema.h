@@ -63,6 +63,7 @@ struct section {
     const char *parent;       /* section of the owner; the object's name is then "OWNER/NAME" */
     bool single;              /* exactly one object; its name is "-" */
     bool ordered;             /* has a hidden uint field "position"; lists are shown in that order */
+    bool own_lists;           /* its command lists and prints the objects in its own way: "list", "print", "detail" are its words */
     const char *lead;         /* single sections: the field whose value stands bare behind the command, or NULL */
     const struct field *fields;
     size_t nfields;

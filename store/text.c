@@ -63,9 +63,10 @@ static bool add_statement(const struct row *r, const struct text_secrets *secret
 
     command_words(s, w);
     buf_str_add(out, w[0]);
+    for (int i = 1; i < 3 && !s->parent && *w[i]; i++)
+        buf_printf(out, " %s", w[i]);
     if (s->single) {
-        if (*w[1])
-            buf_printf(out, " %s", w[1]);
+        ; /* it has no name */
     } else if (s->parent) {
         buf_printf(out, " edit %.*s %s set %s%s", (int)strcspn(r->name, "/"), r->name, w[1], w[2],
                    *w[2] ? " " : "");
@@ -336,9 +337,10 @@ static bool try_section(struct import *in, const struct section *s, const struct
     command_words(s, cmd);
     if (!str_ieq(x[0].text, cmd[0]))
         return false;
-    if (s->single) {
-        if (*cmd[1] && (w->n < 2 || !str_ieq(x[at++].text, cmd[1])))
+    for (int i = 1; i < 3 && !s->parent && *cmd[i]; i++)
+        if (at >= w->n || !str_ieq(x[at++].text, cmd[i]))
             return false;
+    if (s->single) {
         *ok = true;
         if (s->lead && at < w->n && !x[at].key) {
             struct row *r = row_copy(current(in, s, "-"));
@@ -364,10 +366,10 @@ static bool try_section(struct import *in, const struct section *s, const struct
         free(name);
         return true;
     }
-    if (w->n < 3 || (verb = find_verb(x[1].text)) == NO_VERB || x[2].key ||
-        (w->n > 3 && !x[3].key && !x[3].flag))
+    if (w->n < at + 2 || (verb = find_verb(x[at].text)) == NO_VERB || x[at + 1].key ||
+        (w->n > at + 2 && !x[at + 2].key && !x[at + 2].flag))
         return false;
-    *ok = apply(in, s, x[2].text, verb, w, 3);
+    *ok = apply(in, s, x[at + 1].text, verb, w, at + 2);
     return true;
 }
 
