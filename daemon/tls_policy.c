@@ -63,6 +63,10 @@ static bool by_sts(const struct tls_evidence *e, struct tls_verdict *v)
 {
     if (e->sts_state == STS_MODE_TESTING)
         v->look |= TLS_CHECK_MX;
+    if (e->sts_state == STS_FAILED) {
+        *v = refuse(RULE_STS_FAILED);
+        return true;
+    }
     if (e->sts_state != STS_MODE_ENFORCE)
         return false;
     if (!e->sts_lists_host) {
@@ -164,8 +168,8 @@ const char *sts_state_word(enum sts_state s)
 {
     static const char *const words[] = {
         [STS_NOT_ASKED] = "not-asked", [STS_EXCEPTED] = "excepted",        [STS_NO_RECORD] = "no-record",
-        [STS_NO_POLICY] = "no-policy", [STS_MODE_NONE] = "none",           [STS_MODE_TESTING] = "testing",
-        [STS_MODE_ENFORCE] = "enforce",
+        [STS_NO_POLICY] = "no-policy", [STS_FAILED] = "failed",            [STS_MODE_NONE] = "none",
+        [STS_MODE_TESTING] = "testing", [STS_MODE_ENFORCE] = "enforce",
     };
 
     return words[s];

@@ -28,6 +28,7 @@ enum sts_state { /* what is known of the domain's MTA-STS policy (RFC 8461); fou
     STS_EXCEPTED,       /* tlsexceptions names the domain */
     STS_NO_RECORD,      /* no TXT record, or none that is valid */
     STS_NO_POLICY,      /* a record, but the policy could not be had and none is cached */
+    STS_FAILED,         /* no answer about the record, none cached, and stspolicies > setup says that mail waits then */
     STS_MODE_NONE,
     STS_MODE_TESTING,
     STS_MODE_ENFORCE,
@@ -76,6 +77,7 @@ enum { /* what is looked at in the peer's certificate; bits */
     X(DANE_MANDATORY, "dane-mandatory", "DANE is mandatory and the host does not support it")      \
     X(STS_ENFORCE, "sts-enforce", "the domain's MTA-STS policy is enforced")                       \
     X(STS_MX, "sts-mx", "the host is not in the domain's MTA-STS policy")                          \
+    X(STS_FAILED, "sts-failed", "the domain's MTA-STS record cannot be looked up")                 \
     X(EXEMPT, "exempt", "it is on the STARTTLS exemption list")                                    \
     X(DEMANDED, "demanded", "it is on the STARTTLS required list")                                 \
     X(MEMORY, "failure-memory", "its TLS handshake failed less than an hour ago")

@@ -43,6 +43,21 @@ static void every_combination(void **state)
     }
 }
 
+static void a_failed_record_lookup_holds_mail_unless_dane_proves_the_host(void **state)
+{
+    (void)state;
+    for (int level = DEST_TLS_NONE; level <= DEST_TLS_REQUIRED_HOSTED; level++) {
+        struct tls_evidence e = {.level = level, .dane = DANE_OPPORTUNISTIC, .sts_state = STS_FAILED};
+        struct tls_verdict v = tls_verdict(&e);
+
+        assert_int_equal(v.use, TLS_REFUSE);
+        assert_int_equal(v.rule, RULE_STS_FAILED);
+        e.dane_state = DANE_USABLE;
+        v = tls_verdict(&e);
+        assert_int_equal(v.rule, RULE_DANE_USABLE);
+    }
+}
+
 static void required_has_no_way_into_the_clear(void **state)
 {
     (void)state;
@@ -82,6 +97,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_combination),
+        cmocka_unit_test(a_failed_record_lookup_holds_mail_unless_dane_proves_the_host),
         cmocka_unit_test(required_has_no_way_into_the_clear),
         cmocka_unit_test(sessions_serve_no_stronger_need),
         cmocka_unit_test(words_of_the_log),
