@@ -16,12 +16,12 @@
 #include <unbound.h>
 #include <unistd.h>
 
+#include "daemon/dns_answer.h"
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
+#include "daemon/maillog.h"
 #include "daemon/worker.h"
 #include "store/base/log.h"
-
-enum { TYPE_A = 1, TYPE_NS = 2, TYPE_PTR = 12, TYPE_MX = 15, TYPE_AAAA = 28 };
 
 #define PROBE_AGAIN MINUTES(10)
 #define SYSTEM_ANCHOR "/usr/share/dns/root.key"
@@ -206,57 +206,6 @@ static void on_answer(void *arg, int rc, struct ub_result *result) /* on the res
     query_unref(&q);
 }
 
-static enum dns_status status_of(const struct ub_result *r)
-{
-    if (r->bogus)
-        return DNS_BOGUS;
-    if (r->nxdomain)
-        return DNS_NXDOMAIN;
-    if (r->rcode)
-        return DNS_SERVFAIL;
-    return r->havedata ? DNS_OK : DNS_NODATA;
-}
-
-/* YIELDS. Takes the reference to r. *out is NULL unless there is an answer; free with
- * ub_resolve_free. */
-static enum dns_status ask(struct resolver *r, const char *name, int type, msec_t deadline,
-                           struct ub_result **out, struct err *err)
-{
-    enum dns_status status = DNS_SERVFAIL;
-    struct query *q;
-    int rc;
-
-    *out = NULL;
-    if (!r) {
-        err_set(err, E_DNS, "%s: the resolver is not running", name);
-        return DNS_SERVFAIL;
-    }
-    q = xcalloc(1, sizeof(*q));
-    q->refs = 2;
-    q->resolver = r;
-    wait_init(&q->wait);
-    rc = ub_resolve_async(r->ctx, name, type, 1, q, on_answer, NULL);
-    if (rc)
-        on_answer(q, rc, NULL); /* the library never will */
-    if (!wait_until(&q->wait, deadline, "DNS")) {
-        err_set(err, E_DNS, "%s: no answer in time", name);
-        status = DNS_TIMEOUT;
-    } else if (q->rc || !q->result) {
-        err_set(err, E_DNS, "%s: %s", name, ub_strerror(q->rc));
-    } else {
-        status = status_of(q->result);
-        if (status == DNS_BOGUS)
-            err_set(err, E_DNS, "%s: %s", name,
-                    q->result->why_bogus ? q->result->why_bogus : "the answer is bogus");
-        else if (status == DNS_SERVFAIL)
-            err_set(err, E_DNS, "%s: the name server failed (code %d)", name, q->result->rcode);
-        *out = q->result;
-        q->result = NULL;
-    }
-    query_unref(&q);
-    return status;
-}
-
 static bool is_answer(enum dns_status s)
 {
     return s == DNS_OK || s == DNS_NODATA || s == DNS_NXDOMAIN;
@@ -267,6 +216,164 @@ const char *dns_status_name(enum dns_status s)
     static const char *const names[] = {"OK", "NoData", "NXDomain", "ServFail", "Timeout", "Bogus"};
 
     return names[s];
+}
+
+static const char *rcode_name(int rcode)
+{
+    static const char *const names[] = {"NOERROR",  "FORMERR", "SERVFAIL",
+                                        "NXDOMAIN", "NOTIMP",  "REFUSED"};
+    static _Thread_local char number[16];
+
+    if (rcode >= 0 && (size_t)rcode < countof(names))
+        return names[rcode];
+    snprintf(number, sizeof(number), "code %d", rcode);
+    return number;
+}
+
+/* "example.org (MX): bogus: validation failure <...>: signature expired" */
+static bool set_error(const struct dns_answer *a, const char *name, struct err *err)
+{
+    if (is_answer(a->status))
+        return true;
+    return err_set(err, a->status == DNS_TIMEOUT ? E_TIMEOUT : E_DNS, "%s (%s): %s%s",
+                   str_printable(name), dns_type_name(a->type),
+                   a->status == DNS_BOGUS ? "bogus: " : "", a->why);
+}
+
+static struct dns_answer *failure(const char *name, int type, enum dns_status status,
+                                  const char *why)
+{
+    struct dns_answer *a = dns_answer_new(name, NULL, type, status, NULL, 0);
+
+    str_copy(a->why, sizeof(a->why), str_printable(why));
+    return a;
+}
+
+static struct dns_answer *answer_of(const char *name, int type, const struct ub_result *r)
+{
+    enum dns_status status = r->bogus      ? DNS_BOGUS
+                             : r->nxdomain ? DNS_NXDOMAIN
+                             : r->rcode    ? DNS_SERVFAIL
+                             : r->havedata ? DNS_OK
+                                           : DNS_NODATA;
+    struct dns_rdata *rdata;
+    struct dns_answer *a;
+    size_t n = 0;
+    char why[64];
+
+    if (status == DNS_BOGUS)
+        return failure(name, type, status, r->why_bogus ? r->why_bogus : "validation failed");
+    if (status == DNS_SERVFAIL) {
+        snprintf(why, sizeof(why), "the name server failed (%s)", rcode_name(r->rcode));
+        a = failure(name, type, status, why);
+        a->rcode = r->rcode;
+        return a;
+    }
+    while (status == DNS_OK && r->data[n] && n < DNS_MAX_RECORDS)
+        n++;
+    rdata = xcalloc(n + 1, sizeof(*rdata));
+    for (size_t i = 0; i < n; i++)
+        rdata[i] = (struct dns_rdata){(const unsigned char *)r->data[i], (size_t)r->len[i]};
+    a = dns_answer_new(name, r->canonname, type, status, rdata, n);
+    free(rdata);
+    a->secure = r->secure;
+    a->rcode = r->rcode;
+    a->ttl = r->ttl > 0 ? (unsigned)r->ttl : 0;
+    return a;
+}
+
+/* Takes the reference to r. */
+static struct query *ask_begin(struct resolver *r, const char *name, int type)
+{
+    struct query *q = xcalloc(1, sizeof(*q));
+    int rc = UB_INITFAIL;
+
+    q->refs = 2;
+    q->resolver = r;
+    wait_init(&q->wait);
+    if (r)
+        rc = ub_resolve_async(r->ctx, name, type, 1, q, on_answer, NULL);
+    if (rc)
+        on_answer(q, rc, NULL); /* the library never will */
+    return q;
+}
+
+/* YIELDS. Never NULL; the caller drops its reference. */
+static struct dns_answer *ask_end(struct query **qp, const char *name, int type, msec_t deadline)
+{
+    struct query *q = *qp;
+    struct dns_answer *a;
+
+    if (!wait_until(&q->wait, deadline, "DNS"))
+        a = failure(name, type, DNS_TIMEOUT, "no answer in time");
+    else if (q->rc == UB_SYNTAX) /* a label or the name is too long: nobody can have it */
+        a = dns_answer_new(name, NULL, type, DNS_NXDOMAIN, NULL, 0);
+    else if (q->rc || !q->result)
+        a = failure(name, type, DNS_SERVFAIL,
+                    q->resolver ? ub_strerror(q->rc) : "the resolver is not running");
+    else
+        a = answer_of(name, type, q->result);
+    query_unref(qp);
+    return a;
+}
+
+/* The lines of mail_logs at level Debug. */
+static void debug_question(const char *name, int type)
+{
+    if (maillog_wants_debug())
+        maillog_debug("DNS query: Q('%s', '%s')", name, dns_type_name(type));
+}
+
+static void debug_answer(const char *name, const struct dns_answer *a)
+{
+    AUTO(buf) struct buf data = BUF_INIT(600);
+    const char *state = a->status == DNS_BOGUS ? "bogus" : a->secure ? "secure" : "insecure";
+
+    if (!maillog_wants_debug())
+        return;
+    for (unsigned i = 0; i < a->n && !data.full; i++) {
+        AUTO(buf) struct buf text = BUF_INIT(500);
+        char *space;
+
+        dns_rdata_text(a->type, &a->rdata[i], &text);
+        if (i)
+            buf_str_add(&data, ", ");
+        space = a->type == TYPE_MX ? strchr(buf_str(&text), ' ') : NULL;
+        if (space)
+            buf_printf(&data, "(%.*s, '%s')", (int)(space - buf_str(&text)), buf_str(&text),
+                       space + 1);
+        else
+            buf_printf(&data, "'%s'", buf_str(&text));
+    }
+    if (a->status == DNS_BOGUS || a->status == DNS_SERVFAIL || a->status == DNS_TIMEOUT) {
+        maillog_debug("DNS failure for domain %s type %s: %s: %s", name, dns_type_name(a->type),
+                      dns_status_name(a->status), a->why);
+        return;
+    }
+    maillog_debug("DNSSEC Response data([%s], %s, %d, %u)", buf_str(&data), state, a->rcode,
+                  a->ttl);
+    if (a->status == DNS_OK)
+        maillog_debug("DNS encache (%s, %s, [(%" PRId64 ", 0, '%s', %s)])", name,
+                      dns_type_name(a->type), (int64_t)(clock_wall() / 1000000 + a->ttl),
+                      a->secure ? "SECURE" : "INSECURE", buf_str(&data));
+    else
+        maillog_debug("Received %s for domain %s type %s",
+                      a->status == DNS_NODATA ? "NODATA" : "NXDOMAIN", name,
+                      dns_type_name(a->type));
+}
+
+/* YIELDS. Never NULL; the caller drops its reference. err, unless NULL, has why there is no answer.
+ */
+static struct dns_answer *ask(const char *name, int type, msec_t deadline, struct err *err)
+{
+    struct query *q = ask_begin(current_resolver(), name, type);
+    struct dns_answer *a;
+
+    debug_question(name, type);
+    a = ask_end(&q, name, type, deadline);
+    debug_answer(name, a);
+    set_error(a, name, err);
+    return a;
 }
 
 /* --- start and configuration --- */
@@ -282,7 +389,6 @@ static void probe_validation(void *arg)
     while (!done) {
         struct strlist servers = {0};
         struct resolver *r, *old = NULL;
-        struct ub_result *result = NULL;
         struct err err = {0};
         bool secure = false;
 
@@ -293,12 +399,16 @@ static void probe_validation(void *arg)
         r = done ? NULL : resolver_new(&servers, dns.anchor, &err);
         strlist_free(&servers);
         if (r) {
+            struct dns_answer *a;
+            struct query *q;
+
             atomic_fetch_add(&r->refs, 1);
-            ask(r, ".", TYPE_NS, clock_in(SECONDS(20)), &result, &err);
-            secure = result && result->secure;
+            q = ask_begin(r, ".", TYPE_NS);
+            a = ask_end(&q, ".", TYPE_NS, clock_in(SECONDS(20)));
+            secure = a->secure;
+            set_error(a, ".", &err);
+            dns_answer_free(&a);
         }
-        if (result)
-            ub_resolve_free(result);
         if (secure) {
             pthread_mutex_lock(&dns.lock);
             if (generation == dns.generation) {
@@ -396,145 +506,109 @@ void dns_stop(void)
 
 /* --- what callers ask --- */
 
-/* A name of uncompressed labels as libunbound delivers it in rdata. "" is the root. */
-static bool wire_name(const unsigned char *p, size_t n, char *out, size_t size)
-{
-    size_t used = 0, at = 0;
-
-    while (at < n && p[at]) {
-        size_t label = p[at++];
-
-        if (label > 63 || at + label > n || used + label + 2 > size)
-            return false;
-        for (size_t i = 0; i < label; i++) {
-            unsigned char c = p[at + i];
-
-            if (c <= ' ' || c >= 127 || c == '.' || c == '\\') /* no host is called so */
-                return false;
-            out[used++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-        }
-        out[used++] = '.';
-        at += label;
-    }
-    out[used ? used - 1 : 0] = '\0';
-    return at < n;
-}
-
-static int by_preference(const void *a, const void *b)
-{
-    const struct mx *x = a, *y = b;
-
-    return x->preference < y->preference ? -1 : x->preference > y->preference;
-}
-
-/* RFC 5321 section 5.1: hosts of equal preference in random order. */
-static void shuffle(struct mx *hosts, unsigned n)
-{
-    for (unsigned i = n; i > 1; i--) {
-        uint32_t r = 0;
-        unsigned k;
-        struct mx t;
-
-        if (getrandom(&r, sizeof(r), 0) < 0)
-            return;
-        k = r % i;
-        t = hosts[i - 1];
-        hosts[i - 1] = hosts[k];
-        hosts[k] = t;
-    }
-}
-
 bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err *err)
 {
-    struct ub_result *r;
-    unsigned n = 0;
+    struct dns_answer *a = ask(domain, TYPE_MX, deadline, err);
 
-    memset(out, 0, sizeof(*out));
-    out->status = ask(current_resolver(), domain, TYPE_MX, deadline, &r, err);
-    if (r && out->status == DNS_OK) {
-        out->security = r->secure ? DNS_SECURE : DNS_INSECURE;
-        while (r->data[n])
-            n++;
-        out->hosts = xcalloc(n ? n : 1, sizeof(struct mx));
-        for (unsigned i = 0; i < n; i++) {
-            const unsigned char *p = (const unsigned char *)r->data[i];
-            struct mx *mx = &out->hosts[out->n];
-
-            if (r->len[i] < 3 ||
-                !wire_name(p + 2, (size_t)r->len[i] - 2, mx->host, sizeof(mx->host)))
-                continue;
-            mx->preference = (unsigned)p[0] << 8 | p[1];
-            if (!*mx->host) {
-                out->null_mx = n == 1;
-                continue;
-            }
-            out->n++;
-        }
-        shuffle(out->hosts, out->n);
-        qsort(out->hosts, out->n, sizeof(struct mx), by_preference);
-        if (!out->n && !out->null_mx)
-            out->status = DNS_NODATA; /* nothing in it is a host */
-    } else if (r) {
-        out->security = r->secure ? DNS_SECURE : DNS_INSECURE;
-    }
-    if (r)
-        ub_resolve_free(r);
+    dns_answer_mx(a, out);
+    dns_answer_free(&a);
     return is_answer(out->status);
 }
 
-static void add_addresses(struct dns_addrs *out, const struct ub_result *r, int family, int size)
+bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err)
 {
-    unsigned n = 0;
+    struct dns_answer *a = ask(name, TYPE_TLSA, deadline, err);
 
-    while (r->data[n])
-        n++;
-    out->addrs = xrealloc(out->addrs, (out->n + n + 1) * sizeof(struct addr));
-    for (unsigned i = 0; i < n; i++) {
-        struct addr *a = &out->addrs[out->n];
+    dns_answer_tlsa(a, out);
+    dns_answer_free(&a);
+    return is_answer(out->status);
+}
 
-        if (r->len[i] != size)
-            continue;
-        memset(a, 0, sizeof(*a));
-        a->family = family;
-        memcpy(a->ip, r->data[i], (size_t)size);
-        out->n++;
+bool dns_txt(const char *name, msec_t deadline, struct dns_texts *out, struct err *err)
+{
+    struct dns_answer *a = ask(name, TYPE_TXT, deadline, err);
+
+    dns_answer_texts(a, out);
+    dns_answer_free(&a);
+    return is_answer(out->status);
+}
+
+bool dns_cname(const char *name, msec_t deadline, char target[256], enum dns_security *security,
+               struct err *err)
+{
+    struct dns_answer *a = ask(name, TYPE_CNAME, deadline, err);
+    bool ok = is_answer(a->status);
+
+    *target = '\0';
+    *security = a->secure ? DNS_SECURE : DNS_INSECURE;
+    if (a->status == DNS_OK &&
+        (!a->n || !dns_wire_name(a->rdata[0].p, a->rdata[0].n, target, 256, NULL) || !*target)) {
+        *target = '\0';
+        ok = err_set(err, E_DNS, "%s: its alias is no host name", str_printable(name));
     }
+    dns_answer_free(&a);
+    return ok;
+}
+
+/* One family that answers is enough, and its security counts; the other one may fail, even its
+ * denial (RFC 7672 section 2.2.2: what is bogus of one family does not spoil the other). */
+static void merge_addresses(struct dns_answer *const a[2], struct dns_addrs *out)
+{
+    bool secure = true, found = false;
+    const struct dns_answer *first = NULL, *failed = NULL;
+
+    out->status = DNS_NODATA;
+    for (int i = 0; i < 2; i++)
+        found |= a[i] && a[i]->status == DNS_OK;
+    for (int i = 0; i < 2; i++) {
+        if (!a[i])
+            continue;
+        if (!is_answer(a[i]->status)) {
+            failed = a[i];
+            continue;
+        }
+        if (found && a[i]->status != DNS_OK)
+            continue;
+        if (a[i]->status == DNS_NXDOMAIN)
+            out->status = DNS_NXDOMAIN;
+        dns_answer_addresses(a[i], out);
+        secure &= a[i]->secure;
+        out->ttl = !first || a[i]->ttl < out->ttl ? a[i]->ttl : out->ttl;
+        first = first ? first : a[i];
+    }
+    if (out->n)
+        out->status = DNS_OK;
+    else if (failed)
+        out->status = failed->status;
+    out->security = first && secure && is_answer(out->status) ? DNS_SECURE : DNS_INSECURE;
+    if (first || failed)
+        str_copy(out->canonical, sizeof(out->canonical), (first ? first : failed)->canonical);
 }
 
 bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out,
                    struct err *err)
 {
-    static const struct {
-        int type, family, size;
-    } kinds[] = {
-        {TYPE_A,    AF_INET,  4 },
-        {TYPE_AAAA, AF_INET6, 16},
-    };
-    enum dns_status status[2] = {DNS_NODATA, DNS_NODATA};
-    bool secure = true;
+    static const int type[2] = {TYPE_A, TYPE_AAAA};
+    struct query *q[2] = {NULL, NULL};
+    struct dns_answer *a[2] = {NULL, NULL};
 
     memset(out, 0, sizeof(*out));
+    for (int i = 0; i < 2; i++)
+        if (i ? v6 : v4) {
+            debug_question(host, type[i]);
+            q[i] = ask_begin(current_resolver(), host, type[i]); /* both at once */
+        }
+    for (int i = 0; i < 2; i++)
+        if (q[i]) {
+            a[i] = ask_end(&q[i], host, type[i], deadline);
+            debug_answer(host, a[i]);
+        }
+    merge_addresses(a, out);
     for (int i = 0; i < 2; i++) {
-        struct ub_result *r;
-
-        if (!(i ? v6 : v4))
-            continue;
-        status[i] = ask(current_resolver(), host, kinds[i].type, deadline, &r, err);
-        if (!r)
-            continue;
-        if (status[i] == DNS_OK)
-            add_addresses(out, r, kinds[i].family, kinds[i].size);
-        secure &= r->secure;
-        ub_resolve_free(r);
+        if (a[i] && !is_answer(out->status))
+            set_error(a[i], host, err);
+        dns_answer_free(&a[i]);
     }
-    out->security = secure ? DNS_SECURE : DNS_INSECURE;
-    if (out->n)
-        out->status = DNS_OK;
-    else if (!is_answer(status[0]) || !is_answer(status[1]))
-        out->status = is_answer(status[0]) ? status[1] : status[0];
-    else
-        out->status =
-            status[0] == DNS_NXDOMAIN || status[1] == DNS_NXDOMAIN ? DNS_NXDOMAIN : DNS_NODATA;
     return is_answer(out->status);
 }
 
@@ -542,7 +616,7 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
 {
     struct dns_addrs back = {0};
     char name[80], *p = name;
-    struct ub_result *r;
+    struct dns_answer *answer;
     bool found = false;
 
     *verified = false;
@@ -554,12 +628,10 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
             p += snprintf(p, 5, "%x.%x.", a->ip[i] & 15u, (unsigned)a->ip[i] >> 4);
         snprintf(p, sizeof(name) - (size_t)(p - name), "ip6.arpa");
     }
-    if (ask(current_resolver(), name, TYPE_PTR, deadline, &r, NULL) == DNS_OK)
-        for (int i = 0; r->data[i] && !found; i++)
-            found = wire_name((const unsigned char *)r->data[i], (size_t)r->len[i], host, size) &&
-                    *host;
-    if (r)
-        ub_resolve_free(r);
+    answer = ask(name, TYPE_PTR, deadline, NULL);
+    for (unsigned i = 0; i < answer->n && !found; i++)
+        found = dns_wire_name(answer->rdata[i].p, answer->rdata[i].n, host, size, NULL) && *host;
+    dns_answer_free(&answer);
     if (!found)
         return false;
     if (dns_addresses(host, a->family == AF_INET, a->family == AF_INET6, deadline, &back, NULL))
@@ -579,4 +651,18 @@ void dns_addrs_free(struct dns_addrs *a)
 {
     free(a->addrs);
     memset(a, 0, sizeof(*a));
+}
+
+void dns_tlsa_free(struct dns_tlsa *t)
+{
+    for (unsigned i = 0; i < t->n; i++)
+        free(t->records[i].data);
+    free(t->records);
+    memset(t, 0, sizeof(*t));
+}
+
+void dns_texts_free(struct dns_texts *t)
+{
+    strlist_free(&t->texts);
+    memset(t, 0, sizeof(*t));
 }

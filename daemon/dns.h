@@ -21,8 +21,10 @@ struct mx {
     unsigned preference;
     char host[256];
 };
-/* In every answer: security is DNS_SECURE only when each link of the chain of aliases was; canonical is the name the
- * records were found under, the name asked for unless there are aliases; ttl is the least of the chain, in seconds. */
+/* In every answer: security is DNS_SECURE only when each link of the chain of aliases was; the absence of a name or of
+ * records is secure when it was proven. canonical is the name the records were found under, the name asked for unless
+ * there are aliases; ttl is the least of the chain, in seconds. Lists are at most 100 long: the best, where there is an
+ * order. */
 struct dns_mx {
     enum dns_status status;
     enum dns_security security;
@@ -32,7 +34,7 @@ struct dns_mx {
     unsigned n;
     struct mx *hosts; /* sorted by preference, equal ones shuffled */
 };
-struct dns_addrs { /* of both families; secure when the family that answered was (one that is securely absent too) */
+struct dns_addrs { /* of both families; secure when each family that has addresses is, whatever the other one is */
     enum dns_status status;
     enum dns_security security;
     char canonical[256];
@@ -50,7 +52,7 @@ struct dns_tlsa {
     enum dns_security security;
     char canonical[256];
     unsigned ttl;
-    unsigned n; /* at most 100 */
+    unsigned n;
     struct tlsa *records;
 };
 struct dns_texts {
@@ -72,7 +74,7 @@ bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct d
                    struct err *err);
 bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err); /* "_25._tcp.mail.example.com" */
 bool dns_txt(const char *name, msec_t deadline, struct dns_texts *out, struct err *err);
-/* The alias at name itself: OK with target, NODATA when it is none. *security as in answers. */
+/* The alias at name itself; target is "" when there is none. *security as in answers, of its absence too. */
 bool dns_cname(const char *name, msec_t deadline, char target[256], enum dns_security *security, struct err *err);
 bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
                  bool *verified); /* PTR and back */
