@@ -1,6 +1,7 @@
 /* certconfig.c - certificate profiles: made here, pasted, listed. Private keys go to the daemon and
  * never come back. */
 #include "cmds/common.h"
+#include "cmds/certauthority.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -578,6 +579,7 @@ static void certificates(struct ui *ui, struct session *s, struct row *unused)
 static const struct menu_op main_ops[] = {
     {"CERTIFICATE", "Import, Create a request, Edit or Remove Certificate Profiles", NULL,
      certificates, NULL},
+    {"CERTAUTHORITY", "Manage System and Customized Authorities", NULL, certauthority, NULL},
 };
 static const struct menu main_menu = {NULL, main_ops, countof(main_ops), &section_certificate};
 

@@ -102,7 +102,7 @@ bool authorities_read(const char *pem, size_t n, size_t max, bool strict, struct
     if (!why.code && !out->n)
         err_set(&why, E_INVALID,
                 out->damaged ? "None of the certificates in the text can be read."
-                             : "There is no certificate in PEM format in it. A certificate begins "
+                             : "The text holds no certificate in PEM format. A certificate begins "
                                "with the line \"-----BEGIN CERTIFICATE-----\".");
     if (!why.code)
         return true;
@@ -140,10 +140,10 @@ void authority_name(const X509 *x, char out[AUTHORITY_NAME])
     for (size_t i = 0; i < countof(nids) && !n; i++) {
         AUTO(str) char *text = entry_text(X509_get_subject_name(x), nids[i]);
 
-        for (const char *p = text ? text : ""; *p && n < AUTHORITY_NAME - 11; p++) {
+        for (const char *p = text ? text : ""; *p && n < 40; p++) {
             unsigned char c = (unsigned char)*p;
 
-            if (c < 0x80 && (isalnum(c) || (n && strchr("._-", c))))
+            if (c < 0x80 && (isalnum(c) || (n && strchr("._", c))))
                 out[n++] = (char)c;
             else if (n && out[n - 1] != '-')
                 out[n++] = '-';

@@ -51,6 +51,14 @@
  *                    without private_key the profile keeps its key, which the certificate must belong to
  * cert.list          -> {certificates:[{name,common_name,issuer,subject,status,remaining_days,not_before,not_after,key,
  *                    signature,serial,sha256,names:[..],intermediates,request,demo,uses:[..],warnings:[..]}]}
+ * authority.status   [revision] -> {system:{enabled,count,damaged,version,file,updated,updated_us}, custom:{enabled,count,trusted,
+ *                    check_ca_flag}}                                                                  readonly
+ * authority.list     list:"system"|"custom", [name] -> {authorities:[{name,enabled,common_name,subject,issuer,status,
+ *                    remaining_days,not_before,not_after,key,signature,serial,sha256,ca,[certificate with name]}]}   readonly
+ * authority.import   file|text, [fqdn],[add] -> {added,kept,removed,repeated,names:[..],warnings:[..]}   staged; replaces the
+ *                    custom list unless add, and enables it                                           administrator
+ * authority.export   list, file -> {path,count}                                                       administrator
+ * authority.update   -> {changed, system}   reads the system's bundle again, in force at once          administrator
  * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
  *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
  *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},
