@@ -676,6 +676,7 @@ static bool deliver_item(struct session *s, struct item *item)
     usec_t next_try = 0;
     struct batch b;
 
+    fiber_set_mark(m->flags & MSG_ALERT ? ALERT_MARK : 0);
     now = running_config();
     if (s->client && config_revision(now) != config_revision(s->cfg))
         forget_hosts(s); /* opened under other routes and other rules */

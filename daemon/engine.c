@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "daemon/config_db.h"
 #include "daemon/control.h"
 #include "daemon/dns.h"
@@ -147,6 +148,14 @@ static bool activate(struct err *err)
     return config_db_activate(err);
 }
 
+static bool start_alerts(struct err *err)
+{
+    char serial[24];
+
+    serial_number(serial);
+    return alert_start(serial, err);
+}
+
 static bool start_control(struct err *err)
 {
     return control_start(home_control(), err);
@@ -167,6 +176,7 @@ static const struct step {
     {"the counters",           start_stats,          stats_stop},
     {"the loops",              start_loops,          stop_loops},
     {"what is configured",     activate,             listeners_stop},
+    {"the alerts",             start_alerts,         NULL        },
     {"the control socket",     start_control,        control_stop},
 };
 
@@ -224,6 +234,11 @@ int engine_run(const struct engine *e)
     if (e->last_exit)
         log_critical("the engine before this one ended: %s; restarts so far: %u", e->last_exit,
                      e->restarts);
+    if (e->last_exit)
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "engine",
+                    "An application fault occurred: the mail engine ended (%s) and was started again. "
+                    "Restarts so far: %u. Accepted mail is kept and delivered.",
+                    e->last_exit, e->restarts);
     ports_ready();
     sigwait(&set, &sig);
     log_info("stopping");

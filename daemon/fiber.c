@@ -83,6 +83,7 @@ struct fiber {
     enum fiber_state state;
     enum wake_reason reason;
     bool interruptible, sleeping, trimmed, painted;
+    unsigned mark;
     bool bound; /* in wait_for_done: nothing ends this wait but what it waits for */
     unsigned valgrind_id;
     char *stack; /* lowest usable byte */
@@ -114,6 +115,21 @@ static atomic_bool stopping, aborting, measuring;
 struct fiber *fiber_self(void)
 {
     return here ? here->current : NULL;
+}
+
+void fiber_set_mark(unsigned mark)
+{
+    struct fiber *f = fiber_self();
+
+    if (f)
+        f->mark = mark;
+}
+
+unsigned fiber_mark(void)
+{
+    struct fiber *f = fiber_self();
+
+    return f ? f->mark : 0;
 }
 
 void fiber_limit(unsigned max)

@@ -20,6 +20,9 @@ struct fiber;
 bool fiber_spawn(struct loop *l, const char *name, void (*fn)(void *arg), void *arg);
 void fiber_rename(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* the current fiber */
 struct fiber *fiber_self(void); /* NULL outside a fiber */
+/* A mark of the current fiber, about all that it does from here on; 0 at its start and outside a fiber. */
+void fiber_set_mark(unsigned mark);
+unsigned fiber_mark(void);
 void fiber_limit(unsigned max); /* fibers of the whole process; default 20000 */
 
 /* A one-shot event. wait_done may come before, during or after wait_until, from any thread. The struct must

@@ -24,6 +24,7 @@ CREATE INDEX IF NOT EXISTS attempt_mid ON attempt (mid);
 CREATE TABLE IF NOT EXISTS alert (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
+    key TEXT NOT NULL, -- what it is about
     class TEXT NOT NULL,
     severity TEXT NOT NULL,
     text TEXT NOT NULL

@@ -6,6 +6,12 @@ struct system {
 struct user {
 #include "schema/user.def"
 };
+struct alert_setup {
+#include "schema/alert_setup.def"
+};
+struct alert_recipient {
+#include "schema/alert_recipient.def"
+};
 struct log {
 #include "schema/log.def"
 };

@@ -9,6 +9,18 @@ CREATE VIEW v_user AS SELECT name AS object,
   CAST(json_extract(body,'$.full_name') AS TEXT) AS "full_name",
   CAST(json_extract(body,'$.role') AS TEXT) AS "role"
 FROM entry JOIN blob USING(hash) WHERE class='user' AND to_rev IS NULL;
+CREATE VIEW v_alert_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.initial') AS INTEGER) AS "initial",
+  CAST(json_extract(body,'$.maximum') AS INTEGER) AS "maximum",
+  CAST(json_extract(body,'$.stored') AS INTEGER) AS "stored",
+  CAST(json_extract(body,'$.from') AS TEXT) AS "from",
+  CAST(json_extract(body,'$.subject') AS TEXT) AS "subject"
+FROM entry JOIN blob USING(hash) WHERE class='alert_setup' AND to_rev IS NULL;
+CREATE VIEW v_alert_recipient AS SELECT name AS object,
+  CAST(json_extract(body,'$.address') AS TEXT) AS "address",
+  CAST(json_extract(body,'$.classes') AS TEXT) AS "classes",
+  CAST(json_extract(body,'$.severities') AS TEXT) AS "severities"
+FROM entry JOIN blob USING(hash) WHERE class='alert_recipient' AND to_rev IS NULL;
 CREATE VIEW v_log AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
   CAST(json_extract(body,'$.type') AS TEXT) AS "type",

@@ -123,6 +123,18 @@ void check_authority(const struct config *cfg, const struct row *row, struct che
                     "This is not one certificate in PEM format (-----BEGIN CERTIFICATE-----).");
 }
 
+void check_alert_setup(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct alert_setup *a = row->data;
+
+    (void)cfg;
+    if (a->initial > a->maximum)
+        check_error(out, "initial",
+                    "The initial number of seconds between duplicates (%llu) must not be larger "
+                    "than the maximum one (%llu).",
+                    (unsigned long long)a->initial, (unsigned long long)a->maximum);
+}
+
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct bounce_profile *p = row->data;

@@ -121,6 +121,69 @@ bool check_address_or_empty(const struct field *f, const char *text, struct err 
     return true;
 }
 
+bool check_mail_address(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (!is_mailbox(text))
+        return err_set(err, E_INVALID,
+                       "The value must be an email address such as administrator@example.com.");
+    return true;
+}
+
+/* An address, or a display name of ASCII and the address in angle brackets (RFC 5322 section 3.4). */
+bool check_alert_from(const struct field *f, const char *text, struct err *err)
+{
+    const char *open = strrchr(text, '<');
+    char address[256];
+    size_t n;
+
+    (void)f;
+    for (const char *p = text; *p; p++)
+        if (*p < ' ' || *p > '~')
+            return err_set(err, E_INVALID, "The From address may contain only printable ASCII.");
+    if (!*text || is_mailbox(text))
+        return true;
+    n = open ? strlen(open) : 0;
+    if (n > 2 && n < sizeof(address) && open[n - 1] == '>' && (open == text || open[-1] == ' ') &&
+        !memchr(text, '<', (size_t)(open - text))) {
+        str_copy(address, sizeof(address), open + 1);
+        address[n - 2] = '\0';
+        if (is_mailbox(address))
+            return true;
+    }
+    return err_set(err, E_INVALID,
+                   "The From address must look like alert@example.com or \"Gateway Alerts\" "
+                   "<alert@example.com>.");
+}
+
+static bool is_word_of(const struct choice *choices, const char *what, const char *text,
+                       struct err *err)
+{
+    AUTO(buf) struct buf words = BUF_INIT(400);
+
+    if (str_eq(text, "all"))
+        return true;
+    for (const struct choice *c = choices; c->word; c++) {
+        if (str_eq(text, c->word))
+            return true;
+        buf_printf(&words, ", %s", c->word);
+    }
+    return err_set(err, E_INVALID, "\"%s\" is no %s; there are: all%s.", str_printable(text), what,
+                   buf_str(&words));
+}
+
+bool check_alert_class(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    return is_word_of(choices_alert_class, "alert class", text, err);
+}
+
+bool check_alert_severity(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    return is_word_of(choices_alert_severity, "severity", text, err);
+}
+
 bool check_domain_or_empty(const struct field *f, const char *text, struct err *err)
 {
     (void)f;

@@ -13,6 +13,10 @@ bool check_ip(const struct field *f, const char *text, struct err *err);
 bool check_ip_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_resolver(const struct field *f, const char *text, struct err *err);
 bool check_address_or_empty(const struct field *f, const char *text, struct err *err);
+bool check_mail_address(const struct field *f, const char *text, struct err *err);
+bool check_alert_from(const struct field *f, const char *text, struct err *err);
+bool check_alert_class(const struct field *f, const char *text, struct err *err);
+bool check_alert_severity(const struct field *f, const char *text, struct err *err);
 bool check_domain_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_destination_name(const struct field *f, const char *text, struct err *err);
 bool check_route_domain(const struct field *f, const char *text, struct err *err);
@@ -20,6 +24,7 @@ bool check_route_host(const struct field *f, const char *text, struct err *err);
 bool check_sender(const struct field *f, const char *text, struct err *err);
 bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
 
+void check_alert_setup(const struct config *cfg, const struct row *row, struct check *out);
 void check_certificate(const struct config *cfg, const struct row *row, struct check *out);
 void check_authority(const struct config *cfg, const struct row *row, struct check *out);
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);

@@ -30,6 +30,16 @@ static const struct field user_fields[] = {
 #include "schema/user.def"
 };
 #undef SECT
+#define SECT alert_setup
+static const struct field alert_setup_fields[] = {
+#include "schema/alert_setup.def"
+};
+#undef SECT
+#define SECT alert_recipient
+static const struct field alert_recipient_fields[] = {
+#include "schema/alert_recipient.def"
+};
+#undef SECT
 #define SECT log
 static const struct field log_fields[] = {
 #include "schema/log.def"
