@@ -47,6 +47,7 @@ static const struct setting settings[] = {
      "position=1|hosts=127.0.0.0/8, ::1|policy=RELAYED|comment=Systems that may relay through this "
      "gateway"                                                                                          },
     {&section_destination_setup, "-",                       ""                                          },
+    {&section_alert_setup,       "-",                       ""                                          },
     {&section_authority_setup,   "-",                       ""                                          },
     {&section_destination,       "default",
      "concurrency_limit=500|max_messages_per_connection=50|use_tls=off|bounce_profile=default"          },
