@@ -16,6 +16,7 @@
 #include "store/base/log.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
+#include "store/ssl.h"
 #include "store/x509.h"
 
 struct server { /* one profile in use by listeners */
@@ -24,7 +25,7 @@ struct server { /* one profile in use by listeners */
 };
 struct tls_state {
     struct map servers; /* profile name -> struct server */
-    unsigned char client_hash[32];
+    unsigned char client_hash[32], ssl_hash[32]; /* of the delivery's profile, of sslconfig */
     struct tls_context *client[2]; /* without and with verification */
     struct strlist demo_users; /* who shows the demonstration certificate to others */
 };
@@ -71,7 +72,23 @@ static bool load_profile(const struct row *r, struct buf *chain, struct buf *key
     return x509_key_matches(c->certificate, buf_str(key), err);
 }
 
-static bool build(const struct row *r, bool server, enum tls_verify verify,
+/* Versions, ciphers and groups of sslconfig. */
+static void take_ssl_settings(struct tls_settings *to, const struct config *cfg)
+{
+    const struct ssl_settings *s = CONFIG_SINGLE(cfg, ssl_settings);
+
+    to->min_version = ssl_version(to->server ? s->inbound_min : s->outbound_min);
+    to->max_version = ssl_version(to->server ? s->inbound_max : s->outbound_max);
+    to->ciphers = to->server ? s->inbound_ciphers : s->outbound_ciphers;
+    to->groups = to->server ? s->inbound_groups : s->outbound_groups;
+}
+
+static bool same_ssl_settings(const struct tls_state *s)
+{
+    return current && !memcmp(current->ssl_hash, s->ssl_hash, sizeof(s->ssl_hash));
+}
+
+static bool build(const struct config *cfg, const struct row *r, bool server, enum tls_verify verify,
                   struct tls_context **out, struct err *err)
 {
     AUTO(buf) struct buf chain = BUF_INIT(512 << 10);
@@ -82,6 +99,7 @@ static bool build(const struct row *r, bool server, enum tls_verify verify,
     if (load_profile(r, &chain, &key, err)) {
         settings.cert_pem = buf_str(&chain);
         settings.key_pem = buf_str(&key);
+        take_ssl_settings(&settings, cfg);
         *out = tls_context_new(&settings, err);
     }
     if (key.p)
@@ -112,9 +130,9 @@ static bool add_server(struct tls_state *s, const struct config *cfg, const char
 
     if (!r)
         return false;
-    if (before && !memcmp(before->hash, r->hash, sizeof(r->hash)))
+    if (before && same_ssl_settings(s) && !memcmp(before->hash, r->hash, sizeof(r->hash)))
         ctx = tls_context_ref(before->ctx);
-    else if (!build(r, true, TLS_VERIFY_NONE, &ctx, err))
+    else if (!build(cfg, r, true, TLS_VERIFY_NONE, &ctx, err))
         return false;
     v = xcalloc(1, sizeof(*v));
     memcpy(v->hash, r->hash, sizeof(v->hash));
@@ -130,13 +148,13 @@ static bool add_client(struct tls_state *s, const struct config *cfg, struct err
     if (!r)
         return false;
     memcpy(s->client_hash, r->hash, sizeof(s->client_hash));
-    if (current && !memcmp(current->client_hash, r->hash, sizeof(r->hash))) {
+    if (same_ssl_settings(s) && !memcmp(current->client_hash, r->hash, sizeof(r->hash))) {
         s->client[0] = tls_context_ref(current->client[0]);
         s->client[1] = tls_context_ref(current->client[1]);
         return true;
     }
-    return build(r, false, TLS_VERIFY_NONE, &s->client[0], err) &&
-           build(r, false, TLS_VERIFY_CHAIN, &s->client[1], err);
+    return build(cfg, r, false, TLS_VERIFY_NONE, &s->client[0], err) &&
+           build(cfg, r, false, TLS_VERIFY_CHAIN, &s->client[1], err);
 }
 
 static bool is_demo(const struct config *cfg, const char *name)
@@ -167,6 +185,7 @@ static bool prepare(const struct config *old, const struct config *cfg, void **s
     struct tls_state *s = xcalloc(1, sizeof(*s));
     bool ok = true;
 
+    memcpy(s->ssl_hash, config_row(cfg, &section_ssl_settings, "-")->hash, sizeof(s->ssl_hash));
     (void)old; /* what is running is known better here than there */
     for (size_t i = 0; ok && i < config_count(cfg, &section_listener); i++) {
         const struct listener *l = config_at(cfg, &section_listener, i)->data;

@@ -18,10 +18,9 @@
 
 #include "store/base/log.h"
 #include "store/base/str.h"
+#include "store/ssl.h"
 
 #define TICKET_KEY_LIFE (SECONDS(12 * 3600))
-#define DEFAULT_CIPHERS "DEFAULT:!aNULL:!eNULL:!EXPORT:!RC4:!3DES:!DES:!MD5:!PSK:!SRP:!SEED:!IDEA"
-#define GROUPS "X25519:P-256:P-384:P-521"
 
 struct tls_context {
     atomic_int refs;
@@ -245,7 +244,9 @@ static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s)
               EVP_DigestUpdate(md, s->cert_pem, strlen(s->cert_pem)) == 1 &&
               EVP_DigestUpdate(md, numbers, sizeof(numbers)) == 1 &&
               EVP_DigestUpdate(md, s->ciphers ? s->ciphers : "",
-                               s->ciphers ? strlen(s->ciphers) : 0) == 1 &&
+                               s->ciphers ? strlen(s->ciphers) + 1 : 1) == 1 &&
+              EVP_DigestUpdate(md, s->groups ? s->groups : "", s->groups ? strlen(s->groups) : 0) ==
+                  1 &&
               EVP_DigestFinal_ex(md, digest, &n) == 1 &&
               SSL_CTX_set_session_id_context(ctx, digest, n) == 1;
 
@@ -269,10 +270,14 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct err *er
     if (SSL_CTX_set_min_proto_version(ctx, s->min_version ? s->min_version : TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(ctx, s->max_version) != 1)
         return err_set(err, E_INVALID, "TLS version: not supported");
-    if (SSL_CTX_set_cipher_list(ctx, s->ciphers ? s->ciphers : DEFAULT_CIPHERS) != 1)
-        return tls_error(err, E_INVALID, "ciphers");
-    if (SSL_CTX_set1_groups_list(ctx, GROUPS) != 1 || SSL_CTX_set_dh_auto(ctx, 1) != 1)
-        return tls_error(err, E_TLS, "groups");
+    if (s->min_version && s->min_version < TLS1_2_VERSION)
+        ssl_allow_old_versions(ctx);
+    if (!ssl_set_ciphers(ctx, s->ciphers ? s->ciphers : SSL_DEFAULT_CIPHERS, err))
+        return err_wrap(err, "ciphers");
+    if (!ssl_set_groups(ctx, s->groups ? s->groups : SSL_DEFAULT_GROUPS, err))
+        return err_wrap(err, "groups");
+    if (SSL_CTX_set_dh_auto(ctx, 1) != 1)
+        return tls_error(err, E_TLS, "Diffie-Hellman");
     if (s->cert_pem && !load_certificates(ctx, s->cert_pem, err))
         return false;
     if (s->cert_pem && !s->key_pem)

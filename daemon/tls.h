@@ -26,7 +26,7 @@ struct tls_settings { /* PEM texts are borrowed for the call */
     const char *cert_pem;  /* leaf first, then intermediates; NULL: no certificate (client only) */
     const char *key_pem;   /* NULL with cert_pem NULL */
     int min_version, max_version; /* TLS1_2_VERSION...; 0: TLS 1.2 and the newest */
-    const char *ciphers;   /* TLS 1.2 list; NULL: library default without anonymous, null, export, RC4, 3DES */
+    const char *ciphers, *groups; /* as sslconfig has them (store/ssl.h); NULL: the defaults there */
     bool server;
     enum tls_verify verify;
 };

@@ -42,6 +42,9 @@ struct sender_group {
 struct rcpt_access {
 #include "schema/rcpt_access.def"
 };
+struct ssl_settings {
+#include "schema/ssl_settings.def"
+};
 struct destination_setup {
 #include "schema/destination_setup.def"
 };

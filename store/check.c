@@ -4,11 +4,13 @@
 #include "store/check.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/net.h"
 #include "store/rules.h"
+#include "store/ssl.h"
 #include "store/x509.h"
 
 #define MAX_ITEMS 200 /* nobody reads more, and a broken import has thousands */
@@ -242,6 +244,60 @@ void check_rcpt_access(const struct config *cfg, const struct row *row, struct c
                     l->name);
 }
 
+/* DANE and MTA-STS are ways to demand TLS: a level that never says STARTTLS contradicts them. NULL: no contradiction; else
+ * the field that has to change. */
+static const char *tls_conflict(const struct destination *d, const struct destination *base)
+{
+    int tls = d->use_tls != DEST_TLS_DEFAULT ? d->use_tls : base->use_tls;
+    int dane = d->dane != DANE_DEFAULT ? d->dane : base->dane;
+    int sts = d->mta_sts != STS_DEFAULT ? d->mta_sts : base->mta_sts;
+
+    if (tls != DEST_TLS_NONE && tls != DEST_TLS_DEFAULT)
+        return NULL;
+    return dane == DANE_OPPORTUNISTIC || dane == DANE_MANDATORY ? "dane"
+           : sts == STS_ON                                      ? "mta_sts"
+                                                                : NULL;
+}
+
+static void check_destination_tls(const struct config *cfg, const struct destination *d,
+                                  struct check *out)
+{
+    const struct destination *base = CONFIG_GET(cfg, destination, "default");
+    const char *field = base ? tls_conflict(d, base) : NULL;
+    bool dane = str_eq(field, "dane"), own;
+
+    if (!field)
+        return;
+    own = d == base || (dane ? d->dane != DANE_DEFAULT : d->mta_sts != STS_DEFAULT);
+    check_error(out, field,
+                "%s (%s) needs TLS, but use_tls is off%s; set use_tls to \"on\" or more, or %s to "
+                "\"%s\".",
+                dane ? "DANE" : "MTA-STS", own ? field : "of the default entry",
+                d->use_tls == DEST_TLS_DEFAULT && d != base ? " in the default entry" : "", field,
+                dane ? "none" : "off");
+}
+
+/* The default entry has changed: who takes something from it that no longer goes with what it says itself? */
+static void check_heirs(const struct config *cfg, const struct destination *base, struct check *out)
+{
+    AUTO(buf) struct buf names = BUF_INIT(1500);
+    size_t n = 0;
+
+    for (size_t i = 0; i < config_count(cfg, &section_destination); i++) {
+        const struct destination *d = config_at(cfg, &section_destination, i)->data;
+
+        if (d != base && tls_conflict(d, base) && ++n <= 5)
+            buf_printf(&names, "%s%s", n > 1 ? ", " : "", d->domain);
+    }
+    if (n > 5)
+        buf_printf(&names, " and %zu more", n - 5);
+    if (n)
+        check_error(out, "use_tls",
+                    "DANE and MTA-STS (dane, mta_sts) need TLS, but with this default entry they are "
+                    "on and use_tls is off for %s; set use_tls, or dane=none and mta_sts=off, there.",
+                    buf_str(&names));
+}
+
 void check_destination(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct destination *d = row->data;
@@ -254,16 +310,81 @@ void check_destination(const struct config *cfg, const struct row *row, struct c
             d->bounce_profile);
     if (!d->recipient_limit != !d->recipient_minutes)
         check_error(out, d->recipient_limit ? "recipient_minutes" : "recipient_limit",
-                    "A recipient limit needs both the number of recipients and the minutes they "
-                    "are counted in.");
+                    "A recipient limit needs both the number of recipients (recipient_limit) and the "
+                    "minutes they are counted in (recipient_minutes).");
+    check_destination_tls(cfg, d, out);
     if (!str_eq(d->domain, "default"))
         return;
+    check_heirs(cfg, d, out);
     if (d->use_tls == DEST_TLS_DEFAULT)
         check_error(out, "use_tls",
                     "The default entry has nothing to inherit from; choose off, on or require.");
     if (!d->concurrency_limit || !d->max_messages_per_connection)
         check_error(out, d->concurrency_limit ? "max_messages_per_connection" : "concurrency_limit",
                     "The default entry has nothing to inherit from; enter a number.");
+}
+
+static void check_service(struct check *out, const char *service, int min, int max,
+                          const char *ciphers, bool server)
+{
+    char field[32];
+    bool old, new;
+
+    snprintf(field, sizeof(field), "%s_min", service);
+    if (min > max)
+        check_error(out, field,
+                    "The oldest version (%s) must not be newer than the newest one (%s_max, %s).",
+                    choices_tls_versions[min].text, service, choices_tls_versions[max].text);
+    else if (min < TLSV1_2)
+        check_warning(out, field,
+                      "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a %s knows "
+                      "nothing newer.",
+                      choices_tls_versions[min].text, server ? "peer" : "server");
+    ssl_ciphers_for(ciphers, &old, &new);
+    snprintf(field, sizeof(field), "%s_ciphers", service);
+    if (!old && min < TLSV1_3)
+        check_error(out, field,
+                    "The cipher string names TLS v1.3 suites only; add ciphers of older versions such "
+                    "as HIGH, or set %s_min to tlsv1.3.",
+                    service);
+}
+
+void check_ssl_settings(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct ssl_settings *s = row->data;
+
+    (void)cfg;
+    check_service(out, "gui", s->gui_min, s->gui_max, s->gui_ciphers, true);
+    check_service(out, "inbound", s->inbound_min, s->inbound_max, s->inbound_ciphers, true);
+    check_service(out, "outbound", s->outbound_min, s->outbound_max, s->outbound_ciphers, false);
+    if (s->other_min < TLSV1_2)
+        check_warning(out, "other_min",
+                      "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a server "
+                      "knows nothing newer.",
+                      choices_tls_versions[s->other_min].text);
+}
+
+void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct tls_exception *e = row->data;
+    const char *name = e->target + (*e->target == '.');
+    struct net n;
+
+    (void)cfg;
+    if (host_is_fqdn(name) && !net_parse(e->target, &n, NULL))
+        return;
+    if (e->kind == EXCEPTION_NO_DANE)
+        check_error(out, "target",
+                    "The target of no-dane is an MX host such as mx1.example.com, or .example.com for "
+                    "all hosts below it.");
+    else if (e->kind == EXCEPTION_NO_MTA_STS)
+        check_error(out, "target",
+                    "The target of no-mta-sts is a recipient domain such as example.com, or "
+                    ".example.com for all below it.");
+    else if (!net_parse(e->target, &n, NULL))
+        check_error(out, "target",
+                    "The target of %s is a host, a domain, .domain, an IP address or a CIDR block.",
+                    choices_exception_kinds[e->kind].word);
 }
 
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)

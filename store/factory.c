@@ -46,6 +46,7 @@ static const struct setting settings[] = {
     {&section_sender_group,      "OutboundMail/RELAYLIST",
      "position=1|hosts=127.0.0.0/8, ::1|policy=RELAYED|comment=Systems that may relay through this "
      "gateway"                                                                                          },
+    {&section_ssl_settings,      "-",                       ""                                          },
     {&section_destination_setup, "-",                       ""                                          },
     {&section_alert_setup,       "-",                       ""                                          },
     {&section_authority_setup,   "-",                       ""                                          },

@@ -1,11 +1,14 @@
 /* rules.c - rules of one value, named by .check in schema/. See rules.h. */
 #include "store/rules.h"
 
+#include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/net.h"
 #include "store/base/str.h"
+#include "store/ssl.h"
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -320,4 +323,41 @@ bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err
     return err_set(err, E_INVALID,
                    "The value must be a domain, a partial domain (.example.com), a user "
                    "(postmaster@) or a full address.");
+}
+
+bool check_ciphers(const struct field *f, const char *text, struct err *err)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    bool ok = ctx && ssl_set_ciphers(ctx, text, err);
+
+    (void)f;
+    SSL_CTX_free(ctx);
+    return ok;
+}
+
+bool check_groups(const struct field *f, const char *text, struct err *err)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    bool ok = ctx && ssl_set_groups(ctx, text, err);
+
+    (void)f;
+    SSL_CTX_free(ctx);
+    return ok;
+}
+
+bool check_date(const struct field *f, const char *text, struct err *err)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year, month, day;
+    bool leap;
+
+    (void)f;
+    if (strlen(text) != 10 || text[4] != '-' || text[7] != '-' || strspn(text, DIGITS "-") != 10 ||
+        sscanf(text, "%4d-%2d-%2d", &year, &month, &day) != 3)
+        return err_set(err, E_INVALID, "The value must be a date such as 2027-03-31.");
+    leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    if (year < 2000 || month < 1 || month > 12 || day < 1 ||
+        day > days[month - 1] + (month == 2 && leap))
+        return err_set(err, E_INVALID, "There is no day %s.", text);
+    return true;
 }

@@ -22,6 +22,9 @@ bool check_destination_name(const struct field *f, const char *text, struct err 
 bool check_route_domain(const struct field *f, const char *text, struct err *err);
 bool check_route_host(const struct field *f, const char *text, struct err *err);
 bool check_sender(const struct field *f, const char *text, struct err *err);
+bool check_ciphers(const struct field *f, const char *text, struct err *err);
+bool check_groups(const struct field *f, const char *text, struct err *err);
+bool check_date(const struct field *f, const char *text, struct err *err);
 bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
 
 void check_alert_setup(const struct config *cfg, const struct row *row, struct check *out);
@@ -32,6 +35,8 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out);
 void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out);
 void check_destination(const struct config *cfg, const struct row *row, struct check *out);
+void check_ssl_settings(const struct config *cfg, const struct row *row, struct check *out);
+void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out);
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out);
 
 #endif

@@ -8,6 +8,7 @@
 #include "store/base/str.h"
 #include "store/config.h"
 #include "store/rules.h"
+#include "store/ssl.h"
 
 /* clang-format off */
 #define CHOICE(number, word, text) {word, text},
@@ -90,6 +91,11 @@ static const struct field rcpt_access_fields[] = {
 #include "schema/rcpt_access.def"
 };
 #undef SECT
+#define SECT ssl_settings
+static const struct field ssl_settings_fields[] = {
+#include "schema/ssl_settings.def"
+};
+#undef SECT
 #define SECT destination_setup
 static const struct field destination_setup_fields[] = {
 #include "schema/destination_setup.def"
@@ -163,7 +169,8 @@ unsigned section_index(const struct section *s)
 const struct field *field_find(const struct section *s, const char *name)
 {
     for (size_t i = 0; i < s->nfields; i++)
-        if (str_eq(s->fields[i].name, name))
+        if (str_eq(s->fields[i].name, name) ||
+            (s->fields[i].alias && str_eq(s->fields[i].alias, name)))
             return &s->fields[i];
     return NULL;
 }

@@ -45,6 +45,7 @@ struct field {
     const char *group;        /* menu operation it is asked under: "LIMITS" */
     const struct choice *choices; /* ends with {NULL} */
     uint64_t min, max;        /* numbers: range (max 0: no limit); text and list items: length */
+    const char *alias;        /* another name that is accepted where this one is */
     const char *zero;         /* a word that stands for 0: "default", "unlimited" */
     const char *ref;          /* section whose object this names; checked at prompt and commit */
     bool key;                 /* part of the object's name */

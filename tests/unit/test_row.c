@@ -48,7 +48,7 @@ static void json_forms(void **state)
     assert_string_equal(
         text, "{\"domain\":\"example.com\",\"ip_sort_pref\":\"default\",\"concurrency_limit\":5,"
               "\"max_messages_per_connection\":0,\"recipient_minutes\":0,\"recipient_limit\":0,"
-              "\"limit_type\":\"host\",\"use_tls\":\"require\",\"dane\":\"default\",\"mta_sts\":\"default\",\"bounce_profile\":\"default\"}");
+              "\"limit_type\":\"host\",\"limit_apply\":\"system\",\"use_tls\":\"require\",\"dane\":\"default\",\"mta_sts\":\"default\",\"bounce_verification\":\"default\",\"bounce_profile\":\"default\"}");
     again = row_from_json(&section_destination, "example.com", j, &err);
     assert_true(row_equal(r, again));
     row_freeze(r);

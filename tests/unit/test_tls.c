@@ -34,7 +34,10 @@ static void contexts_say_what_is_wrong(void **state)
          "private key: it does not belong to the certificate"                                                         },
         {{.server = true, .cert_pem = ec.cert, .key_pem = encrypted},
          "private key: it is encrypted; remove its passphrase first"                                                  },
-        {{.ciphers = "NO-SUCH-CIPHER"},                               "ciphers: no cipher match"                      },
+        {{.ciphers = "NO-SUCH-CIPHER"},
+         "ciphers: OpenSSL knows no cipher and no group of ciphers \"NO-SUCH-CIPHER\"; see VERIFY for what a cipher string selects."},
+        {{.groups = "P-256:NO-SUCH-GROUP"},
+         "groups: OpenSSL knows no group \"NO-SUCH-GROUP\"; common ones are X25519, P-256, P-384 and P-521."},
         {{.min_version = 1},                                          "TLS version: not supported"                    },
     };
     BIO *b = BIO_new_mem_buf(ec.key, -1), *out = BIO_new(BIO_s_mem());
