@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/alert.h"
+#include "daemon/attempt.h"
 #include "daemon/config_db.h"
 #include "daemon/control.h"
 #include "daemon/dns.h"
@@ -172,6 +173,7 @@ static const struct step {
     {"the configuration",      start_config,         config_db_stop},
     {"name resolution",        start_dns,            dns_stop},
     {"what was learnt",        start_state,          state_stop},
+    {"records of deliveries",  attempt_start,        attempt_stop},
     {"the queue",              start_queue,          queue_stop},
     {"the counters",           start_stats,          stats_stop},
     {"the loops",              start_loops,          stop_loops},

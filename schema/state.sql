@@ -10,15 +10,19 @@ CREATE TABLE IF NOT EXISTS sts_policy (
     used INTEGER NOT NULL     -- when a delivery last asked for it
 ) WITHOUT ROWID;
 
--- attempt.c: evidence and verdict of delivery attempts
-CREATE TABLE IF NOT EXISTS attempt (
+-- attempt.c: what happened in delivery attempts
+CREATE TABLE IF NOT EXISTS attempt_trail (
     id INTEGER PRIMARY KEY,
-    mid INTEGER NOT NULL,
     at INTEGER NOT NULL,
-    domain TEXT NOT NULL,
-    record TEXT NOT NULL -- JSON
+    hosts TEXT NOT NULL -- JSON: evidence, verdict and session of each host that was tried
 );
-CREATE INDEX IF NOT EXISTS attempt_mid ON attempt (mid);
+CREATE TABLE IF NOT EXISTS attempt_block ( -- up to a thousand attempts, packed (attempt.c)
+    id INTEGER PRIMARY KEY,
+    newest INTEGER NOT NULL, -- microseconds since 1970
+    first_mid INTEGER NOT NULL,
+    last_mid INTEGER NOT NULL,
+    records BLOB NOT NULL
+);
 
 -- alert.c: the alerts displayalerts shows, newest last
 CREATE TABLE IF NOT EXISTS alert (
