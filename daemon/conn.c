@@ -42,6 +42,8 @@ struct conn {
     struct fiber_fd fd;
     SSL *ssl;
     SSL_SESSION *offer; /* to resume */
+    bool (*prepare)(SSL *ssl, void *arg, struct err *err); /* before a client's handshake */
+    void *prepare_arg;
     char *in; /* in[in_pos..in_end] is buffered */
     size_t in_cap, in_pos, in_end;
     size_t scanned; /* bytes behind in_pos that hold no end of line */
@@ -795,6 +797,13 @@ struct ssl_session_st *conn_take_session(struct conn *c)
     return NULL;
 }
 
+void conn_before_handshake(struct conn *c,
+                           bool (*prepare)(SSL *ssl, void *arg, struct err *err), void *arg)
+{
+    c->prepare = prepare;
+    c->prepare_arg = arg;
+}
+
 static bool make_ssl(struct conn *c, struct tls_context *ctx, const char *host)
 {
     struct addr literal;
@@ -837,6 +846,7 @@ static bool make_ssl(struct conn *c, struct tls_context *ctx, const char *host)
 
 static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
 {
+    struct err err = {0};
     char text[256];
 
     assert(!c->ssl);
@@ -850,6 +860,10 @@ static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
     if (!make_ssl(c, ctx, host)) {
         tls_errors(text, sizeof(text));
         conn_fail(c, E_TLS, "preparing TLS: %s", text);
+        return false;
+    }
+    if (host && c->prepare && !c->prepare(c->ssl, c->prepare_arg, &err)) {
+        conn_fail(c, err.code, "%s", err.text);
         return false;
     }
     for (;;) {

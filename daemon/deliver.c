@@ -7,7 +7,6 @@
 #include "daemon/deliver.h"
 
 #include <inttypes.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "daemon/alert.h"
 #include "daemon/bounce.h"
 #include "daemon/conn.h"
+#include "daemon/evidence.h"
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
@@ -24,10 +24,10 @@
 #include "daemon/reload.h"
 #include "daemon/route.h"
 #include "daemon/smtp_client.h"
+#include "daemon/smtp_dial.h"
 #include "daemon/smtp_pool.h"
 #include "daemon/stats.h"
-#include "daemon/tls.h"
-#include "daemon/tls_policy.h"
+#include "daemon/tls_failures.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -48,11 +48,15 @@ struct session {
     struct targets targets;
     unsigned next; /* target to try next */
     bool resolved;
-    struct addr local; /* our end of the last connection */
     bool any_full; /* a host was passed over for its limit */
     bool unreachable; /* no host took a connection */
     char trouble[480]; /* what the last host said or did */
     bool insecure; /* ... that is, it does not do the TLS it must */
+    struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
+    struct tls_need need; /* of the last target tried: of the open connection, if there is one */
+    msec_t expires; /* until when that may be relied on; 0: nothing is known */
+    bool announced; /* the MTA-STS policy was */
+    unsigned tried, dane_failed; /* targets */
     struct smtp_reply refusal; /* its reply, code 0: none */
 };
 
@@ -73,8 +77,8 @@ static void hang_up(struct session *s)
 {
     if (!s->client)
         return;
-    if (s->client->secure && !s->client->closing)
-        pool_keep_session(s->client->host, &s->client->peer, conn_take_session(s->client->conn));
+    if (!s->client->closing)
+        pool_keep_session(s->client);
     pool_leave(&s->client->peer);
     client_free(&s->client); /* YIELDS */
 }
@@ -84,152 +88,209 @@ static void note_trouble(struct session *s, const char *text)
     str_copy(s->trouble, sizeof(s->trouble), text);
 }
 
-static void log_connection_error(struct session *s, uint64_t dcid, const struct addr *peer,
-                                 const struct err *err)
-{
-    char details[sizeof(s->refusal.text) + 16];
+/* --- what the mail needs, and which hosts give it --- */
 
-    if (s->refusal.code)
-        snprintf(details, sizeof(details), "%d-'%s'", s->refusal.code, s->refusal.text);
-    else
-        str_copy(details, sizeof(details), err->code == E_TIMEOUT ? "timeout" : err->text);
-    maillog_connection_error(dcid, s->domain, s->local.family ? &s->local : NULL, peer, details,
-                             s->refusal.code ? "unexpected SMTP response" : "network error");
+static void forget_evidence(struct session *s)
+{
+    domain_evidence_free(&s->evidence);
+    memset(&s->need, 0, sizeof(s->need));
+    s->expires = 0;
 }
 
-/* YIELDS. What the verdict wants of a fresh session; says what comes next. */
-static enum tls_step secure_session(struct session *s, const struct tls_verdict *v, struct err *err)
+static void forget_targets(struct session *s)
 {
-    struct client *c = s->client;
-    enum tls_event event = c->caps & CAP_STARTTLS ? TLS_EV_EHLO : TLS_EV_NOT_OFFERED;
-    enum tls_step step = tls_next(v, event, 0);
-    struct tls_context *ctx;
-    struct tls_info info;
-    SSL_SESSION *old;
-    bool ok;
+    forget_evidence(s);
+    targets_free(&s->targets);
+    s->resolved = false;
+}
 
-    if (step == TLS_STEP_NEXT) {
-        maillog_dcid_starttls_unsupported(c->dcid);
-        maillog_dcid_tls_failed(c->dcid, tls_failure(event));
-        err_set(err, E_TLS, "%s", tls_failure(event));
+/* YIELDS. What holds for the domain of the recipients in hand, if it is not known already. */
+static void know_domain(struct session *s, unsigned flags)
+{
+    if (s->expires && clock_now() < s->evidence.expires && str_eq(s->evidence.domain, s->domain) &&
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED))
+        return;
+    forget_evidence(s);
+    evidence_of_domain(s->cfg, s->domain, &s->targets, flags, clock_in(RESOLVE_TIMEOUT),
+                       &s->evidence);
+    s->expires = s->evidence.expires;
+}
+
+/* A host that does not get the mail for want of security, and why. */
+static void note_insecure(struct session *s, const char *host, const char *why,
+                          const struct host_evidence *e)
+{
+    char reason[300];
+
+    evidence_reason(e, reason, sizeof(reason));
+    if (*why)
+        snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.200s; %.160s", host, why, reason);
+    else
+        snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.300s", host, reason);
+    s->refusal.code = 0;
+    s->insecure = true; /* what other hosts of the domain suffer from is of less interest now */
+}
+
+/* What the log says of a policy before anything is tried. */
+static void announce_sts(struct session *s, const struct host_evidence *e)
+{
+    enum sts_state state = e->facts.sts_state;
+
+    if (s->announced || (state != STS_MODE_ENFORCE && state != STS_MODE_TESTING))
+        return;
+    s->announced = true;
+    if (e->need.verdict.rule == RULE_DANE_USABLE || e->need.verdict.rule == RULE_DANE_FAILED) {
+        maillog_sts_skipped(s->domain);
+        return;
     }
-    if (step != TLS_STEP_STARTTLS)
-        return step;
-    ctx = running_tls_client(false);
-    if (!ctx) {
-        err_set(err, E_TLS, "no TLS settings for deliveries");
-        return TLS_STEP_NEXT;
-    }
-    old = pool_session(c->host, &c->peer);
-    conn_offer_session(c->conn, old);
-    SSL_SESSION_free(old);
-    ok = client_starttls(c, ctx, err);
-    tls_context_free(&ctx);
-    if (ok) {
-        conn_tls_info(c->conn, &info);
-        maillog_dcid_tls(c->dcid, info.protocol, info.cipher);
-        stats_add(STAT_TLS_OUT, 1);
-        return tls_next(v, TLS_EV_DONE, 0);
-    }
-    stats_add(STAT_TLS_FAILED_OUT, 1);
-    event = c->reply.code == 220 ? TLS_EV_BROKEN : TLS_EV_REFUSED;
-    maillog_dcid_tls_failed(c->dcid, event == TLS_EV_BROKEN ? err->text : tls_failure(event));
-    step = tls_next(v, event, 0);
-    /* A peer that refused by hanging up leaves no connection to go on with. */
-    return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
+    maillog_sts_applying(s->domain);
+    if (state == STS_MODE_ENFORCE)
+        maillog_sts_enforcing();
+}
+
+/* ... and of its outcome on one host. */
+static void log_sts(struct session *s, const struct host_evidence *e, const struct dialed *d)
+{
+    const struct tls_verdict *v = &e->need.verdict;
+
+    if (!((v->must | v->look) & TLS_CHECK_MX))
+        return;
+    if (d->verified.passed & TLS_CHECK_MX)
+        maillog_sts_success(s->domain);
+    else if (d->event == TLS_EV_DONE)
+        maillog_sts_failed(s->domain);
+    else if (v->must & TLS_CHECK_MX && d->insecure)
+        maillog_sts_unreachable(s->domain);
+}
+
+/* YIELDS. A host that may not be tried at all. */
+static void pass_over(struct session *s, const struct target *t, const struct host_evidence *e)
+{
+    enum tls_rule rule = e->need.verdict.rule;
+    char reason[300];
+
+    evidence_reason(e, reason, sizeof(reason));
+    note_insecure(s, t->of->host, "", e);
+    s->dane_failed += rule == RULE_DANE_FAILED || rule == RULE_DANE_MANDATORY;
+    maillog_tls_refused(s->domain, t->of->host, tls_rule_word(rule), reason);
+    if (rule == RULE_STS_MX)
+        maillog_sts_failed(s->domain);
 }
 
 /* YIELDS. Opens a session with one address. false: not with this one; s->trouble says why. */
-static bool open_target(struct session *s, const struct target *t, const struct tls_verdict *wanted)
+static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
 {
     const struct system *sys = CONFIG_SINGLE(s->cfg, system);
     const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
-    struct tls_verdict verdict = *wanted;
-    struct addr from = {0};
-    struct err err;
-    enum tls_step step;
-    uint64_t dcid;
-
-again:
-    memset(&err, 0, sizeof(err));
-    dcid = queue_next_dcid();
-    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
-        from.family != t->addr.family)
-        from.family = 0;
-    s->insecure = false;
-    s->refusal.code = 0;
-    s->client = client_connect(t->host, &t->addr, from.family ? &from : NULL, dcid, &s->local,
-                               &s->refusal, &err);
-    if (!s->client) {
-        log_connection_error(s, dcid, &t->addr, &err);
-        note_trouble(s, err.text);
-        return false;
-    }
-    if (!client_hello(s->client, sys ? sys->hostname : "localhost", &err)) {
-        s->refusal = s->client->reply;
-        goto fail;
-    }
-    step = secure_session(s, &verdict, &err);
-    if (step == TLS_STEP_SEND && s->client->secure &&
-        !client_hello(s->client, sys ? sys->hostname : "localhost", &err)) {
-        s->refusal = s->client->reply;
-        goto fail;
-    }
-    if (step == TLS_STEP_SEND)
-        return true;
-    note_trouble(s, err.text);
-    s->insecure = true;
-    client_free(&s->client);
-    if (verdict.use == TLS_MUST) {
-        maillog_dcid_tls_required(dcid);
-        alert_tls_required(s->cfg, s->domain, t->host, err.text);
-    }
-    if (step == TLS_STEP_RECONNECT) {
-        verdict.use = TLS_NEVER;
-        goto again;
-    }
-    return false;
-
-fail:
-    log_connection_error(s, dcid, &t->addr, &err);
-    note_trouble(s, err.text);
-    client_free(&s->client);
-    return false;
-}
-
-static struct tls_verdict verdict_of(const struct session *s)
-{
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
-    struct tls_evidence evidence = {.level = s->controls.tls,
-                                    .fallback = setup ? setup->preferred_fallback : FALLBACK_BEFORE_220};
+    const struct tls_verdict *v = &e->need.verdict;
+    struct addr from = {0};
+    struct dial dial = {.host = t->of->host,
+                        .addr = &t->addr,
+                        .helo = sys ? sys->hostname : "localhost",
+                        .need = &e->need,
+                        .names = e->names,
+                        .dane = &e->dane,
+                        .logged = true,
+                        .resume = true};
+    struct dialed *d = xcalloc(1, sizeof(*d));
+    bool ok;
 
-    return tls_verdict(&evidence);
+    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
+        from.family == t->addr.family)
+        dial.from = &from;
+    ok = smtp_dial(&dial, d);
+    s->client = d->client;
+    log_sts(s, e, d);
+    if (d->event == TLS_EV_BROKEN && v->rule == RULE_LEVEL_PREFERRED && setup &&
+        setup->tls_failure_memory)
+        tls_failures_note(t->of->host, &t->addr, d->why);
+    if (!ok && d->insecure) {
+        note_insecure(s, t->of->host, d->why, e);
+        s->dane_failed += !!(v->must & TLS_CHECK_DANE);
+        if (v->use == TLS_MUST)
+            alert_tls_required(s->cfg, s->domain, t->of->host, d->why);
+    } else if (!ok && !s->insecure) {
+        note_trouble(s, d->why);
+        s->refusal = d->refusal;
+    }
+    free(d);
+    return ok;
 }
 
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
-static bool connect_next(struct session *s)
+static bool connect_next(struct session *s, unsigned flags)
 {
-    struct tls_verdict verdict = verdict_of(s);
+    bool ok = false;
 
-    while (s->next < s->targets.n) {
+    know_domain(s, flags);
+    while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
+        struct host_evidence e;
 
-        s->client = pool_take(&t->addr, &verdict);
-        s->pooled = s->client != NULL;
-        if (s->client) {
-            if (client_alive(s->client))
-                return true;
-            hang_up(s);
-        }
-        if (!pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
-            s->any_full = true;
+        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
+        s->tried++;
+        s->need = e.need;
+        s->expires = e.expires;
+        announce_sts(s, &e);
+        if (e.need.verdict.use == TLS_REFUSE) {
+            pass_over(s, t, &e);
+            host_evidence_free(&e);
             continue;
         }
-        if (open_target(s, t, &verdict))
-            return true;
-        pool_leave(&t->addr);
+        s->client = pool_take(&t->addr, &e.need);
+        s->pooled = s->client != NULL;
+        if (s->client && client_alive(s->client))
+            ok = true;
+        else
+            hang_up(s);
+        if (!ok &&
+            !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
+            s->any_full = true;
+        } else if (!ok) {
+            ok = open_target(s, t, &e);
+            if (!ok)
+                pool_leave(&t->addr);
+        }
+        host_evidence_free(&e);
     }
-    return false;
+    return ok;
+}
+
+/* YIELDS. May the open connection carry this message? As long as neither the domain nor anything
+ * that was found out about it has changed, nothing is asked again. */
+static bool still_serves(struct session *s, unsigned flags)
+{
+    struct route_problem ignored;
+    bool ok = false;
+
+    if (!client_alive(s->client))
+        return false;
+    if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED))
+        return tls_serves(&s->client->proof, &s->need);
+    if (clock_now() >= s->expires) {
+        forget_targets(s);
+        s->resolved = route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
+                                    clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
+        s->next = s->targets.n; /* for now; the connection we have is one of them */
+    }
+    know_domain(s, flags);
+    for (unsigned i = 0; i < s->targets.n && !ok; i++) {
+        const struct target *t = &s->targets.items[i];
+        struct host_evidence e;
+
+        if (!addr_eq(&t->addr, &s->client->peer) || t->addr.port != s->client->peer.port)
+            continue;
+        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
+        ok = tls_serves(&s->client->proof, &e.need);
+        s->need = e.need;
+        s->expires = e.expires;
+        host_evidence_free(&e);
+        s->next = i + 1;
+        break;
+    }
+    return ok && client_alive(s->client);
 }
 
 /* --- handing over --- */
@@ -309,23 +370,31 @@ static bool hand_over(struct session *s, struct batch *b)
     return true;
 }
 
+static void alert_dane(struct session *s)
+{
+    char key[300];
+
+    snprintf(key, sizeof(key), "dane %s", s->domain);
+    alert_raise(ALERT_DELIVERY, ALERT_WARNING, key,
+                "DANE verification failed for all MX hosts of the domain \"%s\".\n%s", s->domain,
+                s->trouble);
+}
+
 /* YIELDS. Tries the hosts of the domain until every recipient has a result. false: none may be
  * tried now, because their limits are reached: nothing was decided for the rest. */
 static bool attempt(struct session *s, struct batch *b)
 {
     struct route_problem problem;
-    struct tls_verdict need = verdict_of(s);
     bool reused = s->client != NULL;
 
-    /* The level of TLS may have been raised since the connection was opened. */
-    if (s->client && (!client_alive(s->client) || !tls_serves(s->client->secure, &need))) {
+    if (s->client && !still_serves(s, b->m->flags)) {
         hang_up(s);
         reused = false;
     }
-    if (!s->client) { /* the last one ended, or the pool gave it away: from the first host again */
-        targets_free(&s->targets);
-        s->resolved = false;
-    }
+    if (!s->client) /* the last one ended, or the pool gave it away: from the first host again */
+        forget_targets(s);
+    s->announced = false;
+    s->tried = s->dane_failed = 0;
     s->any_full = s->unreachable = s->insecure = false;
     *s->trouble = '\0';
     s->refusal.code = 0;
@@ -351,12 +420,13 @@ static bool attempt(struct session *s, struct batch *b)
                 return true;
             }
         }
-        if (!s->client && !connect_next(s)) {
-            s->resolved = false; /* the next message asks again */
-            targets_free(&s->targets);
+        if (!s->client && !connect_next(s, b->m->flags)) {
+            forget_targets(s); /* the next message asks again */
             if (s->any_full && !*s->trouble)
                 return false;
             s->unreachable = true;
+            if (s->dane_failed && s->dane_failed == s->tried)
+                alert_dane(s);
             decide_all(b, OUTCOME_RETRY, s->refusal.code,
                        s->insecure              ? "4.7.5"
                        : s->refusal.enhanced[0] ? s->refusal.enhanced
@@ -623,8 +693,7 @@ static void next_batch(struct session *s, const struct item *item, struct messag
 static void forget_hosts(struct session *s)
 {
     hang_up(s);
-    targets_free(&s->targets);
-    s->resolved = false;
+    forget_targets(s);
 }
 
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no

@@ -378,7 +378,7 @@ void maillog_dcid_close(uint64_t dcid)
     id_line("DCID ", dcid, " close");
 }
 
-void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher)
+void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher, const char *domain)
 {
     struct line l;
 
@@ -389,7 +389,81 @@ void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher)
     add(&l, protocol);
     add(&l, " cipher ");
     add(&l, cipher);
+    if (domain) {
+        add(&l, " for ");
+        add_foreign(&l, domain, 0);
+    }
     write_line(&l);
+}
+
+void maillog_dcid_tls_unverified(uint64_t dcid, const char *why, bool deferring)
+{
+    id_text_line("DCID ", dcid,
+                 deferring ? " TLS deferring: verify error: " : " TLS verify error: ", why);
+}
+
+void maillog_dcid_tls_verified(uint64_t dcid, const char *matched)
+{
+    id_text_line("DCID ", dcid, " TLS verify success: peer cert matches ", matched);
+}
+
+static void domain_line(const char *before, const char *domain, const char *behind)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, before);
+    add_foreign(&l, domain, 0);
+    add(&l, behind);
+    write_line(&l);
+}
+
+void maillog_tls_refused(const char *domain, const char *host, const char *rule, const char *why)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "TLS policy ");
+    add(&l, rule);
+    add(&l, " keeps mail for ");
+    add_foreign(&l, domain, 0);
+    add(&l, " from ");
+    add_foreign(&l, host, 0);
+    add(&l, ": ");
+    add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
+void maillog_sts_applying(const char *domain)
+{
+    domain_line("Applying MTA-STS policy for the domain (", domain, ").");
+}
+
+void maillog_sts_enforcing(void)
+{
+    domain_line("Enforcing TLS for MTA-STS Policy", "", "");
+}
+
+void maillog_sts_success(const char *domain)
+{
+    domain_line("MTA-STS policy for the domain (", domain, ") Successful.");
+}
+
+void maillog_sts_failed(const char *domain)
+{
+    domain_line("Applying MTA-STS policy for the domain (", domain, ") Failed.");
+}
+
+void maillog_sts_unreachable(const char *domain)
+{
+    domain_line("Connection for the domain (", domain,
+                ") failed when MTA-STS Policy was enforced.");
+}
+
+void maillog_sts_skipped(const char *domain)
+{
+    domain_line("MTA-STS policy will be skipped for the (", domain,
+                ") due to DANE being enforced.");
 }
 
 void maillog_dcid_tls_failed(uint64_t dcid, const char *reason)

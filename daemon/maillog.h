@@ -41,8 +41,20 @@ void maillog_generated_bounce(uint64_t mid, uint64_t of_mid);
 /* delivery */
 void maillog_dcid_new(uint64_t dcid, const struct addr *local, const struct addr *peer);
 void maillog_dcid_close(uint64_t dcid);
-void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher);
+void maillog_dcid_tls(uint64_t dcid, const char *protocol, const char *cipher,
+                      const char *domain); /* domain: "for" it, when DANE proved the host; or NULL */
+/* deferring: the connection is not used; else the message goes over it all the same */
+void maillog_dcid_tls_unverified(uint64_t dcid, const char *why, bool deferring);
+void maillog_dcid_tls_verified(uint64_t dcid, const char *matched);
 void maillog_dcid_tls_failed(uint64_t dcid, const char *reason);
+/* host gets no mail for domain; rule: the word of tls_policy.h */
+void maillog_tls_refused(const char *domain, const char *host, const char *rule, const char *why);
+void maillog_sts_applying(const char *domain);
+void maillog_sts_enforcing(void);
+void maillog_sts_success(const char *domain);
+void maillog_sts_failed(const char *domain); /* the certificate, or the host is not in the policy */
+void maillog_sts_unreachable(const char *domain); /* no TLS at all */
+void maillog_sts_skipped(const char *domain); /* DANE is in force */
 void maillog_dcid_starttls_unsupported(uint64_t dcid);
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */

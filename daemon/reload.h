@@ -27,8 +27,10 @@ void reload_discard(void);
 struct config *running_config(void); /* release with config_free */
 
 /* Contexts by certificate name, built by reload_tls for every certificate in use; a reference for the caller or NULL.
- * server: for listeners; client: for deliveries with the certificate of destconfig > setup. Any thread. */
+ * server: for listeners; client: for deliveries with the certificate of destconfig > setup; *id
+ * stands for the settings and the certificate in it: what was made with another one is not used again. Any thread. */
 struct tls_context *running_tls_server(const char *certificate);
-struct tls_context *running_tls_client(bool verify);
+struct tls_context *running_tls_client(uint64_t *id);
+uint64_t running_tls_client_id(void);
 
 #endif

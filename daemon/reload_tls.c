@@ -1,6 +1,5 @@
 /* reload_tls.c - the TLS contexts of the running configuration: one per certificate that a listener
- * uses, two for deliveries with the certificate of destconfig > setup (looking at the peer's
- * certificate or not).
+ * uses, one for deliveries with the certificate of destconfig > setup.
  *
  * A profile that did not change keeps its context over a commit, and with it the session tickets
  * clients hold. */
@@ -26,13 +25,16 @@ struct server { /* one profile in use by listeners */
 struct tls_state {
     struct map servers; /* profile name -> struct server */
     unsigned char client_hash[32], ssl_hash[32]; /* of the delivery's profile, of sslconfig */
-    struct tls_context *client[2]; /* without and with verification */
+    struct tls_context *client;
+    uint64_t client_id; /* another one with every context */
     struct strlist demo_users; /* who shows the demonstration certificate to others */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tls_state
     *current; /* the pointer under lock; what it points to changes only under the commit mutex */
+
+static uint64_t clients_made; /* under the commit mutex */
 
 static void state_free(struct tls_state *s)
 {
@@ -48,8 +50,7 @@ static void state_free(struct tls_state *s)
     }
     map_free(&s->servers);
     strlist_free(&s->demo_users);
-    tls_context_free(&s->client[0]);
-    tls_context_free(&s->client[1]);
+    tls_context_free(&s->client);
     free(s);
 }
 
@@ -88,12 +89,12 @@ static bool same_ssl_settings(const struct tls_state *s)
     return current && !memcmp(current->ssl_hash, s->ssl_hash, sizeof(s->ssl_hash));
 }
 
-static bool build(const struct config *cfg, const struct row *r, bool server, enum tls_verify verify,
+static bool build(const struct config *cfg, const struct row *r, bool server,
                   struct tls_context **out, struct err *err)
 {
     AUTO(buf) struct buf chain = BUF_INIT(512 << 10);
     struct buf key = BUF_INIT(64 << 10);
-    struct tls_settings settings = {.server = server, .verify = verify};
+    struct tls_settings settings = {.server = server};
 
     *out = NULL;
     if (load_profile(r, &chain, &key, err)) {
@@ -132,7 +133,7 @@ static bool add_server(struct tls_state *s, const struct config *cfg, const char
         return false;
     if (before && same_ssl_settings(s) && !memcmp(before->hash, r->hash, sizeof(r->hash)))
         ctx = tls_context_ref(before->ctx);
-    else if (!build(cfg, r, true, TLS_VERIFY_NONE, &ctx, err))
+    else if (!build(cfg, r, true, &ctx, err))
         return false;
     v = xcalloc(1, sizeof(*v));
     memcpy(v->hash, r->hash, sizeof(v->hash));
@@ -149,12 +150,12 @@ static bool add_client(struct tls_state *s, const struct config *cfg, struct err
         return false;
     memcpy(s->client_hash, r->hash, sizeof(s->client_hash));
     if (same_ssl_settings(s) && !memcmp(current->client_hash, r->hash, sizeof(r->hash))) {
-        s->client[0] = tls_context_ref(current->client[0]);
-        s->client[1] = tls_context_ref(current->client[1]);
+        s->client = tls_context_ref(current->client);
+        s->client_id = current->client_id;
         return true;
     }
-    return build(cfg, r, false, TLS_VERIFY_NONE, &s->client[0], err) &&
-           build(cfg, r, false, TLS_VERIFY_CHAIN, &s->client[1], err);
+    s->client_id = ++clients_made;
+    return build(cfg, r, false, &s->client, err);
 }
 
 static bool is_demo(const struct config *cfg, const char *name)
@@ -241,13 +242,24 @@ struct tls_context *running_tls_server(const char *certificate)
     return ctx;
 }
 
-struct tls_context *running_tls_client(bool verify)
+struct tls_context *running_tls_client(uint64_t *id)
 {
     struct tls_context *ctx = NULL;
 
     pthread_mutex_lock(&lock);
+    *id = current ? current->client_id : 0;
     if (current)
-        ctx = tls_context_ref(current->client[verify]);
+        ctx = tls_context_ref(current->client);
     pthread_mutex_unlock(&lock);
     return ctx;
+}
+
+uint64_t running_tls_client_id(void)
+{
+    uint64_t id;
+
+    pthread_mutex_lock(&lock);
+    id = current ? current->client_id : 0;
+    pthread_mutex_unlock(&lock);
+    return id;
 }

@@ -13,6 +13,7 @@
 #define SMTP_PORT 25
 #define MAX_TARGETS 32u /* addresses tried for one message; the rest is as unlikely to help */
 #define MAX_HOSTS 64u /* MX hosts looked up */
+#define MAX_TTL 3600u /* seconds an answer counts, however long it may be kept */
 
 /* --- tables --- */
 
@@ -125,6 +126,18 @@ void route_controls(const struct config *cfg, const char *domain, struct control
     out->tls = d->use_tls != DEST_TLS_DEFAULT ? d->use_tls : base->use_tls;
     if (out->tls == DEST_TLS_DEFAULT)
         out->tls = DEST_TLS_NONE;
+    out->dane = d->dane;
+    out->mta_sts = d->mta_sts == STS_ON;
+    /* "No" here is the last word about TLS, unless this very entry asks for more. */
+    if (d->dane == DANE_DEFAULT)
+        out->dane =
+            d->use_tls == DEST_TLS_NONE || base->dane == DANE_DEFAULT ? DANE_OFF : base->dane;
+    if (d->mta_sts == STS_DEFAULT)
+        out->mta_sts = d->use_tls != DEST_TLS_NONE && base->mta_sts == STS_ON;
+    if (d == base) {
+        out->dane = base->dane == DANE_DEFAULT ? DANE_OFF : base->dane;
+        out->mta_sts = base->mta_sts == STS_ON;
+    }
     out->ip_preference = d->ip_sort_pref != IP_DEFAULT ? d->ip_sort_pref : base->ip_sort_pref;
     if (out->ip_preference == IP_DEFAULT)
         out->ip_preference = IP_PREFER_V6;
@@ -208,13 +221,31 @@ struct search {
     struct err err; /* the last temporary failure */
 };
 
-static bool add_target(struct search *s, const char *host, const struct addr *a, unsigned port)
+static struct target_host *new_host(struct search *s, const char *host, unsigned port,
+                                    unsigned preference, bool mx_secure)
+{
+    struct targets *t = s->out;
+    struct target_host *h;
+
+    if (!t->hosts)
+        t->hosts = xcalloc(MAX_HOSTS, sizeof(*t->hosts));
+    if (t->nhosts == MAX_HOSTS)
+        return NULL;
+    h = t->hosts[t->nhosts++] = xcalloc(1, sizeof(*h));
+    str_copy(h->host, sizeof(h->host), host);
+    h->port = port;
+    h->preference = preference;
+    h->mx_secure = mx_secure;
+    return h;
+}
+
+static bool add_target(struct search *s, const struct target_host *h, const struct addr *a)
 {
     struct targets *t = s->out;
     struct target *item;
     struct addr with_port = *a;
 
-    with_port.port = port;
+    with_port.port = h->port;
     if (route_is_self(s->cfg, &with_port)) {
         s->looped = true;
         return false;
@@ -222,37 +253,53 @@ static bool add_target(struct search *s, const char *host, const struct addr *a,
     if (t->n == MAX_TARGETS)
         return true;
     for (unsigned i = 0; i < t->n; i++)
-        if (addr_eq(&t->items[i].addr, a) && t->items[i].addr.port == port)
+        if (addr_eq(&t->items[i].addr, a) && t->items[i].addr.port == h->port)
             return true; /* listed under another name already */
     if (!t->items)
         t->items = xcalloc(MAX_TARGETS, sizeof(*t->items));
     item = &t->items[t->n++];
-    str_copy(item->host, sizeof(item->host), host);
+    item->of = h;
     item->addr = with_port;
     return true;
 }
 
-/* YIELDS. The addresses of one host, the preferred family first. false: one of them is our own. */
-static bool add_host(struct search *s, const char *host, unsigned port)
+static void note_ttl(struct targets *t, unsigned ttl)
 {
+    if (ttl < t->ttl)
+        t->ttl = ttl;
+}
+
+/* YIELDS. The addresses of one host, the preferred family first. false: one of them is our own. */
+static bool add_host(struct search *s, const char *host, unsigned port, unsigned preference,
+                     bool mx_secure)
+{
+    struct target_host *h = new_host(s, host, port, preference, mx_secure);
     int pref = s->controls->ip_preference;
     int first = pref == IP_PREFER_V4 || pref == IP_REQUIRE_V4 ? AF_INET : AF_INET6;
     bool own = false;
     struct dns_addrs a;
     struct addr literal;
+    struct err err = {0};
 
+    if (!h)
+        return true;
     if (addr_parse(host, &literal))
-        return add_target(s, host, &literal, port);
+        return add_target(s, h, &literal);
     maillog_debug("DNS query: A/AAAA '%s'", host);
-    if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a,
-                       &s->err)) {
+    if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a, &err)) {
         s->temporary = true;
+        s->err = err;
+        str_copy(h->why, sizeof(h->why), err.text);
         maillog_dns_failure(host, "A", dns_status_name(a.status));
     }
     for (int round = 0; round < 2; round++)
         for (unsigned i = 0; i < a.n; i++)
             if ((a.addrs[i].family == first) == !round)
-                own |= !add_target(s, host, &a.addrs[i], port);
+                own |= !add_target(s, h, &a.addrs[i]);
+    h->found = a;
+    h->found.n = 0;
+    h->found.addrs = NULL;
+    note_ttl(s->out, a.ttl);
     dns_addrs_free(&a);
     return !own;
 }
@@ -291,8 +338,12 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
         dns_mx_free(&mx);
         return ROUTE_FAIL;
     }
-    if (!mx.n) {
-        add_host(s, domain, port);
+    note_ttl(s->out, mx.ttl);
+    s->out->mx_secure = mx.security == DNS_SECURE;
+    str_copy(s->out->expanded, sizeof(s->out->expanded), mx.canonical);
+    if (!mx.n) { /* RFC 5321 section 5.1: the domain itself */
+        add_host(s, domain, port, 0, s->out->mx_secure);
+        dns_mx_free(&mx);
         if (!s->out->n && !s->temporary && !s->looped) {
             problem->status = "5.1.2";
             snprintf(problem->text, sizeof(problem->text),
@@ -301,16 +352,18 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
         }
         return ROUTE_OK;
     }
-    for (unsigned i = 0; i < mx.n && i < MAX_HOSTS; i++) {
+    for (unsigned i = 0; i < mx.n && i < MAX_HOSTS && s->out->n < MAX_TARGETS; i++) {
         unsigned before = s->out->n;
 
         /* We are in the list: hosts of our preference and behind would only bring the mail back. */
-        if (is_own_name(s->cfg, mx.hosts[i].host) || !add_host(s, mx.hosts[i].host, port)) {
+        if (is_own_name(s->cfg, mx.hosts[i].host) ||
+            !add_host(s, mx.hosts[i].host, port, mx.hosts[i].preference,
+                      mx.security == DNS_SECURE)) {
             s->looped = true;
             s->out->n = before;
             for (; i && mx.hosts[i - 1].preference == mx.hosts[i].preference; i--)
-                for (;
-                     s->out->n && str_eq(s->out->items[s->out->n - 1].host, mx.hosts[i - 1].host);)
+                for (; s->out->n &&
+                       str_eq(s->out->items[s->out->n - 1].of->host, mx.hosts[i - 1].host);)
                     s->out->n--;
             break;
         }
@@ -355,7 +408,7 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
 
     for (unsigned i = 0; i < n; i++) {
         if (hops[i].no_mx)
-            add_host(s, hops[i].host, hops[i].port);
+            add_host(s, hops[i].host, hops[i].port, hops[i].priority, false);
         else
             add_domain(s, hops[i].host, hops[i].port, &ignored);
     }
@@ -376,6 +429,7 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
     struct addr a;
 
     memset(out, 0, sizeof(*out));
+    out->ttl = MAX_TTL;
     memset(problem, 0, sizeof(*problem));
     route_controls(cfg, domain, &controls);
     if (route_discards(r))
@@ -390,7 +444,7 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
         if (n < sizeof(literal))
             str_copy(literal, n + 1, in);
         if (n < sizeof(literal) && addr_parse(literal, &a))
-            add_target(&s, domain, &a, SMTP_PORT);
+            add_target(&s, new_host(&s, domain, SMTP_PORT, 0, false), &a);
     } else if (*domain) {
         result = add_domain(&s, domain, SMTP_PORT, problem);
     }
@@ -421,6 +475,9 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
 
 void targets_free(struct targets *t)
 {
+    for (unsigned i = 0; i < t->nhosts; i++)
+        free(t->hosts[i]);
+    free(t->hosts);
     free(t->items);
     memset(t, 0, sizeof(*t));
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "daemon/dns.h"
 #include "daemon/schedule.h"
 #include "store/base/net.h"
 #include "store/config.h"
@@ -30,7 +31,9 @@ bool hop_parse(const char *text, struct hop *out);
 struct controls {
     struct limits limits;
     bool per_address; /* the connection limit counts for each address of a mail exchanger */
-    int tls; /* DEST_TLS_NONE, _PREFERRED, _REQUIRED */
+    int tls; /* DEST_TLS_NONE ..., never _DEFAULT */
+    int dane; /* DANE_OFF, DANE_OPPORTUNISTIC, DANE_MANDATORY */
+    bool mta_sts;
     int ip_preference; /* IP_PREFER_V6 ..., never IP_DEFAULT */
     const char *bounce_profile; /* NULL: the listener's */
     const char *entry; /* the name of the entry that applies */
@@ -45,14 +48,26 @@ void route_key(const struct config *cfg, const char *domain, char *out, size_t s
 const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
                                                   const char *of_listener);
 
-struct target { /* one address to try */
+struct target_host {
     char host[256]; /* MX host or host of the route; the address when there is no name */
+    unsigned port, preference;
+    bool mx_secure; /* the DNS answer that named it was signed */
+    struct dns_addrs found; /* what is known of its addresses, without the addresses */
+    char why[120]; /* no address could be had: the reason */
+};
+struct target { /* one address to try */
+    const struct target_host *of;
     struct addr addr; /* with port */
 };
 struct targets {
     struct target *items; /* in the order to try them */
     unsigned n;
-    bool routed;
+    struct target_host **hosts; /* in the order of their preference; some may have no address */
+    unsigned nhosts;
+    bool routed; /* by an SMTP route other than USEDNS: nobody but the administrator vouches for the hosts */
+    bool mx_secure; /* the MX answer of the domain was signed, or the answer that there is none */
+    char expanded[256]; /* the domain after CNAMEs */
+    unsigned ttl; /* seconds until the DNS may say something else */
 };
 enum route_result { ROUTE_OK, ROUTE_DISCARD, ROUTE_RETRY, ROUTE_FAIL };
 struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */

@@ -111,8 +111,10 @@ struct client *client_greet(struct conn *conn, const char *host, const struct ad
     c->peer = *peer;
     str_copy(c->host, sizeof(c->host), host);
     conn_local(conn, local);
-    maillog_dcid_new(dcid, local, peer);
-    stats_add(STAT_CONNS_OUT, 1);
+    if (dcid) {
+        maillog_dcid_new(dcid, local, peer);
+        stats_add(STAT_CONNS_OUT, 1);
+    }
     gauge_add(GAUGE_CONN_OUT, 1);
     pthread_mutex_lock(&open_lock);
     list_add_tail(&open_clients, &c->node);
@@ -183,18 +185,20 @@ bool client_hello(struct client *c, const char *helo, struct err *err)
                : err_set(err, E_PROTOCOL, "the server answers HELO with %d", c->reply.code);
 }
 
-bool client_starttls(struct client *c, struct tls_context *ctx, struct err *err)
+bool client_starttls(struct client *c, struct tls_context *ctx, const char *name,
+                     bool (*prepare)(struct ssl_st *ssl, void *arg, struct err *err), void *arg,
+                     struct err *err)
 {
     if (!command(c, "STARTTLS", err))
         return false;
     if (c->reply.code != 220)
         return err_set(err, E_TLS, "STARTTLS unexpected response");
     conn_set_timeout(c->conn, REPLY_TIMEOUT);
-    if (!conn_start_tls_client(c->conn, ctx, c->host, err)) {
+    conn_before_handshake(c->conn, prepare, arg);
+    if (!conn_start_tls_client(c->conn, ctx, name, err)) {
         c->closing = true;
         return false;
     }
-    c->secure = true;
     return true;
 }
 
@@ -450,7 +454,8 @@ void client_free(struct client **cp)
     pthread_mutex_lock(&open_lock);
     list_remove(&c->node);
     pthread_mutex_unlock(&open_lock);
-    maillog_dcid_close(c->dcid);
+    if (c->dcid)
+        maillog_dcid_close(c->dcid);
     gauge_add(GAUGE_CONN_OUT, -1);
     conn_free(&c->conn);
     free(c);

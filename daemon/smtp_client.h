@@ -12,10 +12,12 @@
 
 #include "daemon/queue.h"
 #include "daemon/smtp_parse.h"
+#include "daemon/tls_policy.h"
 #include "store/base/list.h"
 #include "store/base/net.h"
 
 struct conn;
+struct ssl_st;
 struct tls_context;
 
 enum { /* what EHLO offered */
@@ -39,7 +41,7 @@ struct client {
     unsigned caps;
     uint64_t max_size; /* RFC 1870, 0: not said */
     unsigned transactions; /* so far */
-    bool secure; /* encrypted */
+    struct tls_proof proof; /* what its TLS has shown */
     bool unfinished; /* the last transaction was left open: RSET comes before the next */
     bool closing; /* the peer said 421 or the line broke: no further transaction */
     struct smtp_reply reply; /* the last one; code 0: the line broke before it came */
@@ -59,7 +61,7 @@ void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, cons
 
 /* YIELDS. Connects and reads the greeting. NULL and err: no connection, or a greeting other than
  * 220; *reply says which reply that was (code 0: none), *local what our end was (family 0: never
- * connected). dcid is what the log calls this connection. */
+ * connected). dcid is what the log calls this connection; 0: nothing is logged or counted. */
 struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
                               uint64_t dcid, struct addr *local, struct smtp_reply *reply,
                               struct err *err);
@@ -70,9 +72,12 @@ struct client *client_greet(struct conn *conn, const char *host, const struct ad
 bool client_hello(struct client *c, const char *helo,
                   struct err *err); /* YIELDS. EHLO, or HELO when that is refused */
 
-/* YIELDS. STARTTLS and the handshake. false: c->reply.code is not 220 (refused, the connection is
- * as before) or it is 220 and the handshake failed (the connection is dead). */
-bool client_starttls(struct client *c, struct tls_context *ctx, struct err *err);
+/* YIELDS. STARTTLS and the handshake, which shows name as SNI and is prepared by the given call. false:
+ * c->reply.code is not 220 (refused, the connection is as before) or it is 220 and the handshake
+ * failed (the connection is dead). */
+bool client_starttls(struct client *c, struct tls_context *ctx, const char *name,
+                     bool (*prepare)(struct ssl_st *ssl, void *arg, struct err *err), void *arg,
+                     struct err *err);
 
 /* YIELDS. One message to some of its recipients: rids[i] gets results[i], n at most
  * CLIENT_MAX_RCPTS. Every result is decided when it returns. false: the connection broke or was

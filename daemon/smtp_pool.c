@@ -1,17 +1,20 @@
 /* smtp_pool.c - see smtp_pool.h. */
 #include "daemon/smtp_pool.h"
 
+#include <inttypes.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/conn.h"
 #include "daemon/loop.h"
 #include "daemon/queue_run.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
 
 #define MAX_SESSIONS 10000u
+#define SESSION_KEY 520
 
 static struct {
     pthread_mutex_t lock;
@@ -53,7 +56,7 @@ struct client *pool_back(struct lent *l)
     return c;
 }
 
-struct client *pool_take(const struct addr *to, const struct tls_verdict *need)
+struct client *pool_take(const struct addr *to, const struct tls_need *need)
 {
     unsigned loop = loop_index(loop_self());
     struct client *c = NULL;
@@ -61,7 +64,7 @@ struct client *pool_take(const struct addr *to, const struct tls_verdict *need)
     pthread_mutex_lock(&pool.lock);
     for (struct lent *l = pool.lent; l && !c; l = l->next) {
         if (l->loop != loop || !addr_eq(&l->client->peer, to) || l->client->peer.port != to->port ||
-            !tls_serves(l->client->secure, need))
+            !tls_serves(&l->client->proof, need))
             continue;
         c = l->client;
         l->client = NULL;
@@ -72,19 +75,28 @@ struct client *pool_take(const struct addr *to, const struct tls_verdict *need)
     return c;
 }
 
-static void session_key(const char *host, const struct addr *to, char *key, size_t size)
+/* Whatever a session was checked against is in its key: one that was verified otherwise, or not at all,
+ * is never found. */
+static void session_key(const char *host, const struct addr *to, unsigned checks, uint64_t config,
+                        unsigned char keys[TLS_CHECKS][TLS_KEY], char *key, size_t size)
 {
     char text[ADDR_TEXT];
+    size_t n = (size_t)snprintf(key, size, "%s/%s/%" PRIx64 "/%x", host, addr_text_port(to, text),
+                                config, checks);
 
-    snprintf(key, size, "%s/%s", host, addr_text_port(to, text));
+    for (unsigned i = 0; i < TLS_CHECKS; i++)
+        for (unsigned k = 0; checks & 1U << i && k < TLS_KEY && n < size; k++)
+            n += (size_t)snprintf(key + n, size - n, "%02x", keys[i][k]);
 }
 
-struct ssl_session_st *pool_session(const char *host, const struct addr *to)
+struct ssl_session_st *pool_session(const char *host, const struct addr *to, unsigned checks,
+                                    uint64_t config, const struct tls_need *need)
 {
-    char key[400];
+    struct tls_need copy = *need;
+    char key[SESSION_KEY];
     SSL_SESSION *s;
 
-    session_key(host, to, key, sizeof(key));
+    session_key(host, to, checks, config, copy.keys, key, sizeof(key));
     pthread_mutex_lock(&pool.lock);
     s = map_get(&pool.sessions, key);
     if (s)
@@ -93,14 +105,15 @@ struct ssl_session_st *pool_session(const char *host, const struct addr *to)
     return s;
 }
 
-void pool_keep_session(const char *host, const struct addr *to, struct ssl_session_st *s)
+void pool_keep_session(struct client *c)
 {
-    SSL_SESSION *old;
-    char key[400];
+    SSL_SESSION *s = c->proof.encrypted ? conn_take_session(c->conn) : NULL, *old;
+    char key[SESSION_KEY];
 
     if (!s)
         return;
-    session_key(host, to, key, sizeof(key));
+    session_key(c->host, &c->peer, c->proof.looked, c->proof.config, c->proof.keys, key,
+                sizeof(key));
     pthread_mutex_lock(&pool.lock);
     old = map_remove(&pool.sessions, key);
     if (pool.sessions.n < MAX_SESSIONS) {

@@ -24,13 +24,13 @@ struct lent { /* the lender's; lives while it waits */
 };
 void pool_lend(struct lent *l, struct client *c, struct waiting *w);
 struct client *pool_back(struct lent *l); /* NULL: somebody has taken it */
-struct client *pool_take(const struct addr *to, const struct tls_verdict *need); /* NULL: none */
+struct client *pool_take(const struct addr *to, const struct tls_need *need); /* NULL: none */
 
-/* TLS sessions by name and address. A reference for the caller, who frees it with SSL_SESSION_free.
- */
-struct ssl_session_st *pool_session(const char *host, const struct addr *to);
-void pool_keep_session(const char *host, const struct addr *to,
-                       struct ssl_session_st *s); /* takes the reference */
+/* TLS sessions by name, address, settings and what they were verified against: the keys of these
+ * checks. A reference for the caller, who frees it with SSL_SESSION_free. */
+struct ssl_session_st *pool_session(const char *host, const struct addr *to, unsigned checks,
+                                    uint64_t config, const struct tls_need *need);
+void pool_keep_session(struct client *c); /* the newest one the peer gave it, if any */
 
 bool pool_enter(const struct addr *to,
                 unsigned limit); /* false: that many are open; limit 0: only counts */

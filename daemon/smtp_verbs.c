@@ -247,7 +247,8 @@ static void do_mail(struct smtp *s)
     m->flags = (mail.eightbit ? MSG_8BIT : 0) | (mail.smtputf8 ? MSG_SMTPUTF8 : 0) |
                (mail.ret == 'H'   ? MSG_RET_HDRS
                 : mail.ret == 'F' ? MSG_RET_FULL
-                                  : 0);
+                                  : 0) |
+               (s->flow->behavior == BEHAVIOR_RELAY ? 0 : MSG_ACCEPTED);
     if (mail.envid.n)
         m->envid = arena_slice(&m->arena, mail.envid);
     s->state = AT_MAIL;

@@ -213,25 +213,6 @@ static bool load_key(SSL_CTX *ctx, const char *pem, struct err *err)
 
 /* ---- contexts ---- */
 
-static X509_STORE *authorities; /* the system's, read once and shared */
-static pthread_once_t authorities_once = PTHREAD_ONCE_INIT;
-
-static void load_authorities(void)
-{
-    authorities = X509_STORE_new();
-    if (!authorities || X509_STORE_set_default_paths(authorities) != 1) {
-        log_warning("tls: the system's certificate authorities cannot be read");
-        ERR_clear_error();
-    }
-}
-
-static int on_verify(int ok, X509_STORE_CTX *store)
-{
-    (void)ok;
-    (void)store;
-    return 1; /* the first error stays in the session's verify result, which the policy reads */
-}
-
 /* Tickets of one server must not open sessions of another that has another certificate or other
  * rules. */
 static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s)
@@ -239,7 +220,7 @@ static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    int numbers[3] = {s->min_version, s->max_version, (int)s->verify};
+    int numbers[2] = {s->min_version, s->max_version};
     bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
               EVP_DigestUpdate(md, s->cert_pem, strlen(s->cert_pem)) == 1 &&
               EVP_DigestUpdate(md, numbers, sizeof(numbers)) == 1 &&
@@ -291,11 +272,8 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct err *er
         if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) != 1 ||
             !set_session_context(ctx, s))
             return tls_error(err, E_TLS, "session tickets");
-    } else if (s->verify == TLS_VERIFY_CHAIN) {
-        pthread_once(&authorities_once, load_authorities);
-        if (authorities)
-            SSL_CTX_set1_cert_store(ctx, authorities);
-        SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+    } else if (SSL_CTX_dane_enable(ctx) != 1) {
+        return tls_error(err, E_TLS, "DANE");
     }
     return true;
 }

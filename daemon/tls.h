@@ -16,22 +16,16 @@ struct tls_context;
  * without which an idle session costs twice as much. Called too late it does nothing. */
 void tls_memory_start(void);
 
-enum tls_verify { /* what a delivery looks at in the peer's certificate */
-    TLS_VERIFY_NONE,  /* encrypt, look at nothing (levels Preferred, Required) */
-    TLS_VERIFY_CHAIN, /* build the chain to a trusted authority. A chain that fails does not end the handshake: the
-                       * caller reads tls_info.verify_result (and the names) and decides before it says anything */
-};
-
 struct tls_settings { /* PEM texts are borrowed for the call */
     const char *cert_pem;  /* leaf first, then intermediates; NULL: no certificate (client only) */
     const char *key_pem;   /* NULL with cert_pem NULL */
     int min_version, max_version; /* TLS1_2_VERSION...; 0: TLS 1.2 and the newest */
     const char *ciphers, *groups; /* as sslconfig has them (store/ssl.h); NULL: the defaults there */
     bool server;
-    enum tls_verify verify;
 };
 
-/* NULL and err when the key does not match, a PEM text is broken, ... The text names the field. */
+/* A client's handshake succeeds whatever certificate it is shown: tls_verify.c looks at it before anything is sent.
+ * NULL and err when the key does not match, a PEM text is broken, ... The text names the field. */
 struct tls_context *tls_context_new(const struct tls_settings *s, struct err *err);
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_free(struct tls_context **c); /* drops one reference */

@@ -1,7 +1,7 @@
 /* tls_policy.c - see tls_policy.h. */
 #include "daemon/tls_policy.h"
 
-#include "store/base/str.h"
+#include <string.h>
 
 static struct tls_verdict by_level(const struct tls_evidence *e)
 {
@@ -122,11 +122,25 @@ enum tls_step tls_next(const struct tls_verdict *v, enum tls_event event, unsign
     }
 }
 
-bool tls_serves(bool encrypted, const struct tls_verdict *need)
+bool tls_serves(const struct tls_proof *have, const struct tls_need *need)
 {
+    const struct tls_verdict *v = &need->verdict;
+    unsigned compared = v->must | v->look;
+
+    if (v->use == TLS_REFUSE)
+        return false;
+    if (v->use == TLS_NEVER)
+        return true; /* a message that asks for none may travel encrypted */
     /* A clear session may have been opened because this peer does not offer TLS, but that was then: a message that
-     * would try TLS opens its own. A message that asks for none may travel encrypted. */
-    return !need->must && need->use != TLS_REFUSE && (encrypted || need->use == TLS_NEVER);
+     * would try TLS opens its own. */
+    if (!have->encrypted || have->config != need->config || (v->modern && !have->modern))
+        return false;
+    if ((have->passed & v->must) != v->must || (have->looked & v->look) != v->look)
+        return false;
+    for (unsigned i = 0; i < TLS_CHECKS; i++)
+        if (compared & 1U << i && memcmp(have->keys[i], need->keys[i], TLS_KEY) != 0)
+            return false;
+    return true;
 }
 
 const char *tls_rule_word(enum tls_rule r)

@@ -59,6 +59,7 @@ enum { /* what is looked at in the peer's certificate; bits */
     TLS_CHECK_VERIFY = 4, /* levels 4 and 5: chain, and common name or names as Verify has it */
     TLS_CHECK_HOSTED = 8, /* level 6: chain, and the reference names of Verify Hosted Domains */
 };
+#define TLS_CHECKS 4u /* as many bits */
 
 /* Which rule decided; X(id, word, sentence). The words stand in tlsexplain, records and logs; they do not change. */
 #define TLS_RULES(X)                                                                               \
@@ -120,8 +121,22 @@ enum tls_step {
 };
 enum tls_step tls_next(const struct tls_verdict *v, enum tls_event event, unsigned passed);
 
-/* May a session opened under one verdict carry mail that needs the other? encrypted: what the session is. */
-bool tls_serves(bool encrypted, const struct tls_verdict *need);
+/* What an open session has shown, and what mail needs that wants to use it. The keys stand for all that a check compared
+ * with: authorities, reference names, TLSA records (tls_verify_keys). config stands for the settings and the client
+ * certificate that both ends of the session were made with. */
+#define TLS_KEY 16u
+struct tls_proof {
+    bool encrypted, modern;  /* modern: TLS 1.2 at least */
+    unsigned looked, passed; /* TLS_CHECK_* */
+    uint64_t config;
+    unsigned char keys[TLS_CHECKS][TLS_KEY]; /* of the checks looked at */
+};
+struct tls_need {
+    struct tls_verdict verdict;
+    uint64_t config;
+    unsigned char keys[TLS_CHECKS][TLS_KEY]; /* of must and look */
+};
+bool tls_serves(const struct tls_proof *have, const struct tls_need *need);
 
 /* The line after "DCID n TLS failed: " for what ended a required session, as the mail log has it. */
 const char *tls_failure(enum tls_event event);

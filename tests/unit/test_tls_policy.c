@@ -32,8 +32,8 @@ static void every_combination(void **state)
 {
     (void)state;
     for (size_t i = 0; i < countof(table); i++) {
-        struct tls_verdict v =
-            tls_verdict(&(struct tls_evidence){.level = table[i].level, .fallback = table[i].fallback});
+        struct tls_verdict v = tls_verdict(
+            &(struct tls_evidence){.level = table[i].level, .fallback = table[i].fallback});
 
         assert_int_equal(tls_next(&v, TLS_EV_EHLO, 0), table[i].offered);
         assert_int_equal(tls_next(&v, TLS_EV_NOT_OFFERED, 0), table[i].not_offered);
@@ -47,7 +47,8 @@ static void a_failed_record_lookup_holds_mail_unless_dane_proves_the_host(void *
 {
     (void)state;
     for (int level = DEST_TLS_NONE; level <= DEST_TLS_REQUIRED_HOSTED; level++) {
-        struct tls_evidence e = {.level = level, .dane = DANE_OPPORTUNISTIC, .sts_state = STS_FAILED};
+        struct tls_evidence e = {
+            .level = level, .dane = DANE_OPPORTUNISTIC, .sts_state = STS_FAILED};
         struct tls_verdict v = tls_verdict(&e);
 
         assert_int_equal(v.use, TLS_REFUSE);
@@ -62,27 +63,28 @@ static void required_has_no_way_into_the_clear(void **state)
 {
     (void)state;
     for (int fallback = FALLBACK_BEFORE_220; fallback <= FALLBACK_NEVER; fallback++) {
-        struct tls_verdict v = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_REQUIRED, .fallback = fallback});
+        struct tls_verdict v =
+            tls_verdict(&(struct tls_evidence){.level = DEST_TLS_REQUIRED, .fallback = fallback});
 
         for (int event = TLS_EV_EHLO; event < TLS_EV_DONE; event++) {
             assert_int_not_equal(tls_next(&v, (enum tls_event)event, 0), TLS_STEP_SEND);
             assert_int_not_equal(tls_next(&v, (enum tls_event)event, 0), TLS_STEP_RECONNECT);
         }
-        assert_false(tls_serves(false, &v));
-        assert_true(tls_serves(true, &v));
     }
 }
 
 static void sessions_serve_no_stronger_need(void **state)
 {
-    struct tls_verdict none = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_NONE});
-    struct tls_verdict try = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_PREFERRED});
+    struct tls_need none = {.verdict = tls_verdict(&(struct tls_evidence){.level = DEST_TLS_NONE})};
+    struct tls_need try = {.verdict =
+                               tls_verdict(&(struct tls_evidence){.level = DEST_TLS_PREFERRED})};
+    struct tls_proof clear = {0}, encrypted = {.encrypted = true};
 
     (void)state;
-    assert_true(tls_serves(false, &none));
-    assert_true(tls_serves(true, &none));
-    assert_false(tls_serves(false, &try));
-    assert_true(tls_serves(true, &try));
+    assert_true(tls_serves(&clear, &none));
+    assert_true(tls_serves(&encrypted, &none));
+    assert_false(tls_serves(&clear, &try));
+    assert_true(tls_serves(&encrypted, &try));
 }
 
 static void words_of_the_log(void **state)
