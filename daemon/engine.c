@@ -18,9 +18,11 @@
 #include "daemon/control.h"
 #include "daemon/dns.h"
 #include "daemon/fiber.h"
+#include "daemon/http.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
 #include "daemon/loop.h"
+#include "daemon/mta_sts.h"
 #include "daemon/ports.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
@@ -87,6 +89,7 @@ static bool start_loops(struct err *err)
     (void)err;
     loops_start(0);
     stats_run();
+    mta_sts_run();
     return true;
 }
 
@@ -120,7 +123,7 @@ static void stop_loops(void)
 
 /* Everything that is built from the configuration, in the order of publishing. */
 static const struct reload_part *const parts[] = {
-    &reload_logs, &reload_trust, &reload_tls, &reload_queue, &reload_access, &reload_listeners, NULL,
+    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_queue, &reload_access, &reload_listeners, NULL,
 };
 
 static bool start_stats(struct err *err)
@@ -172,8 +175,10 @@ static const struct step {
     {"the worker threads",     start_workers,        stop_workers},
     {"the configuration",      start_config,         config_db_stop},
     {"name resolution",        start_dns,            dns_stop},
+    {"HTTPS fetches",          http_start,           http_stop},
     {"what was learnt",        start_state,          state_stop},
     {"records of deliveries",  attempt_start,        attempt_stop},
+    {"the MTA-STS policies",   mta_sts_start,        mta_sts_stop},
     {"the queue",              start_queue,          queue_stop},
     {"the counters",           start_stats,          stats_stop},
     {"the loops",              start_loops,          stop_loops},

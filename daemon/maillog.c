@@ -652,6 +652,46 @@ void maillog_dns_failure(const char *name, const char *type, const char *what)
     write_line(&l);
 }
 
+static void sts_line(const char *before, const char *domain)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, before);
+    add_foreign(&l, domain, 0);
+    add(&l, ")");
+    write_line(&l);
+}
+
+void maillog_sts_record_error(const char *domain)
+{
+    sts_line("MTA-STS record Error(Invalid MTA-STS TXT records found) for domain(", domain);
+}
+
+void maillog_sts_record(const char *domain)
+{
+    sts_line("Successfully fetched MTA-STS TXT record for domain(", domain);
+}
+
+void maillog_sts_fetched(const char *domain)
+{
+    sts_line("Successfully fetched MTA-STS policy for the domain(", domain);
+}
+
+void maillog_sts_fetch_failed(const char *domain)
+{
+    sts_line("Failure encountered while fetching MTA-STS policy for the domain(", domain);
+}
+
+void maillog_sts_skipped(void)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "Failures encountered while fetching STS policy, successive request is skipped for a day.");
+    write_line(&l);
+}
+
 bool maillog_wants_debug(void)
 {
     return logfile_wants(LOGFILE_MAIL, LOG_DEBUG);

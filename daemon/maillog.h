@@ -73,6 +73,14 @@ void maillog_pending(uint64_t mid, const unsigned *rids, unsigned n, int64_t unt
 void maillog_connection_error(uint64_t dcid, const char *domain, const struct addr *local,
                               const struct addr *peer, const char *details, const char *reason);
 void maillog_dns_failure(const char *name, const char *type, const char *what);
+
+/* MTA-STS, looking up a policy */
+void maillog_sts_record_error(const char *domain);
+void maillog_sts_record(const char *domain);
+void maillog_sts_fetched(const char *domain);
+void maillog_sts_fetch_failed(const char *domain);
+void maillog_sts_skipped(void); /* the pause between two attempts has grown to a day */
+
 bool maillog_wants_debug(void);
 void maillog_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* level Debug */
 

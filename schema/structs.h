@@ -60,4 +60,10 @@ struct smtp_route {
 struct delivery {
 #include "schema/delivery.def"
 };
+struct update {
+#include "schema/update.def"
+};
+struct mta_sts_setup {
+#include "schema/mta_sts_setup.def"
+};
 #undef FIELD

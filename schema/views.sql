@@ -159,3 +159,16 @@ CREATE VIEW v_delivery AS SELECT name AS object,
   CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address",
   CAST(json_extract(body,'$.resolvers') AS TEXT) AS "resolvers"
 FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
+CREATE VIEW v_update AS SELECT name AS object,
+  CAST(json_extract(body,'$.proxy_host') AS TEXT) AS "proxy_host",
+  CAST(json_extract(body,'$.proxy_port') AS INTEGER) AS "proxy_port",
+  CAST(json_extract(body,'$.proxy_user') AS TEXT) AS "proxy_user",
+  CAST(json_extract(body,'$.proxy_password') AS TEXT) AS "proxy_password",
+  CAST(json_extract(body,'$.connect_timeout') AS INTEGER) AS "connect_timeout",
+  CAST(json_extract(body,'$.idle_timeout') AS INTEGER) AS "idle_timeout",
+  CAST(json_extract(body,'$.total_timeout') AS INTEGER) AS "total_timeout",
+  CAST(json_extract(body,'$.allow_private_addresses') AS INTEGER) AS "allow_private_addresses"
+FROM entry JOIN blob USING(hash) WHERE class='update' AND to_rev IS NULL;
+CREATE VIEW v_mta_sts_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.lookup_error') AS TEXT) AS "lookup_error"
+FROM entry JOIN blob USING(hash) WHERE class='mta_sts_setup' AND to_rev IS NULL;

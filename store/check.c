@@ -398,6 +398,18 @@ void check_smtp_route(const struct config *cfg, const struct row *row, struct ch
                         r->hosts.items[i]);
 }
 
+void check_update(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct update *u = row->data;
+
+    (void)cfg;
+    if (strchr(u->proxy_user, ':'))
+        check_error(out, "proxy_user", "The user name for the HTTPS proxy may not contain \":\".");
+    if (u->total_timeout < u->connect_timeout)
+        check_error(out, "total_timeout",
+                    "The time of a whole fetch may not be shorter than the time to connect.");
+}
+
 /* --- rules of every object --- */
 
 void check_row_fields(const struct row *r, struct check *out)

@@ -59,6 +59,11 @@
  *                    custom list unless add, and enables it                                           administrator
  * authority.export   list, file -> {path,count}                                                       administrator
  * authority.update   -> {changed, system}   reads the system's bundle again, in force at once          administrator
+ * sts.list           [after] -> {policies:[{domain,mode ("" when only a failure is known),id,mx:[..],max_age,fetched,expires,used,
+ *                    refresh,failed_id,failure,retry}], more}                                         readonly
+ * sts.show           domain -> one of them                                                            readonly
+ * sts.refresh        domain -> the same, fetched now                                                  operator
+ * sts.flush          [domain] -> {flushed}   all without a domain                                     administrator
  * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
  *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
  *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},

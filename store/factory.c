@@ -53,6 +53,8 @@ static const struct setting settings[] = {
     {&section_destination,       "default",
      "concurrency_limit=500|max_messages_per_connection=50|use_tls=off|bounce_profile=default"          },
     {&section_delivery,          "-",                       ""                                          },
+    {&section_update,            "-",                       ""                                          },
+    {&section_mta_sts_setup,     "-",                       ""                                          },
 };
 
 static void set(struct row *r, const char *field, const char *text)

@@ -38,5 +38,6 @@ void check_destination(const struct config *cfg, const struct row *row, struct c
 void check_ssl_settings(const struct config *cfg, const struct row *row, struct check *out);
 void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out);
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out);
+void check_update(const struct config *cfg, const struct row *row, struct check *out);
 
 #endif

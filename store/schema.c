@@ -121,6 +121,16 @@ static const struct field delivery_fields[] = {
 #include "schema/delivery.def"
 };
 #undef SECT
+#define SECT update
+static const struct field update_fields[] = {
+#include "schema/update.def"
+};
+#undef SECT
+#define SECT mta_sts_setup
+static const struct field mta_sts_setup_fields[] = {
+#include "schema/mta_sts_setup.def"
+};
+#undef SECT
 
 #define SECTION(n, ...)                                                                            \
     const struct section section_##n = {.name = #n,                                                \

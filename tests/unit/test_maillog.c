@@ -214,6 +214,21 @@ static void test_failures(void **unused)
     LINE("DNS Temporary Failure example.com MX - ServFail");
 }
 
+static void test_sts(void **unused)
+{
+    (void)unused;
+    maillog_sts_record_error("test-sts.net");
+    LINE("MTA-STS record Error(Invalid MTA-STS TXT records found) for domain(test-sts.net)");
+    maillog_sts_record("test-sts.net");
+    LINE("Successfully fetched MTA-STS TXT record for domain(test-sts.net)");
+    maillog_sts_fetched("pert-sts.net");
+    LINE("Successfully fetched MTA-STS policy for the domain(pert-sts.net)");
+    maillog_sts_fetch_failed("test-sts.net");
+    LINE("Failure encountered while fetching MTA-STS policy for the domain(test-sts.net)");
+    maillog_sts_skipped();
+    LINE("Failures encountered while fetching STS policy, successive request is skipped for a day.");
+}
+
 static void test_escaping(void **unused)
 {
     static char huge[5000];
@@ -257,7 +272,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connection), cmocka_unit_test(test_inbound_tls),
         cmocka_unit_test(test_message),    cmocka_unit_test(test_delivery),
-        cmocka_unit_test(test_failures),   cmocka_unit_test(test_escaping),
+        cmocka_unit_test(test_failures),   cmocka_unit_test(test_sts),
+        cmocka_unit_test(test_escaping),
         cmocka_unit_test(test_debug),
     };
 

@@ -1,0 +1,35 @@
+/* http.h - HTTPS fetches (MTA-STS policies; CRLs and reports can use it too): libcurl on a thread
+ * of its own, behind a call that looks blocking. What is asked for comes from strangers' DNS, so it
+ * is bounded on every side: https and GET only, no redirects, cookies, credentials or compression,
+ * TLS 1.2 at least and verified, public addresses only, limits on bytes and on the time to connect,
+ * between bytes and in all (updateconfig). Any thread. */
+#ifndef POSTERN_HTTP_H
+#define POSTERN_HTTP_H
+
+#include <stdbool.h>
+
+#include "store/base/buf.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+struct http_request {
+    const char *url; /* "https://HOST[:PORT]/PATH" */
+    const char *type; /* the media type demanded, without parameters; NULL: any */
+    size_t max_bytes; /* of the body */
+    msec_t deadline; /* updateconfig's total time counts as well */
+};
+struct http_answer {
+    struct buf body; /* the caller frees it with buf_free, in every case */
+    long status; /* of HTTP; 0: none came */
+};
+
+/* YIELDS. true: status 200 and the whole body. else E_DNS, E_NET, E_TIMEOUT, E_TLS (no or no
+ * verified session), E_LIMIT (too long), E_PROTOCOL (any other status, wrong type, not HTTP),
+ * E_DENIED (not a public address), E_CLOSED (the daemon stops): err's sentence is escaped. */
+bool http_get(const struct http_request *r, struct http_answer *out, struct err *err);
+bool http_uses_proxy(void);
+
+bool http_start(struct err *err);
+void http_stop(void);
+
+#endif
