@@ -683,7 +683,7 @@ void maillog_sts_fetch_failed(const char *domain)
     sts_line("Failure encountered while fetching MTA-STS policy for the domain(", domain);
 }
 
-void maillog_sts_skipped(void)
+void maillog_sts_paused(void)
 {
     struct line l;
 

@@ -79,7 +79,7 @@ void maillog_sts_record_error(const char *domain);
 void maillog_sts_record(const char *domain);
 void maillog_sts_fetched(const char *domain);
 void maillog_sts_fetch_failed(const char *domain);
-void maillog_sts_skipped(void); /* the pause between two attempts has grown to a day */
+void maillog_sts_paused(void); /* the pause between two attempts has grown to a day */
 
 bool maillog_wants_debug(void);
 void maillog_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* level Debug */

@@ -444,7 +444,7 @@ static void note_failure(const struct flight *f, const struct err *err)
                   f->name);
     maillog_sts_fetch_failed(f->name);
     if (a_day)
-        maillog_sts_skipped();
+        maillog_sts_paused();
     if (had_policy) {
         char *key = xasprintf("mta-sts %s", f->name);
 

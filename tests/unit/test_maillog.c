@@ -225,7 +225,7 @@ static void test_sts(void **unused)
     LINE("Successfully fetched MTA-STS policy for the domain(pert-sts.net)");
     maillog_sts_fetch_failed("test-sts.net");
     LINE("Failure encountered while fetching MTA-STS policy for the domain(test-sts.net)");
-    maillog_sts_skipped();
+    maillog_sts_paused();
     LINE("Failures encountered while fetching STS policy, successive request is skipped for a day.");
 }
 
