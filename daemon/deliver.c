@@ -13,6 +13,7 @@
 #include <sys/random.h>
 
 #include "daemon/alert.h"
+#include "daemon/attempt.h"
 #include "daemon/bounce.h"
 #include "daemon/conn.h"
 #include "daemon/evidence.h"
@@ -57,6 +58,8 @@ struct session {
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
     unsigned tried, dane_failed; /* targets */
+    struct trail trail; /* the hosts that led to the open connection, for the records */
+    struct tls_evidence facts; /* of the last of them */
     struct smtp_reply refusal; /* its reply, code 0: none */
 };
 
@@ -163,6 +166,68 @@ static void log_sts(struct session *s, const struct host_evidence *e, const stru
         maillog_sts_unreachable(s->domain);
 }
 
+/* One host more for the records. d: NULL for a connection that was open already, or none. */
+static void record_host(struct session *s, const struct target *t, const struct host_evidence *e,
+                        enum trail_end end, const struct dialed *d, const char *why)
+{
+    const struct client *c = end == TRAIL_USED ? s->client : NULL;
+    unsigned checks = e->need.verdict.must | e->need.verdict.look;
+    struct trail_host h = {.host = t->of->host,
+                           .addr = &t->addr,
+                           .entry = s->controls.entry,
+                           .evidence = &e->facts,
+                           .verdict = &e->need.verdict,
+                           .end = end,
+                           .why = why};
+    struct tls_info info = {0};
+
+    if (c && c->proof.encrypted) {
+        conn_tls_info(c->conn, &info);
+        h.encrypted = true;
+        h.protocol = info.protocol;
+        h.cipher = info.cipher;
+        h.passed = c->proof.passed & checks;
+        if (!d)
+            h.why = "";
+        else if (checks & ~h.passed)
+            h.why = tls_verify_why(&d->verified, checks & ~h.passed);
+    } else if (c && d && e->need.verdict.use == TLS_TRY) {
+        h.why = d->event == TLS_EV_REFUSED  ? "STARTTLS was refused"
+                : d->event == TLS_EV_BROKEN ? "the TLS handshake failed; sent over a new "
+                                              "connection in clear"
+                                            : "STARTTLS is not offered";
+    }
+    if (d)
+        h.matched = d->verified.matched;
+    h.reused = c && !d;
+    s->facts = e->facts;
+    trail_add(&s->trail, &h);
+}
+
+static void record_attempt(struct session *s, const struct batch *b)
+{
+    struct attempt a = {.mid = b->m->mid, .dcid = b->dcid, .domain = s->domain};
+
+    for (unsigned i = 0; i < b->n; i++) {
+        const struct rcpt_result *r = &b->results[i];
+
+        a.delivered += r->outcome == OUTCOME_DONE;
+        a.deferred += r->outcome == OUTCOME_RETRY;
+        a.bounced += r->outcome == OUTCOME_FAILED;
+        if (r->outcome != OUTCOME_DONE && !a.text) {
+            a.code = r->code;
+            a.text = r->text;
+        }
+    }
+    attempt_note(&s->trail, &a);
+}
+
+static void record_no_route(struct session *s, const char *why)
+{
+    trail_add(&s->trail,
+              &(struct trail_host){.entry = s->controls.entry, .end = TRAIL_ROUTE, .why = why});
+}
+
 /* YIELDS. A host that may not be tried at all. */
 static void pass_over(struct session *s, const struct target *t, const struct host_evidence *e)
 {
@@ -171,6 +236,7 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
 
     evidence_reason(e, reason, sizeof(reason));
     note_insecure(s, t->of->host, "", e);
+    record_host(s, t, e, TRAIL_REFUSED, NULL, reason);
     s->dane_failed += rule == RULE_DANE_FAILED || rule == RULE_DANE_MANDATORY;
     maillog_tls_refused(s->domain, t->of->host, tls_rule_word(rule), reason);
     if (rule == RULE_STS_MX)
@@ -202,6 +268,11 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     ok = smtp_dial(&dial, d);
     s->client = d->client;
     log_sts(s, e, d);
+    record_host(s, t, e,
+                ok            ? TRAIL_USED
+                : d->insecure ? TRAIL_INSECURE
+                              : TRAIL_UNREACHABLE,
+                d, d->why);
     if (d->event == TLS_EV_BROKEN && v->rule == RULE_LEVEL_PREFERRED && setup &&
         setup->tls_failure_memory)
         tls_failures_note(t->of->host, &t->addr, d->why);
@@ -240,10 +311,12 @@ static bool connect_next(struct session *s, unsigned flags)
         }
         s->client = pool_take(&t->addr, &e.need);
         s->pooled = s->client != NULL;
-        if (s->client && client_alive(s->client))
+        if (s->client && client_alive(s->client)) {
             ok = true;
-        else
+            record_host(s, t, &e, TRAIL_USED, NULL, "");
+        } else {
             hang_up(s);
+        }
         if (!ok &&
             !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
             s->any_full = true;
@@ -284,6 +357,10 @@ static bool still_serves(struct session *s, unsigned flags)
             continue;
         evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
         ok = tls_serves(&s->client->proof, &e.need);
+        if (ok && memcmp(&s->facts, &e.facts, sizeof(e.facts)) != 0) {
+            trail_begin(&s->trail);
+            record_host(s, t, &e, TRAIL_USED, NULL, "");
+        }
         s->need = e.need;
         s->expires = e.expires;
         host_evidence_free(&e);
@@ -391,8 +468,10 @@ static bool attempt(struct session *s, struct batch *b)
         hang_up(s);
         reused = false;
     }
-    if (!s->client) /* the last one ended, or the pool gave it away: from the first host again */
+    if (!s->client) { /* the last one ended, or the pool gave it away: from the first host again */
         forget_targets(s);
+        trail_begin(&s->trail);
+    }
     s->announced = false;
     s->tried = s->dane_failed = 0;
     s->any_full = s->unreachable = s->insecure = false;
@@ -413,9 +492,11 @@ static bool attempt(struct session *s, struct batch *b)
                 decide_all(b, OUTCOME_DONE, 250, "2.0.0", "discarded");
                 return true;
             case ROUTE_RETRY:
+                record_no_route(s, problem.text);
                 decide_all(b, OUTCOME_RETRY, 0, problem.status, problem.text);
                 return true;
             case ROUTE_FAIL:
+                record_no_route(s, problem.text);
                 decide_all(b, OUTCOME_FAILED, problem.dns ? -2 : 0, problem.status, problem.text);
                 return true;
             }
@@ -720,6 +801,8 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         return true;
     }
     ok = attempt(s, b);
+    if (ok)
+        record_attempt(s, b);
     if (ok && s->unreachable && !stray)
         queue_dest_failed(s->dest,
                           (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
@@ -830,6 +913,7 @@ void deliver_session(void *dest)
             hang_up(s);
     }
     forget_hosts(s);
+    trail_free(&s->trail);
     config_free(&s->cfg);
     queue_session_end(s->dest);
     free(s);
