@@ -52,6 +52,8 @@ static void say_one(struct ui *ui, struct session *s, const struct row *row)
     ui_say(ui, "Domain map: disabled");
     ui_say(ui, "TLS: %s", choices_tls_modes[l->tls].text);
     ui_say(ui, "Certificate: %s", l->certificate);
+    if (l->certificates.n)
+        ui_say(ui, "Further Certificates: %s", row_text(row, "certificates"));
     ui_say(ui, "Bounce Profile: %s", l->bounce_profile);
 }
 
@@ -59,6 +61,24 @@ static void listener_certificate(struct ui *ui, struct session *s, struct row *l
 {
     ask_field(ui, s, l, "certificate");
     say_if_demo(ui, s, row_text(l, "certificate"));
+}
+
+/* Which of them is shown depends on the host name and on the key types of the client. */
+static void listener_sni(struct ui *ui, struct session *s, struct row *l)
+{
+    AUTO(strlist) struct strlist names = {0};
+
+    session_names(s, &section_certificate, NULL, &names);
+    for (size_t i = 0; ui_interactive(ui) && i < names.n; i++)
+        if (!row_is(l, "certificate", names.items[i]))
+            ui_say(ui, "- %s", names.items[i]);
+    ask_field(ui, s, l, "certificates");
+}
+
+static bool any_further(struct session *s, const struct row *l)
+{
+    (void)l;
+    return session_count(s, &section_certificate, NULL) > 1;
 }
 
 static void listener_hostaccess(struct ui *ui, struct session *s, struct row *l)
@@ -81,6 +101,7 @@ static const struct menu_op edit_ops[] = {
     {"NAME",         "Change the name of the listener.",                                         "NAME",      NULL,                 NULL     },
     {"INTERFACE",    "Change the interface.",                                                    "INTERFACE", NULL,                 NULL     },
     {"CERTIFICATE",  "Choose the certificate.",                                                  NULL,        listener_certificate, NULL     },
+    {"SNI",          "Choose further certificates, by host name and key type.",                  NULL,        listener_sni,         any_further},
     {"LIMITS",       "Change the injection limits.",                                             "LIMITS",    NULL,                 NULL     },
     {"SETUP",        "Configure general options.",                                               "SETUP",     NULL,                 NULL     },
     {"HOSTACCESS",   "Modify the Host Access Table.",                                            NULL,        listener_hostaccess,  NULL     },

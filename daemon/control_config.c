@@ -352,6 +352,20 @@ static bool refers(const struct field *f, const struct section *in, const struct
            (s == &section_mail_policy && in == &section_sender_group && str_eq(f->name, "policy"));
 }
 
+static void rename_reference(struct row *r, const struct field *f, const char *old, const char *new)
+{
+    struct strlist *l = f->type == &type_list ? row_slot(r, f) : NULL;
+
+    if (!l)
+        row_set(r, f->name, new, NULL);
+    for (size_t i = 0; l && i < l->n; i++) {
+        if (!str_eq(l->items[i], old))
+            continue;
+        free(l->items[i]);
+        l->items[i] = xstrdup(new);
+    }
+}
+
 static void move_references(const struct config *view, const struct section *s, const char *from,
                             const char *to, struct config_edits *e)
 {
@@ -369,11 +383,11 @@ static void move_references(const struct config *view, const struct section *s, 
                 const struct row *r = config_at(view, in, j);
                 struct row *copy;
 
-                if (!str_eq(*(char **)row_slot(r, &in->fields[k]), old) ||
+                if (!row_names(r, &in->fields[k], old) ||
                     (slash_from && strncmp(r->name, from, (size_t)(slash_from + 1 - from)) != 0))
                     continue;
                 copy = row_copy(r);
-                row_set(copy, in->fields[k].name, new, NULL);
+                rename_reference(copy, &in->fields[k], old, new);
                 row_freeze(copy);
                 config_edits_put(e, in, r->name, copy);
             }

@@ -26,10 +26,10 @@ void reload_discard(void);
 /* The published snapshot with one reference for the caller. Any thread, cheap. */
 struct config *running_config(void); /* release with config_free */
 
-/* Contexts by certificate name, built by reload_tls for every certificate in use; a reference for the caller or NULL.
- * server: for listeners; client: for deliveries with the certificate of destconfig > setup; *id
+/* Contexts built by reload_tls; a reference for the caller or NULL.
+ * server: of the listener of that name; client: for deliveries with the certificate of destconfig > setup; *id
  * stands for the settings and the certificate in it: what was made with another one is not used again. Any thread. */
-struct tls_context *running_tls_server(const char *certificate);
+struct tls_context *running_tls_server(const char *listener);
 struct tls_context *running_tls_client(uint64_t *id);
 uint64_t running_tls_client_id(void);
 

@@ -1,11 +1,12 @@
-/* reload_tls.c - the TLS contexts of the running configuration: one per certificate that a listener
- * uses, one for deliveries with the certificate of destconfig > setup.
+/* reload_tls.c - the TLS contexts of the running configuration: one per set of certificates that a
+ * listener uses, one for deliveries with the certificate of destconfig > setup.
  *
  * A profile that did not change keeps its context over a commit, and with it the session tickets
  * clients hold. */
 #include "daemon/reload.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +19,14 @@
 #include "store/ssl.h"
 #include "store/x509.h"
 
-struct server { /* one profile in use by listeners */
-    unsigned char hash[32]; /* of the row it was built from */
+#define OPENED_MAX 33u /* certificates of one listener (check.c) */
+
+struct server { /* of one listener */
+    unsigned char hash[32]; /* of the rows it was built from */
     struct tls_context *ctx;
 };
 struct tls_state {
-    struct map servers; /* profile name -> struct server */
+    struct map servers; /* name of the listener -> struct server */
     unsigned char client_hash[32], ssl_hash[32]; /* of the delivery's profile, of sslconfig */
     struct tls_context *client;
     uint64_t client_id; /* another one with every context */
@@ -89,24 +92,63 @@ static bool same_ssl_settings(const struct tls_state *s)
     return current && !memcmp(current->ssl_hash, s->ssl_hash, sizeof(s->ssl_hash));
 }
 
-static bool build(const struct config *cfg, const struct row *r, bool server,
+/* Profiles opened for a context: the first is what a client sees that names no host. */
+struct opened {
+    struct tls_certificate items[OPENED_MAX];
+    struct buf chains[OPENED_MAX], keys[OPENED_MAX];
+    size_t n;
+};
+
+static void opened_free(struct opened **op)
+{
+    struct opened *o = *op;
+
+    for (size_t i = 0; i < o->n; i++) {
+        if (o->keys[i].p)
+            OPENSSL_cleanse(o->keys[i].p, o->keys[i].cap);
+        buf_free(&o->keys[i]);
+        buf_free(&o->chains[i]);
+    }
+    free(o);
+    *op = NULL;
+}
+
+/* YIELDS */
+static bool open_profile(struct opened *o, const struct row *r, struct err *err)
+{
+    size_t i = o->n++;
+
+    o->chains[i] = (struct buf)BUF_INIT(512 << 10);
+    o->keys[i] = (struct buf)BUF_INIT(64 << 10);
+    if (!load_profile(r, &o->chains[i], &o->keys[i], err))
+        return err_wrap(err, "certificate profile \"%s\"", r->name);
+    o->items[i] = (struct tls_certificate){buf_str(&o->chains[i]), buf_str(&o->keys[i])};
+    return true;
+}
+
+/* Of the first n rows. YIELDS */
+static bool build(const struct config *cfg, const struct row *const *rows, size_t n, bool server,
                   struct tls_context **out, struct err *err)
 {
-    AUTO(buf) struct buf chain = BUF_INIT(512 << 10);
-    struct buf key = BUF_INIT(64 << 10);
+    AUTO(opened) struct opened *o = xcalloc(1, sizeof(*o));
     struct tls_settings settings = {.server = server};
+    bool ok = true;
 
     *out = NULL;
-    if (load_profile(r, &chain, &key, err)) {
-        settings.cert_pem = buf_str(&chain);
-        settings.key_pem = buf_str(&key);
-        take_ssl_settings(&settings, cfg);
-        *out = tls_context_new(&settings, err);
-    }
-    if (key.p)
-        OPENSSL_cleanse(key.p, key.cap);
-    buf_free(&key);
-    return *out || err_wrap(err, "certificate profile \"%s\"", r->name);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = open_profile(o, rows[i], err);
+    if (!ok)
+        return false;
+    settings.cert_pem = o->items[0].cert_pem;
+    settings.key_pem = o->items[0].key_pem;
+    settings.more = o->items + 1;
+    settings.n_more = n - 1;
+    take_ssl_settings(&settings, cfg);
+    *out = tls_context_new(&settings, err);
+    return *out || err_wrap(err,
+                            n > 1 ? "certificate profiles \"%s\" and further"
+                                  : "certificate profile \"%s\"",
+                            rows[0]->name);
 }
 
 static const struct row *profile(const struct config *cfg, const char *name, struct err *err)
@@ -121,24 +163,72 @@ static const struct row *profile(const struct config *cfg, const char *name, str
     return r;
 }
 
-static bool add_server(struct tls_state *s, const struct config *cfg, const char *name,
+/* Who has the same profiles and settings shares the context. */
+static struct tls_context *find_same(const struct tls_state *s, const unsigned char hash[32])
+{
+    const char *name;
+    void *value;
+    size_t pos = 0;
+
+    while (s && map_next(&s->servers, &pos, &name, &value)) {
+        struct server *v = value;
+
+        if (!memcmp(v->hash, hash, sizeof(v->hash)))
+            return tls_context_ref(v->ctx);
+    }
+    return NULL;
+}
+
+static size_t rows_of(const struct config *cfg, const struct listener *l,
+                      const struct row *rows[OPENED_MAX], struct err *err)
+{
+    size_t n = 0;
+
+    rows[n] = profile(cfg, l->certificate, err);
+    for (size_t i = 0; rows[n] && i < l->certificates.n; i++) {
+        if (n + 2 > OPENED_MAX) {
+            err_set(err, E_LIMIT, "more than %u certificates", OPENED_MAX);
+            return 0;
+        }
+        rows[++n] = profile(cfg, l->certificates.items[i], err);
+    }
+    return rows[n] ? n + 1 : 0;
+}
+
+static void hash_of(const struct tls_state *s, const struct row *const *rows, size_t n,
+                    unsigned char out[32])
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+
+    if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+        abort();
+    EVP_DigestUpdate(md, s->ssl_hash, sizeof(s->ssl_hash));
+    for (size_t i = 0; i < n; i++)
+        EVP_DigestUpdate(md, rows[i]->hash, sizeof(rows[i]->hash));
+    EVP_DigestFinal_ex(md, out, NULL);
+    EVP_MD_CTX_free(md);
+}
+
+/* YIELDS */
+static bool add_server(struct tls_state *s, const struct config *cfg, const struct listener *l,
                        struct err *err)
 {
-    const struct row *r = profile(cfg, name, err);
-    const struct server *before = current ? map_get(&current->servers, name) : NULL;
-    struct tls_context *ctx = NULL;
+    const struct row *rows[OPENED_MAX];
+    size_t n = rows_of(cfg, l, rows, err);
     struct server *v;
 
-    if (!r)
-        return false;
-    if (before && same_ssl_settings(s) && !memcmp(before->hash, r->hash, sizeof(r->hash)))
-        ctx = tls_context_ref(before->ctx);
-    else if (!build(cfg, r, true, &ctx, err))
+    if (!n)
         return false;
     v = xcalloc(1, sizeof(*v));
-    memcpy(v->hash, r->hash, sizeof(v->hash));
-    v->ctx = ctx;
-    map_set(&s->servers, name, v);
+    hash_of(s, rows, n, v->hash);
+    v->ctx = find_same(current, v->hash);
+    if (!v->ctx)
+        v->ctx = find_same(s, v->hash);
+    if (!v->ctx && !build(cfg, rows, n, true, &v->ctx, err)) {
+        free(v);
+        return false;
+    }
+    map_set(&s->servers, l->name, v);
     return true;
 }
 
@@ -155,7 +245,7 @@ static bool add_client(struct tls_state *s, const struct config *cfg, struct err
         return true;
     }
     s->client_id = ++clients_made;
-    return build(cfg, r, false, &s->client, err);
+    return build(cfg, &r, 1, false, &s->client, err);
 }
 
 static bool is_demo(const struct config *cfg, const char *name)
@@ -171,8 +261,11 @@ static void note_demo_users(struct tls_state *s, const struct config *cfg)
 
     for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
         const struct listener *l = config_at(cfg, &section_listener, i)->data;
+        bool demo = is_demo(cfg, l->certificate);
 
-        if (l->tls != TLS_OFF && is_demo(cfg, l->certificate))
+        for (size_t k = 0; k < l->certificates.n; k++)
+            demo = demo || is_demo(cfg, l->certificates.items[k]);
+        if (l->tls != TLS_OFF && demo)
             strlist_add(&s->demo_users, l->name);
     }
     if (d && d->use_tls != DEST_TLS_NONE &&
@@ -191,7 +284,7 @@ static bool prepare(const struct config *old, const struct config *cfg, void **s
     for (size_t i = 0; ok && i < config_count(cfg, &section_listener); i++) {
         const struct listener *l = config_at(cfg, &section_listener, i)->data;
 
-        if (!map_get(&s->servers, l->certificate) && !add_server(s, cfg, l->certificate, err))
+        if (!add_server(s, cfg, l, err))
             ok = err_wrap(err, "Listener %s", l->name);
     }
     if (ok && !add_client(s, cfg, err))
@@ -229,13 +322,13 @@ static void discard(void *state)
 
 const struct reload_part reload_tls = {"certificates", prepare, publish, discard};
 
-struct tls_context *running_tls_server(const char *certificate)
+struct tls_context *running_tls_server(const char *listener)
 {
     struct tls_context *ctx = NULL;
     struct server *v;
 
     pthread_mutex_lock(&lock);
-    v = current ? map_get(&current->servers, certificate) : NULL;
+    v = current ? map_get(&current->servers, listener) : NULL;
     if (v)
         ctx = tls_context_ref(v->ctx);
     pthread_mutex_unlock(&lock);

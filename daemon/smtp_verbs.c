@@ -62,7 +62,7 @@ static void do_ehlo(struct smtp *s)
         return;
     s->esmtp = true;
     if (!s->tls && s->flow->tls != TLS_OFF)
-        s->tls = running_tls_server(s->listener->certificate);
+        s->tls = running_tls_server(s->listener->name);
     conn_printf(s->conn,
                 "250-%s\r\n"
                 "250-8BITMIME\r\n"
@@ -95,7 +95,7 @@ static void do_starttls(struct smtp *s)
         return;
     }
     if (!s->tls)
-        s->tls = running_tls_server(s->listener->certificate);
+        s->tls = running_tls_server(s->listener->name);
     if (!s->tls || !(s->tls_counted || limits_tls_enter((unsigned)s->setup->max_tls_connections))) {
         smtp_reply(s, 454, "4.7.0", "TLS not available due to a temporary reason");
         return;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/tls_sni.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 #include "store/ssl.h"
@@ -154,7 +155,7 @@ static int no_passphrase(char *out, int size, int writing, void *arg)
     return -1;
 }
 
-static bool load_certificates(SSL_CTX *ctx, const char *pem, struct err *err)
+bool tls_load_certificates(SSL_CTX *ctx, const char *pem, struct err *err)
 {
     BIO *in = BIO_new_mem_buf(pem, -1);
     X509 *leaf = in ? PEM_read_bio_X509_AUX(in, NULL, NULL, NULL) : NULL;
@@ -189,7 +190,7 @@ static bool load_certificates(SSL_CTX *ctx, const char *pem, struct err *err)
     return ok;
 }
 
-static bool load_key(SSL_CTX *ctx, const char *pem, struct err *err)
+bool tls_load_key(SSL_CTX *ctx, const char *pem, struct err *err)
 {
     BIO *in = BIO_new_mem_buf(pem, -1);
     bool asked = false, ok = false;
@@ -213,21 +214,34 @@ static bool load_key(SSL_CTX *ctx, const char *pem, struct err *err)
 
 /* ---- contexts ---- */
 
+/* Settings that a ticket must not outlive, whatever the certificate. */
+static bool digest_rules(const struct tls_settings *s, unsigned char out[32])
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int numbers[2] = {s->min_version, s->max_version};
+    bool ok =
+        md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+        EVP_DigestUpdate(md, numbers, sizeof(numbers)) == 1 &&
+        EVP_DigestUpdate(md, s->ciphers ? s->ciphers : "",
+                         s->ciphers ? strlen(s->ciphers) + 1 : 1) == 1 &&
+        EVP_DigestUpdate(md, s->groups ? s->groups : "", s->groups ? strlen(s->groups) : 0) == 1 &&
+        EVP_DigestFinal_ex(md, out, NULL) == 1;
+
+    EVP_MD_CTX_free(md);
+    return ok;
+}
+
 /* Tickets of one server must not open sessions of another that has another certificate or other
  * rules. */
-static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s)
+static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s,
+                                const unsigned char rules[32])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    int numbers[2] = {s->min_version, s->max_version};
     bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+              EVP_DigestUpdate(md, rules, 32) == 1 &&
               EVP_DigestUpdate(md, s->cert_pem, strlen(s->cert_pem)) == 1 &&
-              EVP_DigestUpdate(md, numbers, sizeof(numbers)) == 1 &&
-              EVP_DigestUpdate(md, s->ciphers ? s->ciphers : "",
-                               s->ciphers ? strlen(s->ciphers) + 1 : 1) == 1 &&
-              EVP_DigestUpdate(md, s->groups ? s->groups : "", s->groups ? strlen(s->groups) : 0) ==
-                  1 &&
               EVP_DigestFinal_ex(md, digest, &n) == 1 &&
               SSL_CTX_set_session_id_context(ctx, digest, n) == 1;
 
@@ -237,6 +251,8 @@ static bool set_session_context(SSL_CTX *ctx, const struct tls_settings *s)
 
 static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct err *err)
 {
+    unsigned char rules[32];
+
     SSL_CTX_set_security_level(ctx, 1); /* RSA of 1024 bits may be imported, with a warning */
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
@@ -259,19 +275,21 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct err *er
         return err_wrap(err, "groups");
     if (SSL_CTX_set_dh_auto(ctx, 1) != 1)
         return tls_error(err, E_TLS, "Diffie-Hellman");
-    if (s->cert_pem && !load_certificates(ctx, s->cert_pem, err))
+    if (s->cert_pem && !tls_load_certificates(ctx, s->cert_pem, err))
         return false;
     if (s->cert_pem && !s->key_pem)
         return err_set(err, E_INVALID, "private key: there is none for the certificate");
-    if (s->cert_pem && !load_key(ctx, s->key_pem, err))
+    if (s->cert_pem && !tls_load_key(ctx, s->key_pem, err))
         return false;
     if (s->server) {
         if (!s->cert_pem)
             return err_set(err, E_INVALID, "certificate: a server needs one");
         SSL_CTX_set_num_tickets(ctx, 1);
-        if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) != 1 ||
-            !set_session_context(ctx, s))
+        if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) != 1 || !digest_rules(s, rules) ||
+            !set_session_context(ctx, s, rules))
             return tls_error(err, E_TLS, "session tickets");
+        if (s->n_more && !tls_sni_attach(ctx, rules, s->more, s->n_more, err))
+            return false;
     } else if (SSL_CTX_dane_enable(ctx) != 1) {
         return tls_error(err, E_TLS, "DANE");
     }

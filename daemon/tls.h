@@ -16,7 +16,12 @@ struct tls_context;
  * without which an idle session costs twice as much. Called too late it does nothing. */
 void tls_memory_start(void);
 
+struct tls_certificate {
+    const char *cert_pem, *key_pem; /* leaf first, then intermediates */
+};
 struct tls_settings { /* PEM texts are borrowed for the call */
+    const struct tls_certificate *more; /* servers: chosen by host name and key type, see tls_sni.h */
+    size_t n_more;
     const char *cert_pem;  /* leaf first, then intermediates; NULL: no certificate (client only) */
     const char *key_pem;   /* NULL with cert_pem NULL */
     int min_version, max_version; /* TLS1_2_VERSION...; 0: TLS 1.2 and the newest */

@@ -83,8 +83,12 @@ static void offer_value(struct context *c, const struct field *f, const char *ke
 
         offer(&c->all, yes, NULL);
         offer(&c->all, no, NULL);
-    } else if (target) {
-        offer_names(c, target, NULL, c->partial + strlen(key_part), key_part);
+    } else if (target) { /* of a list, the item behind the last comma */
+        const char *comma = f->type == &type_list ? strrchr(c->partial, ',') : NULL;
+        AUTO(str)
+        char *before = comma ? xstrndup(c->partial, (size_t)(comma + 1 - c->partial)) : xstrdup(key_part);
+
+        offer_names(c, target, NULL, c->partial + strlen(before), before);
     } else if (f->zero) {
         AUTO(str) char *zero = xasprintf("%s%s", key_part, f->zero);
 

@@ -242,7 +242,7 @@ void ask_field(struct ui *ui, struct session *s, struct row *r, const char *fiel
         ask_secret_field(&a);
     else if (a.f->type == &type_pem)
         ask_pem_field(&a);
-    else if (target)
+    else if (target && a.f->type != &type_list)
         ask_ref_field(&a, target);
     else
         ask_text_field(&a);

@@ -29,6 +29,8 @@ static const struct {
     {&section_destination_setup, &section_certificate   },
 };
 
+#define MAX_CERTIFICATES 32u /* further ones of a listener */
+
 static void add(struct check *c, bool warning, const char *object, const char *field,
                 const char *fmt, va_list ap)
 {
@@ -149,6 +151,29 @@ void check_bounce_profile(const struct config *cfg, const struct row *row, struc
             (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
 }
 
+static void check_certificates(const struct config *cfg, const struct listener *l, struct check *out)
+{
+    if (l->certificates.n > MAX_CERTIFICATES)
+        check_error(out, "certificates", "A listener may have at most %u further certificates.",
+                    MAX_CERTIFICATES);
+    for (size_t i = 0; i < l->certificates.n && i < MAX_CERTIFICATES; i++) {
+        const char *name = l->certificates.items[i];
+        const struct certificate *c = CONFIG_GET(cfg, certificate, name);
+        bool again = str_eq(name, l->certificate);
+
+        for (size_t k = 0; k < i; k++)
+            again = again || str_eq(name, l->certificates.items[k]);
+        if (again)
+            check_error(out, "certificates", "Certificate profile %s is named twice.",
+                        str_printable(name));
+        else if (c && (!*c->certificate || !*c->private_key))
+            check_error(out, "certificates",
+                        "Certificate profile %s has no certificate yet; import the signed one or "
+                        "choose another profile.",
+                        str_printable(name));
+    }
+}
+
 static const char *const open_relay_advice =
     "set it to reject and name the senders that may relay in a sender group";
 
@@ -158,6 +183,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     const struct certificate *c = CONFIG_GET(cfg, certificate, l->certificate);
     struct addr mine, theirs;
 
+    check_certificates(cfg, l, out);
     if (c && (!*c->certificate || !*c->private_key))
         check_error(out, "certificate",
                     "Certificate profile %s has no certificate yet; import the signed one or "
@@ -436,20 +462,34 @@ static void names_of(const struct config *cfg, const struct section *s, struct b
         buf_printf(out, "%s%s", i ? ", " : "", i == 5 ? "..." : config_at(cfg, s, i)->name);
 }
 
+static void check_reference(const struct config *cfg, const struct config *old,
+                            const struct field *f, const char *name, struct check *out)
+{
+    const struct section *to = section_find(f->ref);
+    AUTO(buf) struct buf names = BUF_INIT(400);
+
+    if (!*name || config_row(cfg, to, name) || (old && config_row(old, to, name)))
+        return; /* what has just been deleted is told once, with all its users */
+    names_of(cfg, to, &names);
+    check_error(out, f->name, "There is no %s %s; create it or choose one of: %s.", to->noun,
+                str_printable(name), buf_str(&names));
+}
+
 static void check_references(const struct config *cfg, const struct config *old,
                              const struct row *r, struct check *out)
 {
     for (size_t i = 0; i < r->section->nfields; i++) {
         const struct field *f = &r->section->fields[i];
         const struct section *to = f->ref ? section_find(f->ref) : NULL;
-        const char *name = to ? *(char **)row_slot(r, f) : "";
-        AUTO(buf) struct buf names = BUF_INIT(400);
 
-        if (!*name || config_row(cfg, to, name) || (old && config_row(old, to, name)))
-            continue; /* what has just been deleted is told once, with all its users */
-        names_of(cfg, to, &names);
-        check_error(out, f->name, "There is no %s %s; create it or choose one of: %s.", to->noun,
-                    str_printable(name), buf_str(&names));
+        if (to && f->type == &type_list) {
+            const struct strlist *l = row_slot(r, f);
+
+            for (size_t k = 0; k < l->n; k++)
+                check_reference(cfg, old, f, l->items[k], out);
+        } else if (to) {
+            check_reference(cfg, old, f, *(char **)row_slot(r, f), out);
+        }
     }
 }
 
@@ -493,7 +533,7 @@ static void check_deleted(const struct config *cfg, const struct row *gone, stru
                 const struct row *r = config_at(cfg, s, j);
                 char *title;
 
-                if (!str_eq(*(char **)row_slot(r, f), gone->name) || ++n > 5)
+                if (!row_names(r, f, gone->name) || ++n > 5)
                     continue;
                 title = row_title(s, r->name);
                 buf_printf(&users, "%s%s (%s)", n > 1 ? ", " : "", title, f->name);

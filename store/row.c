@@ -125,6 +125,12 @@ const char *row_text(const struct row *r, const char *field)
     return *place;
 }
 
+bool row_names(const struct row *r, const struct field *f, const char *name)
+{
+    return f->type == &type_list ? strlist_has(row_slot(r, f), name)
+                                 : str_eq(*(char **)row_slot(r, f), name);
+}
+
 bool row_is(const struct row *r, const char *field, const char *text)
 {
     const struct field *f = field_find(r->section, field);

@@ -23,6 +23,7 @@ void row_free(struct row **r);              /* drops one reference */
 bool row_set(struct row *r, const char *field, const char *text, struct err *err); /* unknown field: E_USAGE with the names */
 const char *row_text(const struct row *r, const char *field); /* text form; small ring of per-thread buffers */
 bool row_is(const struct row *r, const char *field, const char *text);
+bool row_names(const struct row *r, const struct field *f, const char *name); /* is that what f, a text or a list, holds? */
 void *row_slot(const struct row *r, const struct field *f);
 const char *row_leaf(const struct row *r);  /* the name without "OWNER/" */
 void row_rename(struct row *r, const char *name);

@@ -70,9 +70,9 @@ bool dns_reverse(const struct addr *a, msec_t deadline, char *host, size_t size,
     return fixture.peer_name[0];
 }
 
-struct tls_context *running_tls_server(const char *certificate)
+struct tls_context *running_tls_server(const char *listener)
 {
-    (void)certificate;
+    (void)listener;
     return fixture.tls && !fixture.no_tls ? tls_context_ref(fixture.tls) : NULL;
 }
 
