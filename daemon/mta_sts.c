@@ -819,8 +819,7 @@ static void drop_old(struct domain *d)
     set_policy(d, NULL);
 }
 
-/* One look through the table. */
-static void refresh_due(void)
+void mta_sts_refresh_due(void)
 {
     struct flight *flights[MAX_REFRESHING];
     unsigned n = 0;
@@ -849,7 +848,7 @@ static void refresh_for_ever(void *arg)
 {
     (void)arg;
     while (fiber_sleep(REFRESH_TURN)) /* YIELDS; false: the gateway stops */
-        refresh_due();
+        mta_sts_refresh_due();
 }
 
 /* --- start and end --- */
