@@ -79,6 +79,8 @@
  * log.list           -> {logs:[{name,type,type_name,level}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
+ * alert.list         [limit] -> {alerts:[{time,time_us,class,severity,text}]}   the newest first              readonly
+ * alert.test         raises an Information alert of the class System                                   operator
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H
