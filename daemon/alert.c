@@ -1,6 +1,5 @@
-/* alert.c - see alert.h. Whoever raises an alert puts it in a list under one mutex; a fiber of the first loop takes it
- * from there, stores it and queues the mail. Duplicates are counted where they are raised, so that a flood of them costs
- * no memory.
+/* alert.c - see alert.h: raising. Whoever raises an alert puts it in a list under one mutex, from where alert_send.c
+ * takes it. Duplicates are counted where they are raised, so that a flood of them costs no memory.
  */
 #include "daemon/alert.h"
 
@@ -10,14 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/alert_mail.h"
+#include "daemon/alert_list.h"
 #include "daemon/alert_repeat.h"
 #include "daemon/fiber.h"
-#include "daemon/loop.h"
-#include "daemon/message.h"
-#include "daemon/queue.h"
 #include "daemon/reload.h"
-#include "daemon/state.h"
 #include "store/base/log.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
@@ -25,21 +20,12 @@
 #define MAX_TOPICS 500u /* things remembered; what comes on top of them shares one */
 #define MAX_WAITING 300u /* alerts that could not be sent yet */
 #define TEXT_BYTES 4000u
-#define RETRY SECONDS(60) /* the disk is full: that is what some of them are about */
-#define LOOK_AGAIN MINUTES(10) /* for topics that are over */
 
 struct topic { /* one key */
     struct repeat repeat;
     enum alert_class class;
     enum alert_severity severity;
     char *text; /* of the last time */
-};
-
-struct raised { /* on its way to the fiber */
-    struct raised *next;
-    struct alert alert; /* key and text are owned */
-    msec_t not_before;
-    bool stored;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
@@ -49,16 +35,14 @@ static unsigned waiting;
 static struct wait *sleeper; /* of the fiber, while it sleeps */
 static bool ended;
 
-static char serial_number[64];
-
-static void raised_free(struct raised *r)
+void raised_free(struct raised *r)
 {
     free((char *)r->alert.key);
     free((char *)r->alert.text);
     free(r);
 }
 
-static struct repeat_pace pace_now(void)
+struct repeat_pace alert_pace(void)
 {
     struct config *cfg = running_config();
     const struct alert_setup *setup = cfg ? CONFIG_SINGLE(cfg, alert_setup) : NULL;
@@ -88,7 +72,7 @@ static void append(struct raised *r)
     sleeper = NULL;
 }
 
-static void forget_old_topics(msec_t now)
+static void forget_old_topics(const struct repeat_pace *pace, msec_t now)
 {
     const char *key;
     size_t pos = 0;
@@ -97,7 +81,7 @@ static void forget_old_topics(msec_t now)
     while (map_next(&topics, &pos, &key, &v)) {
         struct topic *t = v;
 
-        if (!repeat_over(&t->repeat, now))
+        if (!repeat_over(&t->repeat, pace, now))
             continue;
         map_remove(&topics, key);
         free(t->text);
@@ -105,14 +89,14 @@ static void forget_old_topics(msec_t now)
     }
 }
 
-static struct topic *topic_of(const char *key, msec_t now)
+static struct topic *topic_of(const char *key, const struct repeat_pace *pace, msec_t now)
 {
     struct topic *t = map_get(&topics, key);
 
     if (t)
         return t;
     if (topics.n >= MAX_TOPICS)
-        forget_old_topics(now);
+        forget_old_topics(pace, now);
     if (topics.n >= MAX_TOPICS) { /* somebody makes up new things: they are counted together */
         key = "further alerts";
         t = map_get(&topics, key);
@@ -137,7 +121,8 @@ static char *printable(const struct buf *text)
     return buf_take(&shown);
 }
 
-static struct raised *raised_new(const struct topic *t, const char *key, const char *text, usec_t at)
+static struct raised *raised_new(const struct topic *t, const char *key, const char *text, usec_t at,
+                                 bool again)
 {
     struct raised *r = xcalloc(1, sizeof(*r));
 
@@ -145,7 +130,8 @@ static struct raised *raised_new(const struct topic *t, const char *key, const c
                               .severity = t->severity,
                               .key = xstrdup(key),
                               .text = xstrdup(text),
-                              .at = at};
+                              .at = at,
+                              .again = again};
     return r;
 }
 
@@ -153,9 +139,10 @@ void alert_raise(enum alert_class class, enum alert_severity severity, const cha
                  const char *fmt, ...)
 {
     struct buf text = BUF_INIT(TEXT_BYTES);
-    struct repeat_pace pace = pace_now();
+    struct repeat_pace pace = alert_pace();
     msec_t now = clock_now();
     usec_t wall = clock_wall();
+    enum repeat_verdict verdict;
     struct topic *t;
     char *shown;
     va_list ap;
@@ -171,13 +158,14 @@ void alert_raise(enum alert_class class, enum alert_severity severity, const cha
         return;
     }
     pthread_mutex_lock(&lock);
-    t = topic_of(key, now);
+    t = topic_of(key, &pace, now);
     t->class = class;
     t->severity = severity;
     free(t->text);
     t->text = shown;
-    if (repeat_happened(&t->repeat, &pace, now, wall))
-        append(raised_new(t, key, shown, wall));
+    verdict = repeat_happened(&t->repeat, &pace, now, wall);
+    if (verdict != REPEAT_COUNTED)
+        append(raised_new(t, key, shown, wall, verdict == REPEAT_AGAIN));
     else if (sleeper && t->repeat.held == 1) { /* the fiber has a new time to wake at */
         wait_done(sleeper);
         sleeper = NULL;
@@ -200,174 +188,7 @@ void alert_tls_required(const struct config *cfg, const char *domain, const char
                 domain, host, reason);
 }
 
-/* --- storing --- */
-
-struct record {
-    usec_t at;
-    enum alert_class class;
-    enum alert_severity severity;
-    uint64_t keep;
-    char *key, *text;
-};
-
-static bool insert_record(sqlite3 *db, void *arg, struct err *err)
-{
-    const struct record *r = arg;
-    sqlite3_stmt *s =
-        writer_stmt("INSERT INTO alert (at, class, severity, text, key) VALUES (?, ?, ?, ?, ?)", err);
-
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, r->at);
-    sqlite3_bind_text(s, 2, choices_alert_class[r->class].text, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 3, choices_alert_severity[r->severity].text, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 4, r->text, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 5, r->key, -1, SQLITE_STATIC);
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "storing an alert: %s", sqlite3_errmsg(db));
-    s = writer_stmt("DELETE FROM alert WHERE id <= (SELECT max(id) FROM alert) - ?", err);
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)r->keep);
-    return sqlite3_step(s) == SQLITE_DONE ? true
-                                          : err_set(err, E_IO, "dropping old alerts: %s", sqlite3_errmsg(db));
-}
-
-static void record_done(void *arg, bool ok)
-{
-    struct record *r = arg;
-
-    if (!ok)
-        log_warning("the alert \"%s\" is not stored for displayalerts", r->text);
-    free(r->key);
-    free(r->text);
-    free(r);
-}
-
-static void store(const struct alert *a, uint64_t keep)
-{
-    struct record *r = xcalloc(1, sizeof(*r));
-    char from[40], to[40];
-
-    *r = (struct record){.at = a->at, .class = a->class, .severity = a->severity, .keep = keep,
-                         .key = xstrdup(a->key)};
-    if (a->held)
-        r->text = xasprintf("%s\nLast message occurred %u times between %s and %s.", a->text, a->held,
-                            clock_rfc5322(a->first, from), clock_rfc5322(a->latest, to));
-    else
-        r->text = xstrdup(a->text);
-    state_post(insert_record, record_done, r);
-}
-
-struct listing {
-    unsigned max;
-    alert_visitor fn;
-    void *arg;
-};
-
-static bool read_records(sqlite3 *db, void *arg, struct err *err)
-{
-    const struct listing *l = arg;
-    sqlite3_stmt *s =
-        writer_stmt("SELECT at, class, severity, text FROM alert ORDER BY id DESC LIMIT ?", err);
-    int rc;
-
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, l->max);
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
-        l->fn(l->arg, sqlite3_column_int64(s, 0), (const char *)sqlite3_column_text(s, 1),
-              (const char *)sqlite3_column_text(s, 2), (const char *)sqlite3_column_text(s, 3));
-    return rc == SQLITE_DONE ? true : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
-}
-
-bool alert_list(unsigned max, alert_visitor fn, void *arg, struct err *err)
-{
-    struct listing l = {max, fn, arg};
-
-    return state_txn(read_records, &l, err);
-}
-
-/* What was said before a restart is not said again at once: an engine that keeps falling is one such thing. */
-static bool resume_topics(sqlite3 *db, void *arg, struct err *err)
-{
-    const struct repeat_pace *pace = arg;
-    msec_t now = clock_now();
-    usec_t wall = clock_wall();
-    sqlite3_stmt *s = writer_stmt("SELECT key, min(at), max(at) FROM alert WHERE at > ? GROUP BY key", err);
-    int rc;
-
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, wall - (usec_t)pace->maximum * 1000000);
-    pthread_mutex_lock(&lock);
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-        const char *key = (const char *)sqlite3_column_text(s, 0);
-        usec_t begin = sqlite3_column_int64(s, 1), said = sqlite3_column_int64(s, 2);
-        struct topic *t;
-
-        if (said > wall || map_get(&topics, key)) /* the clock was put back; or said since */
-            continue;
-        t = topic_of(key, now);
-        repeat_resume(&t->repeat, pace, now - (wall - begin) / 1000, now - (wall - said) / 1000);
-    }
-    pthread_mutex_unlock(&lock);
-    return rc == SQLITE_DONE ? true : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
-}
-
-/* --- sending --- */
-
-/* YIELDS */
-static bool send_mail(const struct config *cfg, const struct alert *a, const struct strlist *to)
-{
-    struct buf mail = BUF_INIT(65536);
-    struct message *m = message_new();
-    AUTO(buf) struct buf names = BUF_INIT(4000);
-    struct err err = {0};
-    char subject[512];
-    bool ok;
-
-    alert_subject(cfg, a, subject, sizeof(subject));
-    m->mid = queue_next_mid();
-    m->received = clock_wall();
-    m->subject = message_text(m, subject);
-    m->bounce_profile = message_text(m, "Default");
-    m->flags = MSG_BOUNCE | MSG_ALERT;
-    for (size_t i = 0; i < to->n; i++)
-        message_add_rcpt(m, to->items[i], NULL, NOTIFY_NEVER);
-    alert_mail(cfg, a, to, m->mid, serial_number, &mail);
-    for (size_t i = 0; i < mail.n; i++)
-        if (mail.p[i] & 0x80)
-            m->flags |= MSG_8BIT;
-    ok = queue_submit_own(m, &mail, 0, &err);
-    strlist_join(to, ", ", &names);
-    if (ok)
-        log_info("A %s/%s alert was sent to %s with subject \"%s\".", choices_alert_class[a->class].text,
-                 alert_severity_word(a->severity), buf_str(&names), subject);
-    else
-        log_warning("the alert \"%s\" could not be queued, and is tried again: %s", a->text, err.text);
-    message_free(&m);
-    buf_free(&mail);
-    return ok;
-}
-
-/* YIELDS. false: to be tried again. */
-static bool treat(struct raised *r)
-{
-    struct config *cfg = running_config();
-    const struct alert_setup *setup = CONFIG_SINGLE(cfg, alert_setup);
-    AUTO(strlist) struct strlist to = {0};
-    bool ok = true;
-
-    if (!r->stored)
-        store(&r->alert, setup ? setup->stored : 50);
-    r->stored = true;
-    alert_recipients(cfg, &r->alert, &to);
-    if (to.n)
-        ok = send_mail(cfg, &r->alert, &to);
-    config_free(&cfg);
-    return ok;
-}
+/* --- for alert_send.c --- */
 
 /* Under the lock: the first whose time has come, taken out of the list. */
 static struct raised *take(msec_t now, msec_t *next)
@@ -401,7 +222,7 @@ static void take_summaries(const struct repeat_pace *pace, msec_t now, msec_t *n
         struct repeat over;
 
         if (repeat_summary(&t->repeat, pace, now, &over)) {
-            struct raised *r = raised_new(t, key, t->text, clock_wall());
+            struct raised *r = raised_new(t, key, t->text, clock_wall(), true);
 
             r->alert.held = over.held;
             r->alert.first = over.first;
@@ -411,60 +232,62 @@ static void take_summaries(const struct repeat_pace *pace, msec_t now, msec_t *n
             *next = repeat_due(&t->repeat);
         }
     }
-    forget_old_topics(now);
+    forget_old_topics(pace, now);
 }
 
-static void alert_fiber(void *unused)
+struct raised *alert_next(struct wait *w, msec_t *until)
 {
-    struct wait wait;
+    struct repeat_pace pace = alert_pace();
+    msec_t now = clock_now();
     struct raised *r;
 
-    (void)unused;
-    fiber_interruptible(true);
-    while (!fiber_stopping()) {
-        struct repeat_pace pace = pace_now();
-        msec_t now = clock_now(), next = now + LOOK_AGAIN;
-
-        pthread_mutex_lock(&lock);
-        take_summaries(&pace, now, &next);
-        r = take(now, &next);
-        if (!r) {
-            wait_init(&wait);
-            sleeper = &wait;
-        }
-        pthread_mutex_unlock(&lock);
-        if (!r) {
-            wait_until(&wait, next, "something to alert of"); /* YIELDS */
-            pthread_mutex_lock(&lock);
-            sleeper = NULL;
-            pthread_mutex_unlock(&lock);
-        } else if (treat(r)) {
-            raised_free(r);
-        } else {
-            r->not_before = clock_in(RETRY);
-            pthread_mutex_lock(&lock);
-            append(r);
-            pthread_mutex_unlock(&lock);
-        }
-    }
-    /* There is no time for mail; what happened is kept to be shown. */
     pthread_mutex_lock(&lock);
-    ended = true;
-    for (msec_t never = NEVER; (r = take(NEVER, &never)); raised_free(r))
-        if (!r->stored)
-            store(&r->alert, 1000);
+    take_summaries(&pace, now, until);
+    r = take(now, until);
+    if (!r) {
+        wait_init(w);
+        sleeper = w;
+    }
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+void alert_awake(void)
+{
+    pthread_mutex_lock(&lock);
+    sleeper = NULL;
     pthread_mutex_unlock(&lock);
 }
 
-bool alert_start(const char *serial, struct err *err)
+void alert_again(struct raised *r, msec_t not_before)
 {
-    struct repeat_pace pace = pace_now();
-    struct err why = {0};
+    r->not_before = not_before;
+    pthread_mutex_lock(&lock);
+    append(r);
+    pthread_mutex_unlock(&lock);
+}
 
-    str_copy(serial_number, sizeof(serial_number), serial);
-    if (!state_txn(resume_topics, &pace, &why))
-        log_warning("%s", why.text);
-    return fiber_spawn(loops_get(0), "alerts", alert_fiber, NULL)
-               ? true
-               : err_set(err, E_LIMIT, "too many fibers");
+struct raised *alert_end(void)
+{
+    struct raised *r;
+
+    pthread_mutex_lock(&lock);
+    ended = true;
+    r = first;
+    first = NULL;
+    end = &first;
+    waiting = 0;
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+void alert_resume(const char *key, msec_t begin, msec_t said)
+{
+    struct repeat_pace pace = alert_pace();
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&lock);
+    if (!map_get(&topics, key)) /* nothing was said of it since the start */
+        repeat_resume(&topic_of(key, &pace, now)->repeat, &pace, begin, said);
+    pthread_mutex_unlock(&lock);
 }

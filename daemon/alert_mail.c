@@ -39,10 +39,10 @@ void alert_recipients(const struct config *cfg, const struct alert *a, struct st
 
         if (wants(&r->classes, choices_alert_class[a->class].word) &&
             wants(&r->severities, choices_alert_severity[a->severity].word) &&
-            !(a->held && lives_in_its_domain(a, r->address)))
+            !(a->again && lives_in_its_domain(a, r->address)))
             strlist_add(out, r->address);
     }
-    if (!n && sys && *sys->admin_address && !(a->held && lives_in_its_domain(a, sys->admin_address)))
+    if (!n && sys && *sys->admin_address && !(a->again && lives_in_its_domain(a, sys->admin_address)))
         strlist_add(out, sys->admin_address);
 }
 

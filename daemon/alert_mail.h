@@ -11,7 +11,8 @@ struct alert {
     const char *key;       /* as in alert_raise */
     const char *text;      /* escaped; lines end with "\n" */
     usec_t at;
-    unsigned held;         /* 0: said for the first time; else how often it happened ... */
+    bool again;            /* it was said before, not long ago */
+    unsigned held;         /* how often it happened since without being said ... */
     usec_t first, latest;  /* ... between these */
 };
 

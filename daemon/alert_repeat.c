@@ -5,6 +5,8 @@ static uint64_t next_wait(uint64_t last, const struct repeat_pace *pace)
 {
     uint64_t maximum = pace->maximum ? pace->maximum : 1, next = pace->initial + 2 * last;
 
+    if (!pace->initial) /* it was not 0 when this began, or will not be */
+        return last + maximum;
     return next > maximum ? (last / maximum + 1) * maximum : next;
 }
 
@@ -17,33 +19,34 @@ static msec_t wait_end(const struct repeat *r)
 static void go_on(struct repeat *r, const struct repeat_pace *pace, msec_t now)
 {
     do {
-        r->last = r->wait;
-        r->wait = next_wait(r->last, pace);
+        r->wait = next_wait(r->wait, pace);
     } while (wait_end(r) <= now);
     r->held = 0;
 }
 
-bool repeat_over(const struct repeat *r, msec_t now)
+bool repeat_over(const struct repeat *r, const struct repeat_pace *pace, msec_t now)
 {
-    return !r->held && now - wait_end(r) >= SECONDS((msec_t)(r->wait - r->last));
+    return !r->held && now - wait_end(r) >= SECONDS((msec_t)pace->maximum);
 }
 
-bool repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now, usec_t wall)
+enum repeat_verdict repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now, usec_t wall)
 {
-    if (!pace->initial)
-        return true;
-    if (!r->begun || repeat_over(r, now)) {
+    if (!r->begun || repeat_over(r, pace, now)) {
         *r = (struct repeat){.begun = true, .begin = now, .wait = next_wait(0, pace)};
-        return true;
+        return REPEAT_FIRST;
+    }
+    if (!pace->initial) {
+        *r = (struct repeat){.begun = true, .begin = now};
+        return REPEAT_AGAIN;
     }
     if (now >= wait_end(r) && !r->held) {
         go_on(r, pace, now);
-        return true;
+        return REPEAT_AGAIN;
     }
     if (!r->held++)
         r->first = wall;
     r->latest = wall;
-    return false;
+    return REPEAT_COUNTED;
 }
 
 msec_t repeat_due(const struct repeat *r)

@@ -15,19 +15,23 @@ struct repeat {
     bool begun;
     msec_t begin;          /* when it was said first */
     uint64_t wait;         /* the end of the wait in progress, in seconds from begin */
-    uint64_t last;         /* the end of the one before */
     unsigned held;         /* how often it happened during the wait */
     usec_t first, latest;  /* ... the first and the last time */
 };
 
-/* It happened. true: say it now; false: it was counted. */
-bool repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now, usec_t wall);
+enum repeat_verdict {
+    REPEAT_COUNTED, /* say nothing now */
+    REPEAT_FIRST,   /* say it: it is new, or so long ago that it is new again */
+    REPEAT_AGAIN,   /* say it: it goes on */
+};
+/* It happened. */
+enum repeat_verdict repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now, usec_t wall);
 /* When repeat_summary has something to say; NEVER: nothing was counted. */
 msec_t repeat_due(const struct repeat *r);
 /* true: the wait is over, what was counted is to be said now. *held, *first, *latest are of the wait that ended. */
 bool repeat_summary(struct repeat *r, const struct repeat_pace *pace, msec_t now, struct repeat *ended);
-/* Nothing happened for as long as the last wait was: the next time is a first time. */
-bool repeat_over(const struct repeat *r, msec_t now);
+/* Nothing happened in the last wait and for the longest one after it: the next time is a first time. */
+bool repeat_over(const struct repeat *r, const struct repeat_pace *pace, msec_t now);
 
 /* As it was when it had been said at begin for the first and at said for the last time. */
 void repeat_resume(struct repeat *r, const struct repeat_pace *pace, msec_t begin, msec_t said);

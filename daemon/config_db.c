@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "daemon/candidate.h"
 #include "daemon/commit.h"
 #include "daemon/reload.h"
@@ -286,6 +287,7 @@ bool config_db_activate(struct err *err)
 {
     struct config *cfg = config_db_head();
     bool ok = reload_prepare(cfg, err);
+    struct err why;
 
     if (ok) {
         reload_publish(cfg);
@@ -294,7 +296,13 @@ bool config_db_activate(struct err *err)
     } else if (head_was_applying && config_revision(cfg) > 1) {
         log_critical("revision %llu cannot be activated (%s); going back to the one before",
                      (unsigned long long)config_revision(cfg), err->text);
+        why = *err;
         ok = commit_take_back(err);
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "configuration taken back",
+                    "Revision %llu of the configuration could not be activated at the start (%s). %s",
+                    (unsigned long long)config_revision(cfg), why.text,
+                    ok ? "The gateway runs with the one before; its changes are staged again for their author."
+                       : "Going back failed, too.");
     }
     config_free(&cfg);
     return ok;

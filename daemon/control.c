@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "daemon/candidate.h"
 #include "daemon/config_db.h"
 #include "daemon/conn.h"
@@ -31,6 +32,8 @@
 
 #define MAX_CONNECTIONS 256
 #define MAX_PER_UID 64
+#define LARGE_REQUEST (256u << 10) /* smaller ones are not looked at: 64 of them are little */
+#define MAX_UNFINISHED (3u * JSON_MAX_LINE) /* bytes of one account's requests that are not complete yet */
 #define BURST                                                                                      \
     20000 /* requests a connection may send at once; beyond it they are slowed down to             \
            */
@@ -324,6 +327,15 @@ static void add_state(struct control *c, json_t *answer)
     config_free(&head);
 }
 
+static void alert_denied(const struct control *c, const char *what)
+{
+    char key[100];
+
+    snprintf(key, sizeof(key), "denied %u", (unsigned)c->uid);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key, "%s (uid %u) was denied: %s", c->user, (unsigned)c->uid,
+                what);
+}
+
 static bool run_op(struct control *c, const char *name, const json_t *args, json_t *data,
                    struct err *err)
 {
@@ -337,6 +349,7 @@ static bool run_op(struct control *c, const char *name, const json_t *args, json
     if (c->role < op->role) {
         control_audit(c, name, NULL, "denied", NULL);
         log_warning("control: %s (%s) may not %s", c->user, control_role_name(c->role), name);
+        alert_denied(c, name);
         return err_set(err, E_DENIED, "Your role (%s) does not allow this.",
                        control_role_name(c->role));
     }
@@ -441,6 +454,20 @@ static void refuse(struct control *c, enum err_code code, const char *text)
     json_decref(none);
 }
 
+/* What the connections of an account have sent of requests that are not complete. */
+static size_t unfinished_of(uid_t uid)
+{
+    size_t n = 0;
+
+    list_each (pos, &connections) {
+        const struct control *c = list_item(pos, struct control, node);
+
+        if (c->uid == uid)
+            n += c->in.n;
+    }
+    return n;
+}
+
 /* The next line, without its LF, as a copy; false: no more. What is longer than JSON_MAX_LINE ends
  * the connection. YIELDS */
 static bool read_line(struct control *c, char **line, size_t *n)
@@ -468,6 +495,10 @@ static bool read_line(struct control *c, char **line, size_t *n)
             refuse(c, E_LIMIT, "The request is longer than 8 MiB.");
         if (!more.n || c->in.full)
             return false;
+        if (c->in.n > LARGE_REQUEST && unfinished_of(c->uid) > MAX_UNFINISHED) {
+            refuse(c, E_LIMIT, "The unfinished requests of this account are too large together; try again.");
+            return false;
+        }
     }
 }
 
@@ -515,6 +546,14 @@ static unsigned connections_of(uid_t uid)
     return n;
 }
 
+/* YIELDS. Takes the hello first: closing a socket with bytes unread would take the answer away from the peer. */
+static void refuse_login(struct control *c, enum err_code code, const char *text)
+{
+    conn_set_timeout(c->conn, SECONDS(2));
+    conn_read_some(c->conn, 65536);
+    refuse(c, code, text);
+}
+
 static bool identify(struct control *c)
 {
     struct identity id = {.uid = c->uid};
@@ -523,14 +562,15 @@ static bool identify(struct control *c)
     c->user = xstrdup(id.name);
     c->role = role_of(c->uid, c->user);
     if (!c->role) {
-        refuse(c, E_DENIED,
+        refuse_login(c, E_DENIED,
                "This account has no role in Postern; an administrator can add it with userconfig.");
         control_audit(c, "login", NULL, "denied", NULL);
         log_warning("control: %s (uid %u) has no role", c->user, (unsigned)c->uid);
+        alert_denied(c, "log in to the console: the account has no role");
         return false;
     }
     if (connections_of(c->uid) > MAX_PER_UID) {
-        refuse(c, E_LIMIT, "This account has too many sessions open.");
+        refuse_login(c, E_LIMIT, "This account has too many sessions open.");
         return false;
     }
     c->candidate = candidate_new(c->user);

@@ -26,6 +26,7 @@
 #include "daemon/ports.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/sandbox.h"
 #include "daemon/state.h"
 #include "daemon/stats.h"
@@ -157,7 +158,7 @@ static bool start_alerts(struct err *err)
     char serial[24];
 
     serial_number(serial);
-    return alert_start(serial, err);
+    return alert_start(serial, err) && resources_start(err);
 }
 
 static bool start_control(struct err *err)

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "daemon/fiber.h"
 #include "daemon/limits.h"
 #include "daemon/loop.h"
@@ -239,6 +240,8 @@ static void on_readable(struct watch *watch, uint32_t events)
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_critical("listener %s accepts nothing for a second: %s", w->port->name,
                          strerror(errno));
+            alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "descriptors",
+                        "The gateway cannot accept more connections: %s", strerror(errno));
             watch_remove(watch);
             timer_set(&w->pause, clock_in(PAUSE));
             return;

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "store/base/buf.h"
 #include "store/base/clock.h"
 #include "store/base/str.h"
@@ -150,6 +151,13 @@ static void close_current(struct subscription *s)
 
 static void count_lost(struct subscription *s, size_t lines)
 {
+    if (lines && !s->lost) {
+        char key[80];
+
+        snprintf(key, sizeof(key), "log lost %s", s->set.name);
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
+                    "Lines of the log %s are lost: its disk does not take them. Mail goes on.", s->set.name);
+    }
     s->lost += lines;
     atomic_fetch_add(&lost_total, lines);
 }

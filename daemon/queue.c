@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/alert.h"
 #include "daemon/deliver.h"
 #include "daemon/dns.h"
 #include "daemon/listeners.h"
@@ -86,7 +87,7 @@ static struct {
     atomic_uint_fast64_t reserved[ID_KINDS]; /* on disk: none above it was given out */
     atomic_bool reserving;
     _Atomic msec_t space_checked;
-    atomic_bool no_space;
+    atomic_bool no_space, too_many; /* what was found the last time */
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const char *const id_names[ID_KINDS] = {"mid", "icid", "dcid"};
@@ -354,30 +355,57 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
+/* Senders are told to come again from now on, or no longer. */
+static void conserve(atomic_bool *state, bool on, const char *why)
+{
+    struct config *cfg;
+    const char *host;
+
+    if (atomic_exchange(state, on) == on)
+        return;
+    cfg = running_config();
+    host = cfg ? CONFIG_SINGLE(cfg, system)->hostname : "";
+    if (on) {
+        log_critical("queue: %s; no mail is accepted", why);
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "resource conservation",
+                    "This system (hostname: %s) has entered a 'resource conservation' mode in order to "
+                    "prevent the rapid depletion of critical system resources: %s. New mail is refused "
+                    "with 452 until there is room; accepted mail is delivered.",
+                    host, why);
+    } else {
+        log_info("queue: mail is accepted again");
+        alert_raise(ALERT_SYSTEM, ALERT_INFO, "resource conservation over",
+                    "This system (hostname: %s) has exited 'resource conservation' mode: %s.", host, why);
+    }
+    config_free(&cfg);
+}
+
 bool queue_accepts(struct err *err)
 {
     msec_t now = clock_now();
     struct spool_usage usage;
     uint64_t messages;
+    char why[100];
 
     if (now - atomic_load(&q.space_checked) > SECONDS(1)) {
         atomic_store(&q.space_checked, now);
         spool_usage(&usage);
-        if (atomic_exchange(&q.no_space, usage.bytes_free < LOW_SPACE) !=
-            (usage.bytes_free < LOW_SPACE)) {
-            if (usage.bytes_free < LOW_SPACE)
-                log_critical("queue: the disk has only %" PRIu64 " bytes free; no mail is accepted",
-                             usage.bytes_free);
-            else
-                log_info("queue: the disk has room again; mail is accepted");
-        }
+        snprintf(why, sizeof(why), "the disk of the queue has %s%" PRIu64 " bytes free",
+                 usage.bytes_free < LOW_SPACE ? "only " : "", usage.bytes_free);
+        conserve(&q.no_space, usage.bytes_free < LOW_SPACE, why);
     }
     if (atomic_load(&q.no_space))
         return err_set(err, E_LIMIT, "Queue full");
     pthread_mutex_lock(&q.lock);
     messages = q.schedule.messages;
     pthread_mutex_unlock(&q.lock);
-    return messages < MAX_MESSAGES ? true : err_set(err, E_LIMIT, "Queue full");
+    if (messages < MAX_MESSAGES) {
+        if (atomic_load_explicit(&q.too_many, memory_order_relaxed) && messages < MAX_MESSAGES / 100 * 95)
+            conserve(&q.too_many, false, "the queue has room for messages again");
+        return true;
+    }
+    conserve(&q.too_many, true, "the queue holds as many messages as it may");
+    return err_set(err, E_LIMIT, "Queue full");
 }
 
 static uint64_t weight(const struct message *m)
@@ -1091,6 +1119,11 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, 
                      "is removed from the "
                      "spool",
                      sqlite3_errmsg(db));
+    if (rc != SQLITE_DONE || damaged)
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue damaged",
+                    "The queue's database is damaged: %s. %" PRIu64
+                    " messages cannot be delivered and stay in queue.db. What can be read is delivered.",
+                    rc != SQLITE_DONE ? sqlite3_errmsg(db) : "envelopes cannot be read", damaged);
     *complete = rc == SQLITE_DONE && !damaged;
     sqlite3_finalize(s);
     if (q.schedule.messages)

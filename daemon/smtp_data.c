@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/alert.h"
 #include "daemon/conn.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
@@ -107,6 +108,14 @@ static const struct {
     [FAULT_STORE] = {452, "4.3.1", "Server resources low - try again later",           NULL                        },
 };
 
+static void store_failed(const struct smtp *s, const struct err *err)
+{
+    log_warning("storing message %llu: %s", (unsigned long long)s->tx->mid, err->text);
+    if (err->code != E_LIMIT)
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "spool",
+                    "Messages cannot be stored: %s. Senders are told to try again later.", err->text);
+}
+
 static void refuse(struct smtp *s, const struct intake *i)
 {
     enum smtp_fault f = i->scan.fault;
@@ -114,7 +123,7 @@ static void refuse(struct smtp *s, const struct intake *i)
     if (faults[f].log)
         maillog_receiving_failed(s->icid, faults[f].log);
     if (f == FAULT_STORE)
-        log_warning("storing message %llu: %s", (unsigned long long)s->tx->mid, i->err.text);
+        store_failed(s, &i->err);
     smtp_reply(s, faults[f].code, faults[f].enhanced, "%s", faults[f].text);
     smtp_abort(s);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/alert.h"
 #include "store/base/embed.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
@@ -52,6 +53,10 @@ bool state_start(const char *home, struct err *err)
     if (!db) {
         log_critical("%s; it is set aside as %s.damaged and begun anew", why.text, path);
         set_aside(path);
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "state damaged",
+                    "The database of learnt policies and alerts could not be opened (%s). It was set aside "
+                    "as state.db.damaged and begun anew; mail and configuration are not in it.",
+                    why.text);
         db = open_database(path, err);
     }
     free(path);

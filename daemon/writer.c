@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/alert.h"
 #include "daemon/fiber.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
@@ -121,6 +122,17 @@ static void finish(struct job *j)
     free(j);
 }
 
+static void report(const struct writer *w, const struct err *failure)
+{
+    char key[60];
+
+    log_critical("writer %s: %s", w->name, failure->text);
+    snprintf(key, sizeof(key), "writer %s", w->name);
+    alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
+                "The %s database cannot be written: %s. Nothing that needs it is accepted until it can be.",
+                w->name, failure->text);
+}
+
 /* Jobs first up to (not including) last have had their transaction: with failure, none of it is
  * kept. */
 static void finish_group(struct writer *w, struct job *first, struct job *last,
@@ -142,7 +154,7 @@ static void finish_group(struct writer *w, struct job *first, struct job *last,
     w->stats.failed += failed;
     pthread_mutex_unlock(&w->lock);
     if (failure && !w->trouble)
-        log_critical("writer %s: %s", w->name, failure->text);
+        report(w, failure);
     else if (!failure && w->trouble)
         log_info("writer %s: writing works again", w->name);
     w->trouble = failure;

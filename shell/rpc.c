@@ -194,8 +194,8 @@ json_t *rpc_receive(struct rpc *r, int64_t id, struct err *err)
         notice = json_str(j, "notice", NULL);
         if (notice)
             strlist_add(&r->notices, notice);
-        else if (id && json_int(j, "id", 0) == id)
-            return j;
+        else if (id && (json_int(j, "id", 0) == id || json_is_null(json_object_get(j, "id"))))
+            return j; /* null: the connection itself is refused */
         json_decref(j);
     }
 }

@@ -46,8 +46,10 @@ static void test_no_suppression(void **unused)
 
     (void)unused;
     for (int i = 0; i < 5; i++)
-        assert_true(repeat_happened(&r, &pace, 1000, WALL));
+        assert_int_equal(repeat_happened(&r, &pace, 1000, WALL), i ? REPEAT_AGAIN : REPEAT_FIRST);
     assert_int_equal(repeat_due(&r), NEVER);
+    repeat_resume(&r, &pace, SECONDS(1), SECONDS(9000));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(9001), WALL), REPEAT_AGAIN);
 }
 
 static void test_counts(void **unused)
@@ -56,7 +58,7 @@ static void test_counts(void **unused)
     struct repeat r = {0}, over;
 
     (void)unused;
-    assert_true(repeat_happened(&r, &pace, SECONDS(100), WALL));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(100), WALL), REPEAT_FIRST);
     assert_int_equal(repeat_due(&r), NEVER);
     for (int i = 1; i <= 3; i++)
         assert_false(repeat_happened(&r, &pace, SECONDS(100 + i), WALL + i));
@@ -69,25 +71,25 @@ static void test_counts(void **unused)
     assert_false(repeat_summary(&r, &pace, SECONDS(111), &over));
 }
 
-/* The second wait, of 20 seconds, ends at 130; until 150 it is the same story, after that a new one. */
+/* The first wait ends at 110; until 210 it is the same story, after that a new one. */
 static void test_quiet(void **unused)
 {
-    const struct repeat_pace pace = {10, 3600};
+    const struct repeat_pace pace = {10, 100};
     struct repeat r = {0};
 
     (void)unused;
-    assert_true(repeat_happened(&r, &pace, SECONDS(100), WALL));
-    assert_false(repeat_over(&r, SECONDS(119)));
-    assert_true(repeat_happened(&r, &pace, SECONDS(119), WALL)); /* the wait was over */
-    assert_false(repeat_happened(&r, &pace, SECONDS(129), WALL));
-    assert_int_equal(repeat_due(&r), SECONDS(130));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(100), WALL), REPEAT_FIRST);
+    assert_false(repeat_over(&r, &pace, SECONDS(209)));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(209), WALL), REPEAT_AGAIN); /* the wait was over */
+    assert_false(repeat_happened(&r, &pace, SECONDS(210), WALL));
+    assert_int_equal(repeat_due(&r), SECONDS(300)); /* 10, 30, 70, 100, 200 */
 
     r = (struct repeat){0};
-    assert_true(repeat_happened(&r, &pace, SECONDS(100), WALL));
-    assert_true(repeat_over(&r, SECONDS(120)));
-    assert_true(repeat_happened(&r, &pace, SECONDS(120), WALL));
-    assert_false(repeat_happened(&r, &pace, SECONDS(129), WALL)); /* the first wait again */
-    assert_int_equal(repeat_due(&r), SECONDS(130));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(100), WALL), REPEAT_FIRST);
+    assert_true(repeat_over(&r, &pace, SECONDS(210)));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(210), WALL), REPEAT_FIRST);
+    assert_false(repeat_happened(&r, &pace, SECONDS(219), WALL)); /* the first wait again */
+    assert_int_equal(repeat_due(&r), SECONDS(220));
 }
 
 static void test_resumed(void **unused)
@@ -102,7 +104,7 @@ static void test_resumed(void **unused)
     assert_false(repeat_happened(&r, &pace, SECONDS(129), WALL));
     assert_int_equal(repeat_due(&r), SECONDS(130));
     repeat_resume(&r, &pace, SECONDS(100), SECONDS(100));
-    assert_true(repeat_happened(&r, &pace, SECONDS(112), WALL));
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(112), WALL), REPEAT_AGAIN);
 }
 
 /* --- recipients and mail --- */
@@ -151,10 +153,10 @@ static const struct object some[] = {
 };
 
 static const char *recipients(const struct config *cfg, enum alert_class class, enum alert_severity severity,
-                              const char *key, unsigned held)
+                              const char *key, bool again)
 {
     static char out[300];
-    struct alert a = {.class = class, .severity = severity, .key = key, .text = "x", .held = held};
+    struct alert a = {.class = class, .severity = severity, .key = key, .text = "x", .again = again};
     AUTO(strlist) struct strlist to = {0};
     AUTO(buf) struct buf text = BUF_INIT(sizeof(out));
 
@@ -169,19 +171,19 @@ static void test_recipients(void **unused)
     struct config *cfg = config_of(nobody, countof(nobody));
 
     (void)unused;
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", 0), "root@admin.example");
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", 0), "root@admin.example");
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", 2), "");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", false), "root@admin.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", false), "root@admin.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", true), "");
     config_free(&cfg);
     cfg = config_of(some, countof(some));
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", 0), "all@ops.example");
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_CRITICAL, "x", 0), "all@ops.example critical@ops.example");
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "x", 0), "all@ops.example tls@mail.example");
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_INFO, "x", 0), "all@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", false), "all@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_CRITICAL, "x", false), "all@ops.example critical@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "x", false), "all@ops.example tls@mail.example");
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_INFO, "x", false), "all@ops.example");
     /* who lives there hears of it once */
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane mail.example", 0),
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane mail.example", false),
                         "all@ops.example tls@mail.example");
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane MAIL.example", 1), "all@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane MAIL.example", true), "all@ops.example");
     config_free(&cfg);
 }
 
