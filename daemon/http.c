@@ -348,6 +348,9 @@ static void judge(struct job *j, CURLcode rc)
     case CURLE_OPERATION_TIMEDOUT:
         err_set(&j->err, E_TIMEOUT, "connection timeout");
         break;
+    case CURLE_OUT_OF_MEMORY: /* said when a single line passes libcurl's own limit, too */
+        err_set(&j->err, E_LIMIT, "a header line of the answer is too long");
+        break;
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
