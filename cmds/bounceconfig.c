@@ -49,17 +49,23 @@ static void ask_profile(struct ui *ui, struct session *s, struct row *r)
     }
 }
 
-static void profile_new(struct ui *ui, struct session *s, struct row *unused)
+struct row *ask_new_bounce_profile(struct ui *ui, struct session *s)
 {
     struct row *r = session_new(s, &section_bounce_profile, NULL);
     struct row *like = session_get(s, &section_bounce_profile, "Default");
 
-    (void)unused;
     if (like)
         take_values(r, like);
     row_free(&like);
     ask_field(ui, s, r, "name");
     ask_profile(ui, s, r);
+    return r;
+}
+
+static void profile_new(struct ui *ui, struct session *s, struct row *unused)
+{
+    (void)unused;
+    ask_new_bounce_profile(ui, s);
 }
 
 static void profile_edit(struct ui *ui, struct session *s, struct row *unused)

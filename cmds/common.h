@@ -15,6 +15,9 @@ char *count_text(uint64_t n, char out[COUNT_TEXT]); /* "62,049,822" */
 void say_if_demo(struct ui *ui, struct session *s, const char *certificate);
 void say_tls_notice(struct ui *ui); /* "You have chosen to enable TLS. ..." */
 
+/* The questions of a new bounce profile; the row belongs to the session. */
+struct row *ask_new_bounce_profile(struct ui *ui, struct session *s);
+
 /* A row of session_new or session_edit takes the values of another one, its name excepted. */
 void take_values(struct row *to, const struct row *from);
 

@@ -1,19 +1,16 @@
 /* control_text.c - config.export, config.import and the files of the export area (HOME/export). */
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/candidate.h"
 #include "daemon/config_db.h"
 #include "daemon/control_config.h"
+#include "daemon/export_area.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/text.h"
@@ -246,107 +243,9 @@ static bool do_import(struct control *c, const json_t *args, json_t *data, struc
 
 /* --- the export area --- */
 
-static bool file_path(const json_t *args, char **path, struct err *err)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    const char *name = json_str(args, "name", "");
-    size_t n = strlen(name);
-
-    if (!n || n > 120 || name[0] == '.' || strspn(name, allowed) != n)
-        return err_set(err, E_USAGE,
-                       "A file name consists of letters, digits, \".\", \"_\" and \"-\", does not "
-                       "begin with \".\", and has at most 120 characters.");
-    *path = xasprintf("%s/export/%s", home_dir(), name);
-    return true;
-}
-
-struct file_job {
-    char *path;
-    const char *text;
-    struct buf content;
+struct list_job {
     json_t *list;
 };
-
-static bool write_all(int fd, const char *p, size_t n)
-{
-    for (ssize_t done; n; p += done, n -= (size_t)done) {
-        done = write(fd, p, n);
-        if (done <= 0)
-            return false;
-    }
-    return true;
-}
-
-static bool write_job(void *arg, struct err *err)
-{
-    struct file_job *j = arg;
-    char *dir = xasprintf("%s/export", home_dir()),
-         *fresh = xasprintf("%s/.new-%lx", dir, (unsigned long)(uintptr_t)j);
-    int fd;
-    bool ok;
-
-    mkdir(dir, 0700);
-    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    ok = fd >= 0 && write_all(fd, j->text, strlen(j->text)) && fsync(fd) == 0;
-    if (fd >= 0 && close(fd) != 0)
-        ok = false;
-    ok = ok && rename(fresh, j->path) == 0;
-    if (!ok) {
-        err_errno(err, errno, "writing %s", j->path);
-        unlink(fresh);
-    }
-    free(fresh);
-    free(dir);
-    return ok;
-}
-
-/* The engine reads, not the person: a file put here by root is often closed to it. */
-static bool not_readable(const char *path, struct err *err)
-{
-    struct passwd pw, *found = NULL;
-    char space[2048], number[24];
-
-    snprintf(number, sizeof(number), "%lu", (unsigned long)geteuid());
-    if (getpwuid_r(geteuid(), &pw, space, sizeof(space), &found) != 0)
-        found = NULL;
-    return err_set(err, E_IO,
-                   "opening %s: Permission denied. The gateway runs as the user \"%s\", who must be "
-                   "able to read the file: give it to that user with chown, or make it readable "
-                   "with chmod.",
-                   path, found ? pw.pw_name : number);
-}
-
-static bool read_job(void *arg, struct err *err)
-{
-    struct file_job *j = arg;
-    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    struct stat st;
-    ssize_t n = 1;
-
-    if (fd < 0 && errno == EACCES)
-        return not_readable(j->path, err);
-    if (fd < 0)
-        return errno == ENOENT ? err_set(err, E_NOT_FOUND, "There is no file %s.", j->path)
-                               : err_errno(err, errno, "opening %s", j->path);
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size > j->content.max) {
-        close(fd);
-        return err_set(err, E_LIMIT, "%s is not a file of at most %zu bytes.", j->path,
-                       j->content.max);
-    }
-    while (n > 0 && !j->content.full) {
-        char *to = buf_reserve(&j->content, 8192);
-
-        n = to ? read(fd, to, 8192) : 0;
-        if (n > 0)
-            j->content.n += (size_t)n;
-    }
-    close(fd);
-    if (n < 0)
-        return err_errno(err, errno, "reading %s", j->path);
-    return str_is_utf8(buf_str(&j->content), j->content.n) ||
-           err_set(err, E_INVALID, "%s is not a text in UTF-8.", j->path);
-}
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -360,7 +259,7 @@ static int is_shown(const struct dirent *d)
 
 static bool list_job(void *arg, struct err *err)
 {
-    struct file_job *j = arg;
+    struct list_job *j = arg;
     char *dir = xasprintf("%s/export", home_dir());
     struct dirent **names = NULL;
     int n = scandir(dir, &names, is_shown, by_name);
@@ -388,17 +287,18 @@ static bool list_job(void *arg, struct err *err)
 
 static bool do_file_write(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    struct file_job j = {.text = json_str(args, "text", "")};
+    const char *text = json_str(args, "text", "");
+    char *path;
     bool ok;
 
-    if (!file_path(args, &j.path, err))
+    if (!export_area_path(json_str(args, "name", ""), &path, err))
         return false;
-    ok = worker_call(write_job, &j, err); /* YIELDS */
+    ok = export_area_write(path, text, strlen(text), err); /* YIELDS */
     if (ok) {
-        json_put_str(data, "path", j.path);
-        control_audit(c, "file.write", j.path, "ok", NULL);
+        json_put_str(data, "path", path);
+        control_audit(c, "file.write", path, "ok", NULL);
     }
-    free(j.path);
+    free(path);
     return ok;
 }
 
@@ -409,30 +309,38 @@ static bool holds_secrets(const struct buf *text)
     return strstr(buf_str(text), PLAIN_NOTE) || strstr(buf_str(text), "PRIVATE KEY-----");
 }
 
-static bool do_file_read(struct control *c, const json_t *args, json_t *data, struct err *err)
+bool control_read_file(struct control *c, const char *name, struct buf *text, struct err *err)
 {
-    struct file_job j = {.content = BUF_INIT(MAX_TEXT)};
+    char *path;
     bool ok;
 
-    if (!file_path(args, &j.path, err))
+    if (!export_area_path(name, &path, err))
         return false;
-    ok = worker_call(read_job, &j, err); /* YIELDS */
-    if (ok && control_role(c) < ROLE_ADMIN && holds_secrets(&j.content)) {
+    ok = export_area_read(path, text, err); /* YIELDS */
+    if (ok && control_role(c) < ROLE_ADMIN && holds_secrets(text)) {
         ok = err_set(err, E_DENIED, "The file holds secrets; only administrators may read it.");
-        control_audit(c, "file.read", j.path, "denied", NULL); /* YIELDS */
+        control_audit(c, "file.read", path, "denied", NULL); /* YIELDS */
     }
+    free(path);
+    return ok;
+}
+
+static bool do_file_read(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    struct buf text = BUF_INIT(MAX_TEXT);
+    bool ok = control_read_file(c, json_str(args, "name", ""), &text, err); /* YIELDS */
+
     if (ok)
-        json_put_str(data, "text", buf_str(&j.content));
-    if (j.content.p)
-        OPENSSL_cleanse(j.content.p, j.content.n);
-    buf_free(&j.content);
-    free(j.path);
+        json_put_str(data, "text", buf_str(&text));
+    if (text.p)
+        OPENSSL_cleanse(text.p, text.n);
+    buf_free(&text);
     return ok;
 }
 
 static bool do_file_list(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    struct file_job j = {.list = json_array()};
+    struct list_job j = {.list = json_array()};
 
     (void)c;
     (void)args;

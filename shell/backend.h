@@ -86,7 +86,6 @@ void ui_gap(struct ui *ui);                               /* a blank line, unles
 void ui_stop(struct ui *ui, enum ui_end how);             /* aborts */
 /* Prose for a narrow terminal: lines that are too long break at blanks. width 0: never. */
 void ui_wrap(const struct buf *text, unsigned width, struct buf *out);
-unsigned ui_width(const struct ui *ui);                   /* columns of the terminal, 0: unlimited */
 
 /* Backend which answers from a list of lines and writes everything, answers too, to a file: for transcripts.
  * An answer of "^C" interrupts; at the end of the list the input is at its end. */

@@ -280,6 +280,8 @@ static json_t *request(struct session *s, struct ui *ui, const char *op, json_t 
     return answer;
 }
 
+static void forget_names(struct session *s);
+
 json_t *session_answer(struct session *s, struct ui *ui, const char *op, json_t *args)
 {
     struct err err = {0};
@@ -290,6 +292,7 @@ json_t *session_answer(struct session *s, struct ui *ui, const char *op, json_t 
         return NULL;
     }
     answer = request(s, ui, op, args, NULL, NULL, &err);
+    forget_names(s); /* the call may have staged objects */
     if (!answer)
         ui_error(ui, &err);
     return answer;

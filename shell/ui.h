@@ -31,6 +31,7 @@ void ui_unsuccessful(struct ui *ui);
 bool ui_aborted(const struct ui *ui);
 bool ui_failed(const struct ui *ui);      /* aborted, or failed since the operation began */
 bool ui_interactive(const struct ui *ui); /* a person at a terminal */
+unsigned ui_width(const struct ui *ui);   /* columns of the terminal, 0: unlimited */
 void ui_leave(struct ui *ui);             /* "quit": the console ends after this command */
 void ui_changed(struct ui *ui);           /* something was changed beyond session_flush: "changed" in JSON */
 

@@ -270,40 +270,34 @@ void check_rcpt_access(const struct config *cfg, const struct row *row, struct c
                     l->name);
 }
 
-/* DANE and MTA-STS are ways to demand TLS: a level that never says STARTTLS contradicts them. NULL: no contradiction; else
- * the field that has to change. */
-static const char *tls_conflict(const struct destination *d, const struct destination *base)
+const char *destination_tls_conflict(const struct destination *d, const struct destination *base)
 {
     int tls = d->use_tls != DEST_TLS_DEFAULT ? d->use_tls : base->use_tls;
-    int dane = d->dane != DANE_DEFAULT ? d->dane : base->dane;
-    int sts = d->mta_sts != STS_DEFAULT ? d->mta_sts : base->mta_sts;
 
     if (tls != DEST_TLS_NONE && tls != DEST_TLS_DEFAULT)
         return NULL;
-    return dane == DANE_OPPORTUNISTIC || dane == DANE_MANDATORY ? "dane"
-           : sts == STS_ON                                      ? "mta_sts"
-                                                                : NULL;
+    return d->dane == DANE_OPPORTUNISTIC || d->dane == DANE_MANDATORY ? "dane"
+           : d->mta_sts == STS_ON                                     ? "mta_sts"
+                                                                      : NULL;
 }
 
 static void check_destination_tls(const struct config *cfg, const struct destination *d,
                                   struct check *out)
 {
     const struct destination *base = CONFIG_GET(cfg, destination, "default");
-    const char *field = base ? tls_conflict(d, base) : NULL;
-    bool dane = str_eq(field, "dane"), own;
+    const char *field = base ? destination_tls_conflict(d, base) : NULL;
+    bool dane = str_eq(field, "dane");
 
-    if (!field)
-        return;
-    own = d == base || (dane ? d->dane != DANE_DEFAULT : d->mta_sts != STS_DEFAULT);
-    check_error(out, field,
-                "%s (%s) needs TLS, but use_tls is off%s; set use_tls to \"on\" or more, or %s to "
-                "\"%s\".",
-                dane ? "DANE" : "MTA-STS", own ? field : "of the default entry",
-                d->use_tls == DEST_TLS_DEFAULT && d != base ? " in the default entry" : "", field,
-                dane ? "none" : "off");
+    if (field)
+        check_error(out, field,
+                    "%s (%s) needs TLS, but use_tls is off%s; set use_tls to \"on\" or more, or %s to "
+                    "\"%s\".",
+                    dane ? "DANE" : "MTA-STS", field,
+                    d->use_tls == DEST_TLS_DEFAULT ? " in the default entry" : "", field,
+                    dane ? "none" : "off");
 }
 
-/* The default entry has changed: who takes something from it that no longer goes with what it says itself? */
+/* The default entry has changed: whose DANE or MTA-STS no longer goes with the TLS level it takes from there? */
 static void check_heirs(const struct config *cfg, const struct destination *base, struct check *out)
 {
     AUTO(buf) struct buf names = BUF_INIT(1500);
@@ -312,15 +306,16 @@ static void check_heirs(const struct config *cfg, const struct destination *base
     for (size_t i = 0; i < config_count(cfg, &section_destination); i++) {
         const struct destination *d = config_at(cfg, &section_destination, i)->data;
 
-        if (d != base && tls_conflict(d, base) && ++n <= 5)
+        if (d != base && d->use_tls == DEST_TLS_DEFAULT && destination_tls_conflict(d, base) &&
+            ++n <= 5)
             buf_printf(&names, "%s%s", n > 1 ? ", " : "", d->domain);
     }
     if (n > 5)
         buf_printf(&names, " and %zu more", n - 5);
     if (n)
         check_error(out, "use_tls",
-                    "DANE and MTA-STS (dane, mta_sts) need TLS, but with this default entry they are "
-                    "on and use_tls is off for %s; set use_tls, or dane=none and mta_sts=off, there.",
+                    "DANE and MTA-STS (dane, mta_sts) need TLS, but this is the TLS setting of %s, "
+                    "where they are on; set use_tls to \"on\" or more there or here.",
                     buf_str(&names));
 }
 

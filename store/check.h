@@ -20,6 +20,11 @@ void check_error(struct check *c, const char *field, const char *fmt, ...) __att
 void check_warning(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void check_free(struct check *c);
 
+/* DANE and MTA-STS are ways to demand TLS: a level, own or of the default entry (base), that never says STARTTLS contradicts
+ * an entry that asks for them. (One that only inherits them and says "off" itself just does not have them.) NULL: no contradiction;
+ * else the field that has to change: "dane", "mta_sts". */
+const char *destination_tls_conflict(const struct destination *d, const struct destination *base);
+
 /* The whole of cfg. With old given, only what can differ from it: changed objects and whatever refers to them
  * (old itself had passed), which is the same verdict at the cost of the change. */
 void check_row_fields(const struct row *r, struct check *out); /* the rules of each field alone */

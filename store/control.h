@@ -44,6 +44,9 @@
  * file.write         name, text -> {path}      export area HOME/export only: letters, digits, . _ -   operator
  * file.read          name -> {text}
  * file.list          -> {files:[{name,size,time}]}
+ * dest.import        name -> {entries,new,changed,deleted}   the destination table is the INI file's; staged  operator
+ * dest.export        name -> {path,entries}                                                           operator
+ * dest.clear         -> {deleted}             all entries but the default one; staged                 operator
  * session.who        -> {sessions:[{id,user,role,from,via,since,since_us,idle,what,changes}]}         readonly
  * cert.new           name, common_name, organization, unit, locality, state, country, days, algorithm, [names], [replace]
  *                    -> {certificate, csr, subject}   stages a certificate object whose key never leaves the daemon

@@ -1,0 +1,130 @@
+/* export_area.c - see export_area.h. */
+#include "daemon/export_area.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/worker.h"
+#include "store/base/home.h"
+#include "store/base/str.h"
+
+bool export_area_path(const char *name, char **path, struct err *err)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t n = strlen(name);
+
+    if (!n || n > 120 || name[0] == '.' || strspn(name, allowed) != n)
+        return err_set(err, E_USAGE,
+                       "A file name consists of letters, digits, \".\", \"_\" and \"-\", does not "
+                       "begin with \".\", and has at most 120 characters.");
+    *path = xasprintf("%s/export/%s", home_dir(), name);
+    return true;
+}
+
+struct file_job {
+    const char *path, *text;
+    size_t n;
+    struct buf *content;
+};
+
+static bool write_all(int fd, const char *p, size_t n)
+{
+    for (ssize_t done; n; p += done, n -= (size_t)done) {
+        done = write(fd, p, n);
+        if (done <= 0)
+            return false;
+    }
+    return true;
+}
+
+static bool write_job(void *arg, struct err *err)
+{
+    struct file_job *j = arg;
+    char *dir = xasprintf("%s/export", home_dir()),
+         *fresh = xasprintf("%s/.new-%lx", dir, (unsigned long)(uintptr_t)j);
+    int fd;
+    bool ok;
+
+    mkdir(dir, 0700);
+    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    ok = fd >= 0 && write_all(fd, j->text, j->n) && fsync(fd) == 0;
+    if (fd >= 0 && close(fd) != 0)
+        ok = false;
+    ok = ok && rename(fresh, j->path) == 0;
+    if (!ok) {
+        err_errno(err, errno, "writing %s", j->path);
+        unlink(fresh);
+    }
+    free(fresh);
+    free(dir);
+    return ok;
+}
+
+/* The engine reads, not the person: a file put here by root is often closed to it. */
+static bool not_readable(const char *path, struct err *err)
+{
+    struct passwd pw, *found = NULL;
+    char space[2048], number[24];
+
+    snprintf(number, sizeof(number), "%lu", (unsigned long)geteuid());
+    if (getpwuid_r(geteuid(), &pw, space, sizeof(space), &found) != 0)
+        found = NULL;
+    return err_set(
+        err, E_IO,
+        "opening %s: Permission denied. The gateway runs as the user \"%s\", who must be "
+        "able to read the file: give it to that user with chown, or make it readable "
+        "with chmod.",
+        path, found ? pw.pw_name : number);
+}
+
+static bool read_job(void *arg, struct err *err)
+{
+    struct file_job *j = arg;
+    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+    ssize_t n = 1;
+
+    if (fd < 0 && errno == EACCES)
+        return not_readable(j->path, err);
+    if (fd < 0)
+        return errno == ENOENT ? err_set(err, E_NOT_FOUND, "There is no file %s.", j->path)
+                               : err_errno(err, errno, "opening %s", j->path);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size > j->content->max) {
+        close(fd);
+        return err_set(err, E_LIMIT, "%s is not a file of at most %zu bytes.", j->path,
+                       j->content->max);
+    }
+    while (n > 0 && !j->content->full) {
+        char *to = buf_reserve(j->content, 8192);
+
+        n = to ? read(fd, to, 8192) : 0;
+        if (n > 0)
+            j->content->n += (size_t)n;
+    }
+    close(fd);
+    if (n < 0)
+        return err_errno(err, errno, "reading %s", j->path);
+    return str_is_utf8(buf_str(j->content), j->content->n) ||
+           err_set(err, E_INVALID, "%s is not a text in UTF-8.", j->path);
+}
+
+bool export_area_write(const char *path, const char *text, size_t n, struct err *err)
+{
+    struct file_job j = {.path = path, .text = text, .n = n};
+
+    return worker_call(write_job, &j, err); /* YIELDS */
+}
+
+bool export_area_read(const char *path, struct buf *out, struct err *err)
+{
+    struct file_job j = {.path = path, .content = out};
+
+    return worker_call(read_job, &j, err); /* YIELDS */
+}

@@ -1,0 +1,18 @@
+/* export_area.h - the files people exchange with the gateway: HOME/export, where the console reads and writes, and nowhere else. */
+#ifndef POSTERN_EXPORT_AREA_H
+#define POSTERN_EXPORT_AREA_H
+
+#include <stdbool.h>
+
+#include "store/base/buf.h"
+#include "store/base/err.h"
+
+bool export_area_path(const char *name, char **path, struct err *err); /* letters, digits, . _ -; the caller frees it */
+bool export_area_write(const char *path, const char *text, size_t n, struct err *err); /* YIELDS; on disk, or not there */
+bool export_area_read(const char *path, struct buf *out, struct err *err);             /* YIELDS; UTF-8, at most out->max */
+
+struct control;
+/* YIELDS. The same by name and for the person of a connection, who may not be allowed to see secrets in it. */
+bool control_read_file(struct control *c, const char *name, struct buf *text, struct err *err);
+
+#endif
