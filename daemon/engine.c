@@ -17,6 +17,7 @@
 #include "daemon/config_db.h"
 #include "daemon/control.h"
 #include "daemon/dns.h"
+#include "daemon/expiry.h"
 #include "daemon/fiber.h"
 #include "daemon/http.h"
 #include "daemon/listeners.h"
@@ -124,7 +125,7 @@ static void stop_loops(void)
 
 /* Everything that is built from the configuration, in the order of publishing. */
 static const struct reload_part *const parts[] = {
-    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_queue, &reload_access, &reload_listeners, NULL,
+    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_queue, &reload_access, &reload_listeners, &reload_expiry, NULL,
 };
 
 static bool start_stats(struct err *err)
@@ -185,6 +186,7 @@ static const struct step {
     {"the loops",              start_loops,          stop_loops},
     {"what is configured",     activate,             listeners_stop},
     {"the alerts",             start_alerts,         NULL        },
+    {"the certificate watch",  expiry_start,         NULL        },
     {"the control socket",     start_control,        control_stop},
 };
 

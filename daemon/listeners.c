@@ -24,6 +24,7 @@
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/served.h"
 #include "daemon/smtp_server.h"
 #include "store/base/log.h"
 #include "store/base/map.h"
@@ -168,6 +169,34 @@ static bool is_wildcard(const struct addr *a)
     return memcmp(a->ip, zero, sizeof(zero)) == 0;
 }
 
+/* A look of our own at what we show (served.h): no session. */
+struct own_look {
+    int fd;
+    char *listener;
+};
+
+static void own_look_fiber(void *arg)
+{
+    struct own_look *o = arg;
+
+    served_answer(o->fd, o->listener); /* YIELDS */
+    free(o->listener);
+    free(o);
+}
+
+static void show_certificate(const struct port *p, int fd)
+{
+    struct own_look *o = xcalloc(1, sizeof(*o));
+
+    o->fd = fd;
+    o->listener = xstrdup(p->name);
+    if (fiber_spawn(loop_self(), "certificate look", own_look_fiber, o))
+        return;
+    close(fd);
+    free(o->listener);
+    free(o);
+}
+
 static void start_session(struct port *p, int fd, const struct sockaddr_storage *peer)
 {
     struct access *access = access_running();
@@ -175,10 +204,17 @@ static void start_session(struct port *p, int fd, const struct sockaddr_storage 
     const struct listener_setup *setup;
     enum limits_verdict verdict;
     struct newcomer *n;
+    struct addr from;
 
     if (!table) { /* the listener was removed while this connection waited in its queue */
         access_free(&access);
         close(fd);
+        return;
+    }
+    addr_from_sockaddr(&from, peer);
+    if (served_is_own(&from)) {
+        access_free(&access);
+        show_certificate(p, fd);
         return;
     }
     setup = CONFIG_SINGLE(access_config(access), listener_setup);
@@ -194,7 +230,7 @@ static void start_session(struct port *p, int fd, const struct sockaddr_storage 
     n->loop = choose_loop();
     n->origin = (struct smtp_origin){
         .fd = fd, .access = access, .table = table, .limits = p->limits, .local = p->addr};
-    addr_from_sockaddr(&n->origin.peer, peer);
+    n->origin.peer = from;
     if (is_wildcard(&p->addr)) {
         struct sockaddr_storage ss;
         socklen_t len = sizeof(ss);

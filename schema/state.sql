@@ -33,3 +33,11 @@ CREATE TABLE IF NOT EXISTS alert (
     severity TEXT NOT NULL,
     text TEXT NOT NULL
 );
+
+-- expiry.c: which end of a certificate was announced
+CREATE TABLE IF NOT EXISTS expiry (
+    fingerprint TEXT PRIMARY KEY, -- SHA-256, hexadecimal
+    name TEXT NOT NULL,           -- what the alert called it
+    step INTEGER NOT NULL,        -- the last one announced: 90, 60, 30, 15, then days, -1 when it was over
+    at INTEGER NOT NULL           -- microseconds since 1970
+) WITHOUT ROWID;
