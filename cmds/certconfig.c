@@ -1,12 +1,11 @@
-/* certconfig.c - certificate profiles: made here, pasted, listed. Private keys go to the daemon and
- * never come back. */
-#include "cmds/common.h"
-#include "cmds/certauthority.h"
+/* certconfig.c - certificate profiles: the menus, and what is looked at. Private keys go to the daemon and never come
+ * back. */
+#include "cmds/certconfig.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/x509.h"
+#include "cmds/certauthority.h"
 
 /* --- list
  * ---------------------------------------------------------------------------------------------------
@@ -63,6 +62,18 @@ static void say_list(struct ui *ui, struct session *s, const struct row *unused)
     json_decref(data);
 }
 
+/* The strings of a list as one text. */
+static void put_joined(json_t *o, const char *list, const char *key)
+{
+    AUTO(buf) struct buf text = BUF_INIT(8000);
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(o, list), i, item)
+        buf_printf(&text, "%s%s", i ? ", " : "", json_string_value(item));
+    json_put_str(o, key, buf_str(&text));
+}
+
 static void cert_list(struct ui *ui, struct session *s, struct row *unused)
 {
     static const struct out_column columns[] = {
@@ -72,6 +83,7 @@ static void cert_list(struct ui *ui, struct session *s, struct row *unused)
         {"Status",      "status",         0, false},
         {"Remaining",   "remaining_days", 0, true },
         {"Key",         "key",            0, false},
+        {"Used By",     "used_by",        0, false},
     };
     json_t *data = ui_end_of_words(ui) ? fetch(s, ui) : NULL, *c;
     struct out_table *t;
@@ -82,7 +94,11 @@ static void cert_list(struct ui *ui, struct session *s, struct row *unused)
         return;
     t = out_table_new(ui, "certificates", columns, countof(columns), '-');
     json_array_foreach(json_object_get(data, "certificates"), i, c)
+    {
+        if (!out_json(ui))
+            put_joined(c, "uses", "used_by");
         out_table_row(t, json_incref(c));
+    }
     out_table_end(&t);
     json_decref(data);
 }
@@ -108,13 +124,12 @@ static void cert_print(struct ui *ui, struct session *s, struct row *unused)
     json_decref(data);
 }
 
-/* --- names of profiles
- * -------------------------------------------------------------------------------------- */
+/* --- what the operations share --- */
 
 static bool accept_name(void *arg, const char *answer, struct err *err)
 {
     struct row *r = row_new(&section_certificate, NULL);
-    bool ok = row_set(r, "name", answer, err);
+    bool ok = !*answer || row_set(r, "name", answer, err);
 
     (void)arg;
     row_free(&r);
@@ -124,38 +139,49 @@ static bool accept_name(void *arg, const char *answer, struct err *err)
                           "Enter another name."));
 }
 
-/* The name of a new profile; NULL when an existing one is to stay. The caller frees it. */
-static char *ask_profile_name(struct ui *ui, struct session *s, bool *replace)
+bool cert_may_take(struct ui *ui, struct session *s, const char *name, bool *replace)
+{
+    char *question;
+
+    if (ui_failed(ui) || *replace || !*name || !ui_interactive(ui) ||
+        !has_name(s, &section_certificate, NULL, name))
+        return !ui_failed(ui); /* in batch the daemon compares: the same once more is no change */
+    question = xasprintf("Certificate profile \"%s\" already exists. Do you want to overwrite "
+                         "with this new one?",
+                         name);
+    *replace = ask_yes(ui, "replace", question, false);
+    free(question);
+    return *replace && !ui_failed(ui);
+}
+
+char *cert_ask_name(struct ui *ui, struct session *s, bool *replace)
 {
     const struct ui_question q = {.text = "Enter a name for this certificate profile:",
                                   .key = "name",
+                                  .deflt = "",
                                   .bare = true,
-                                  .accept = accept_name};
-    char *name = xstrdup(ui_ask(ui, &q)), *question;
+                                  .accept = accept_name,
+                                  .help = "Letters, digits, dots, \"_\" and \"-\". Enter: the "
+                                          "common name of the certificate."};
+    char *name = xstrdup(ui_ask(ui, &q));
 
     *replace = ui_flag(ui, "--replace");
-    if (!ui_failed(ui) && !*replace && has_name(s, &section_certificate, NULL, name)) {
-        question = xasprintf("Certificate profile \"%s\" already exists. Do you want to overwrite "
-                             "with this new one?",
-                             name);
-        *replace = ask_yes(ui, "replace", question, false);
-        free(question);
-        if (!*replace && !ui_interactive(ui) && !ui_failed(ui))
-            ui_fail(
-                ui, E_EXISTS,
-                "Certificate profile \"%s\" already exists. Choose another name, or say --replace.",
-                name);
-    } else if (!ui_failed(ui)) {
-        return name;
-    }
-    if (!*replace || ui_failed(ui)) {
+    if (!cert_may_take(ui, s, name, replace)) {
         free(name);
-        return NULL;
+        name = NULL;
     }
     return name;
 }
 
-static void say_warnings(struct ui *ui, const json_t *answer)
+bool cert_ask_fqdn(struct ui *ui)
+{
+    return ask_yes(ui, "fqdn",
+                   "Do you want to check if Common Name or SAN:dNSName or both are in Fully "
+                   "Qualified Domain Name(FQDN) format ?",
+                   false);
+}
+
+void cert_say_warnings(struct ui *ui, const json_t *answer)
 {
     json_t *w;
     size_t i;
@@ -164,290 +190,19 @@ static void say_warnings(struct ui *ui, const json_t *answer)
         ui_say(ui, "Warning: %s", json_string_value(w));
 }
 
-/* --- NEW
- * ----------------------------------------------------------------------------------------------------
- */
-
-static bool accept_common_name(void *arg, const char *answer, struct err *err)
+void cert_say_staged(struct ui *ui, json_t *answer)
 {
-    (void)arg;
-    return x509_check_common_name(answer, err);
-}
-
-static bool accept_country(void *arg, const char *answer, struct err *err)
-{
-    (void)arg;
-    return x509_check_country(answer, err);
-}
-
-static bool accept_names(void *arg, const char *answer, struct err *err)
-{
-    AUTO(strlist) struct strlist names = {0};
-    bool ok = true;
-
-    (void)arg;
-    strlist_split(&names, answer, ',');
-    for (size_t i = 0; ok && i < names.n; i++)
-        ok = x509_check_name(names.items[i], err);
-    return ok;
-}
-
-/* The list of the question is its own: 1024 stays in its place so that an old habit gets the
- * reason. */
-static const struct algorithm {
-    const char *number, *word, *text;
-} algorithms[] = {
-    {"1", "rsa-2048", "RSA 2048 bits"},
-    {"2", "rsa-3072", "RSA 3072 bits"},
-    {"3", "rsa-4096", "RSA 4096 bits"},
-    {"4", "p256",     "ECDSA P-256"  },
-    {"5", "p384",     "ECDSA P-384"  },
-    {"6", "ed25519",  "Ed25519"      },
-};
-
-static const char *algorithm_of(const char *answer)
-{
-    static const struct {
-        const char *typed, *word;
-    } others[] = {
-        {"2048", "rsa-2048"},
-        {"3072", "rsa-3072"},
-        {"4096", "rsa-4096"}
-    };
-
-    for (size_t i = 0; i < countof(algorithms); i++)
-        if (str_eq(answer, algorithms[i].number) || str_ieq(answer, algorithms[i].word))
-            return algorithms[i].word;
-    for (size_t i = 0; i < countof(others); i++)
-        if (str_eq(answer, others[i].typed))
-            return others[i].word;
-    return answer;
-}
-
-static bool accept_algorithm(void *arg, const char *answer, struct err *err)
-{
-    (void)arg;
-    return x509_check_algorithm(algorithm_of(answer), err);
-}
-
-static void ask_algorithm(struct ui *ui, json_t *args)
-{
-    struct ui_choice choices[countof(algorithms) + 1] = {
-        {NULL, NULL}
-    };
-    AUTO(buf) struct buf text = BUF_INIT(500);
-    struct ui_question q = {.key = "algorithm",
-                            .deflt = "1",
-                            .choices = choices,
-                            .accept = accept_algorithm,
-                            .help = "RSA 2048 works with every peer; ECDSA P-256 is faster."};
-
-    buf_str_add(&text, "Select the type and size of the private key:");
-    for (size_t i = 0; i < countof(algorithms); i++) {
-        buf_printf(&text, "\n%s. %s", algorithms[i].number, algorithms[i].text);
-        choices[i] = (struct ui_choice){algorithms[i].word, algorithms[i].text};
-    }
-    q.text = buf_str(&text);
-    json_put_str(args, "algorithm", algorithm_of(ui_ask(ui, &q)));
-}
-
-static void ask_subject(struct ui *ui, json_t *args)
-{
-    static const struct {
-        const char *key, *question;
-        bool (*accept)(void *arg, const char *answer, struct err *err);
-    } questions[] = {
-        {"common_name",  "Enter Common Name:",                                                          accept_common_name},
-        {"organization", "Enter Organization:",                                                         NULL              },
-        {"unit",         "Enter Organizational Unit:",                                                  NULL              },
-        {"locality",     "Enter Locality or City:",                                                     NULL              },
-        {"state",        "Enter State or Province:",                                                    NULL              },
-        {"country",      "Enter Country (2 letter code):",                                              accept_country    },
-        {"names",        "Enter further host names or addresses of this gateway, separated by commas:",
-         accept_names                                                                                                     },
-    };
-
-    for (size_t i = 0; i < countof(questions); i++) {
-        const struct ui_question q = {.text = questions[i].question,
-                                      .key = questions[i].key,
-                                      .deflt = i ? "" : NULL,
-                                      .bare = true,
-                                      .accept = questions[i].accept};
-        const char *answer = ui_ask(ui, &q);
-        AUTO(strlist) struct strlist names = {0};
-        json_t *list;
-
-        if (!str_eq(questions[i].key, "names")) {
-            json_put_str(args, questions[i].key, answer);
-            continue;
-        }
-        strlist_split(&names, answer, ',');
-        list = json_array();
-        for (size_t k = 0; k < names.n; k++)
-            json_array_append_new(list, json_string(names.items[k]));
-        json_put(args, "names", list);
-    }
-}
-
-static void cert_new(struct ui *ui, struct session *s, struct row *unused)
-{
-    json_t *args = json_object(), *answer;
-    bool replace;
-    char *name = ask_profile_name(ui, s, &replace);
-
-    (void)unused;
-    if (!name) {
-        json_decref(args);
-        return;
-    }
-    json_put_str(args, "name", name);
-    json_put(args, "replace", json_boolean(replace));
-    free(name);
-    ask_subject(ui, args);
-    json_put_int(args, "days",
-                 (json_int_t)ask_number(ui, "days", "Duration before expiration (in days):", 3650,
-                                        1, 36500));
-    ask_algorithm(ui, args);
-    if (ui_failed(ui) || !ui_end_of_words(ui)) {
-        json_decref(args);
-        return;
-    }
-    answer = session_call(s, ui, "cert.new", args);
     if (!answer)
         return;
     ui_say(ui, "%s", json_str(answer, "subject", ""));
-    if (ui_interactive(ui) && ask_yes(ui, "view_csr", "Do you want to view the CSR?", true))
-        out_text(ui, json_str(answer, "csr", ""));
+    if (!json_bool_of(answer, "changed", true))
+        ui_say(ui, "Certificate profile \"%s\" holds this certificate already; nothing changed.",
+               json_str(answer, "name", ""));
+    cert_say_warnings(ui, answer);
     out_data(ui, answer);
 }
 
-/* --- PASTE, EDIT
- * -------------------------------------------------------------------------------------------- */
-
-/* Pasted text until it is accepted by check; NULL: given up. The caller frees it. */
-static char *ask_pem(struct ui *ui, const char *key, const char *question,
-                     char *(*ask)(struct ui *ui, const char *key, const char *question),
-                     bool (*check)(const char *pem, struct err *err))
-{
-    for (int tries = 0; tries < 5 && !ui_failed(ui); tries++) {
-        char *text = ask(ui, key, question);
-        struct err err = {0};
-
-        if (ui_failed(ui) || check(text, &err))
-            return text;
-        secret_text_free(&text);
-        if (!ui_interactive(ui) || tries == 4) {
-            ui_error(ui, &err);
-            return NULL;
-        }
-        ui_say(ui, "%s", err.text);
-    }
-    return NULL;
-}
-
-static bool check_certificate_text(const char *pem, struct err *err)
-{
-    struct x509_facts f = {0};
-    bool ok = x509_read(pem, &f, err);
-
-    x509_facts_free(&f);
-    return ok;
-}
-
-static bool check_chain_text(const char *pem, struct err *err)
-{
-    return x509_count(pem) > 0 || check_certificate_text(pem, err);
-}
-
-static void ask_intermediates(struct ui *ui, const char *leaf, json_t *args)
-{
-    AUTO(buf) struct buf all = BUF_INIT(512u << 10), sorted = BUF_INIT(512u << 10);
-    const char *question = "Do you want to add an intermediate certificate?";
-    struct err err = {0};
-
-    while (ask_yes(ui, "add_intermediate", question, false) && !ui_failed(ui)) {
-        char *text =
-            ask_pem(ui, "intermediates",
-                    "Paste intermediate certificate in PEM format (end with '.'):", ask_block,
-                    check_chain_text);
-        size_t before = all.n;
-
-        if (text)
-            buf_str_add(&all, text);
-        buf_reset(&sorted);
-        if (text && !x509_order_chain(leaf, buf_str(&all), &sorted, &err)) {
-            all.n = before;
-            if (ui_interactive(ui))
-                ui_say(ui, "%s", err.text);
-            else
-                ui_error(ui, &err);
-        }
-        free(text);
-        question = "Do you want to add another intermediate certificate?";
-    }
-    if (all.n)
-        json_put_str(args, "intermediates", buf_str(&all));
-}
-
-static void say_subject(struct ui *ui, const char *pem)
-{
-    struct x509_facts f = {0};
-
-    if (x509_read(pem, &f, NULL))
-        ui_say(ui, "%s", f.subject);
-    x509_facts_free(&f);
-}
-
-static void store_pasted(struct ui *ui, struct session *s, json_t *args)
-{
-    json_t *answer = session_call(s, ui, "cert.paste", args);
-
-    if (answer)
-        say_warnings(ui, answer);
-    if (answer)
-        out_data(ui, answer);
-}
-
-static const char *const paste_certificate =
-    "Paste public certificate in PEM format (end with '.'):";
-
-static void cert_paste(struct ui *ui, struct session *s, struct row *unused)
-{
-    json_t *args = json_object();
-    bool replace;
-    char *name = ask_profile_name(ui, s, &replace), *certificate = NULL, *key = NULL;
-    struct err err = {0};
-
-    (void)unused;
-    if (name)
-        certificate =
-            ask_pem(ui, "certificate", paste_certificate, ask_block, check_certificate_text);
-    if (certificate && !ui_failed(ui)) {
-        say_subject(ui, certificate);
-        key = ask_pem(ui, "private_key",
-                      "Paste private key in PEM format (end with '.'):", ask_secret_block,
-                      x509_check_key);
-    }
-    if (key && !ui_failed(ui) && !x509_key_matches(certificate, key, &err))
-        ui_error(ui, &err);
-    if (key && !ui_failed(ui)) {
-        json_put_str(args, "name", name);
-        json_put_str(args, "certificate", certificate);
-        json_put_str(args, "private_key", key);
-        json_put(args, "replace", json_boolean(replace));
-        ask_intermediates(ui, certificate, args);
-    }
-    if (key && !ui_failed(ui))
-        store_pasted(ui, s, json_incref(args));
-    json_decref(args);
-    secret_text_free(&key);
-    free(certificate);
-    free(name);
-}
-
-/* A profile by number or name, as its subject is shown. Demo is not among them. The caller frees
- * it. */
-static char *ask_profile(struct ui *ui, struct session *s, const char *verb)
+char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool demo)
 {
     json_t *data = fetch(s, ui), *c;
     size_t i, n = 0, count = json_array_size(json_object_get(data, "certificates"));
@@ -458,18 +213,18 @@ static char *ask_profile(struct ui *ui, struct session *s, const char *verb)
 
     json_array_foreach(json_object_get(data, "certificates"), i, c)
     {
-        if (json_bool_of(c, "demo", false))
+        if (!demo && json_bool_of(c, "demo", false))
             continue;
         choices[n].word = json_str(c, "name", "");
         choices[n++].text = xasprintf("[%s] %s", json_str(c, "name", ""),
                                       json_str(c, "subject", "(no certificate yet)"));
     }
-    if (ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "Demo"))
+    if (!demo && ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "Demo"))
         ui_fail(ui, E_DENIED,
                 "The demonstration certificate \"Demo\" cannot be changed or deleted.");
     else if (!n && data)
         ui_fail(ui, E_NOT_FOUND,
-                "There is no certificate profile to %s. Create one with NEW or PASTE.", verb);
+                "There is no certificate profile to %s. Create one with NEW, PASTE or IMPORT.", verb);
     else if (data) {
         picked = ask_choice(ui, "name", question, choices, n == 1 ? 0 : -1);
         if (picked >= 0 && !ui_failed(ui))
@@ -483,37 +238,99 @@ static char *ask_profile(struct ui *ui, struct session *s, const char *verb)
     return name;
 }
 
-static void cert_edit(struct ui *ui, struct session *s, struct row *unused)
+/* --- DETAIL and CHECK --- */
+
+static const struct out_column detail_keys[] = {
+    {"Subject",         "subject",     0, false},
+    {"Issuer",          "issuer_name", 0, false},
+    {"Names",           "all_names",   0, false},
+    {"Serial Number",   "serial",      0, false},
+    {"Valid From",      "not_before",  0, false},
+    {"Valid Until",     "not_after",   0, false},
+    {"Status",          "status",      0, false},
+    {"Days Remaining",  "days",        0, false},
+    {"Public Key",      "key",         0, false},
+    {"Signature",       "signature",   0, false},
+    {"SHA-256",         "sha256",      0, false},
+    {"Used By",         "used_by",     0, false},
+    {"Signing Request", "csr_there",   0, false},
+};
+
+/* One certificate of a profile, as "Label: value" lines. chain: the last two are not of it. */
+static void say_certificate(struct ui *ui, json_t *c, bool chain)
 {
-    char *name = ask_profile(ui, s, "edit"), *certificate;
-    struct row *r = name ? session_get(s, &section_certificate, name) : NULL;
-    const struct certificate *c = r ? r->data : NULL;
-    json_t *args;
+    char *days = remaining(c);
+
+    put_joined(c, "names", "all_names");
+    put_joined(c, "uses", "used_by");
+    json_put_str(c, "days", days);
+    json_put_str(c, "csr_there", json_bool_of(c, "request", false) ? "Yes" : "No");
+    free(days);
+    out_record(ui, detail_keys, countof(detail_keys) - (chain ? 2 : 0), json_incref(c));
+}
+
+static json_t *ask_daemon(struct ui *ui, struct session *s, const char *op, const char *name)
+{
+    json_t *args = json_object();
+
+    if (name)
+        json_put_str(args, "name", name);
+    return session_call(s, ui, op, args);
+}
+
+static void say_findings(struct ui *ui, const json_t *findings)
+{
+    json_t *f;
+    size_t i;
+
+    json_array_foreach(findings, i, f) out_line(
+        ui, "  %-8s %s (%s)", json_str(f, "severity", ""), json_str(f, "text", ""),
+        json_str(f, "finding", ""));
+}
+
+static void cert_detail(struct ui *ui, struct session *s, struct row *unused)
+{
+    char *name = cert_ask_profile(ui, s, "view", true);
+    json_t *data = name && ui_end_of_words(ui) ? ask_daemon(ui, s, "cert.detail", name) : NULL, *c;
+    size_t i;
 
     (void)unused;
-    if (c && ask_yes(ui, "update", "Would you like to update the existing public certificate?",
-                     !ui_interactive(ui))) {
-        certificate =
-            ask_pem(ui, "certificate", paste_certificate, ask_block, check_certificate_text);
-        if (certificate && !ui_failed(ui)) {
-            args = json_object();
-            say_subject(ui, certificate);
-            json_put_str(args, "name", name);
-            json_put_str(args, "certificate", certificate);
-            json_put(args, "replace", json_true());
-            ask_intermediates(ui, certificate, args);
-            if (ui_failed(ui))
-                json_decref(args);
-            else
-                store_pasted(ui, s, args);
+    if (data && out_json(ui)) {
+        out_data(ui, json_incref(data));
+    } else if (data) {
+        out_line(ui, "Certificate profile: %s", name);
+        say_certificate(ui, data, false);
+        json_array_foreach(json_object_get(data, "chain"), i, c)
+        {
+            out_line(ui, "\nIntermediate certificate %zu:", i + 1);
+            say_certificate(ui, c, true);
         }
-        free(certificate);
+        if (json_array_size(json_object_get(data, "findings")))
+            out_line(ui, "\nFindings:");
+        say_findings(ui, json_object_get(data, "findings"));
     }
-    if (c && *c->request && ui_interactive(ui) &&
-        ask_yes(ui, "view_csr", "Would you like to view the CSR?", true))
-        out_text(ui, c->request);
-    row_free(&r);
+    json_decref(data);
     free(name);
+}
+
+static void cert_check(struct ui *ui, struct session *s, struct row *unused)
+{
+    const char *word = ui_word(ui);
+    json_t *data, *c;
+    size_t i, found;
+
+    (void)unused;
+    if (!word)
+        word = ui_key(ui, "name");
+    data = ui_end_of_words(ui) ? ask_daemon(ui, s, "cert.check", word) : NULL;
+    json_array_foreach(json_object_get(data, "certificates"), i, c)
+    {
+        found = json_array_size(json_object_get(c, "findings"));
+        out_line(ui, "%s:%s", json_str(c, "name", ""), found ? "" : " nothing is wrong");
+        say_findings(ui, json_object_get(c, "findings"));
+    }
+    if (data)
+        out_data(ui, data);
 }
 
 /* --- DELETE
@@ -535,7 +352,7 @@ static char *users_of(struct session *s, struct ui *ui, const char *name)
 
 static void cert_delete(struct ui *ui, struct session *s, struct row *unused)
 {
-    char *name = ask_profile(ui, s, "delete"), *users = name ? users_of(s, ui, name) : NULL,
+    char *name = cert_ask_profile(ui, s, "delete", false), *users = name ? users_of(s, ui, name) : NULL,
          *question;
 
     (void)unused;
@@ -560,12 +377,16 @@ static bool any_own(struct session *s, const struct row *unused)
 }
 
 static const struct menu_op certificate_ops[] = {
-    {"PASTE",  "Paste a certificate into the CLI",               NULL, cert_paste,  NULL   },
-    {"NEW",    "Create a self-signed certificate and CSR",       NULL, cert_new,    NULL   },
-    {"EDIT",   "Update certificate or view the signing request", NULL, cert_edit,   any_own},
-    {"DELETE", "Remove a certificate",                           NULL, cert_delete, any_own},
-    {"LIST",   "View all certificates",                          NULL, cert_list,   NULL   },
-    {"PRINT",  "View certificates assigned to services",         NULL, cert_print,  NULL   },
+    {"IMPORT", "Import a certificate from a local PKCS#12 or PEM file", NULL, cert_import, NULL   },
+    {"PASTE",  "Paste a certificate into the CLI",                      NULL, cert_paste,  NULL   },
+    {"NEW",    "Create a self-signed certificate and CSR",              NULL, cert_new,    NULL   },
+    {"EDIT",   "Update certificate or view the signing request",        NULL, cert_edit,   any_own},
+    {"EXPORT", "Export a certificate",                                  NULL, cert_export, any_own},
+    {"DELETE", "Remove a certificate",                                  NULL, cert_delete, any_own},
+    {"LIST",   "View all certificates",                                 NULL, cert_list,   NULL   },
+    {"DETAIL", "View a certificate and its chain",                      NULL, cert_detail, NULL   },
+    {"PRINT",  "View certificates assigned to services",                NULL, cert_print,  NULL   },
+    {"CHECK",  "Check certificates for what peers may refuse",          NULL, cert_check,  NULL   },
 };
 static const struct menu certificate_menu = {say_list, certificate_ops, countof(certificate_ops),
                                              &section_certificate};
@@ -588,14 +409,30 @@ const struct command cmd_certconfig = {
     .help = "Configure security certificates and keys",
     .detail = "A profile holds a certificate, its private key and its chain. Listeners choose one "
               "with listenerconfig, deliveries "
-              "with destconfig > setup. The profile Demo is for tests only: everybody has its key.",
-    .usage = "certconfig certificate new NAME common_name=HOST [organization=..] [unit=..] "
+              "with destconfig > setup. Files are read from and written to the export area. The profile "
+              "Demo is for tests only.",
+    .usage = "certconfig certificate new [NAME] common_name=HOST [organization=..] [unit=..] "
              "[locality=..] [state=..] [country=XX]\n"
              "    [names=HOST,HOST] [days=N] "
-             "[algorithm=rsa-2048|rsa-3072|rsa-4096|p256|p384|ed25519] [--replace]\n"
+             "[algorithm=rsa-2048|rsa-3072|rsa-4096|p256|p384|ed25519]\n"
+             "    [digest=sha256|sha384|sha512] [fqdn=yes] [--replace]\n"
+             "certconfig certificate paste NAME certificate=<<END private_key=<<END "
+             "[add_intermediate=yes intermediates=<<END] [--replace]\n"
+             "certconfig certificate import NAME FILE [key_file=FILE] [key=NUMBER] [fqdn=yes] "
+             "[pass_phrase=<<END] [--replace]\n"
+             "certconfig certificate import NAME data=<<END [pass_phrase=<<END] [--replace]\n"
+             "certconfig certificate edit NAME certificate=<<END [add_intermediate=yes "
+             "intermediates=<<END]\n"
+             "certconfig certificate edit NAME update=no add_intermediate=yes intermediates=<<END\n"
+             "certconfig certificate edit NAME update=no remove_intermediate=yes "
+             "intermediate=SHA256\n"
+             "certconfig certificate edit NAME --csr\n"
+             "certconfig certificate export NAME [FILE] pass_phrase=<<END [--legacy]\n"
              "certconfig certificate delete NAME --yes\n"
              "certconfig certificate list\n"
-             "certconfig certificate print",
+             "certconfig certificate detail NAME\n"
+             "certconfig certificate print\n"
+             "certconfig certificate check [NAME]",
     .roles = ROLE_ADMIN,
     .commits = true,
     .menu = &main_menu,

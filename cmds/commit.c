@@ -3,9 +3,25 @@
 
 #include <stdlib.h>
 
-static bool has(const json_t *answer, const char *member)
+/* What the rules find doubtful; it did not stop the commit. */
+static void say_warnings(struct ui *ui, const json_t *answer)
 {
-    return json_array_size(json_object_get(answer, member)) > 0;
+    json_t *w;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "warnings"), i, w)
+        out_line(ui, "Warning: %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
+}
+
+/* The same for programs: beside the receipt. New. */
+static json_t *with_warnings(const json_t *answer)
+{
+    json_t *data = json_copy(json_object_get(answer, "data")),
+           *warnings = json_object_get(answer, "warnings");
+
+    if (data)
+        json_put(data, "warnings", warnings ? json_incref(warnings) : json_array());
+    return data;
 }
 
 static void say_merged(struct ui *ui, const json_t *data)
@@ -30,25 +46,11 @@ static void say_receipt(struct ui *ui, const json_t *data)
     out_line(ui, "Changes committed: %s", date_text(json_object_get(data, "time"), date));
 }
 
-/* One request; its answer when it succeeded. What was refused only because of warnings may be
- * accepted by a person. */
+/* One request; its answer when it succeeded. */
 static json_t *try_commit(struct ui *ui, struct session *s, json_t *args)
 {
-    json_t *answer = session_answer(s, ui, "commit", json_incref(args)), *w;
-    size_t i;
+    json_t *answer = session_answer(s, ui, "commit", json_incref(args));
 
-    if (answer && !json_bool_of(answer, "ok", false) && has(answer, "warnings") &&
-        !has(answer, "errors") && !has(answer, "conflicts") && ui_interactive(ui)) {
-        json_array_foreach(json_object_get(answer, "warnings"), i, w)
-            ui_say(ui, "Warning: %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
-        json_decref(answer);
-        if (!ask_yes(ui, "accept", "Do you want to commit anyway?", false)) {
-            ui_say(ui, "Nothing was committed.");
-            return NULL;
-        }
-        json_put(args, "accept_warnings", json_true());
-        answer = session_answer(s, ui, "commit", json_incref(args));
-    }
     if (answer && !json_bool_of(answer, "ok", false)) {
         session_show_error(s, ui, answer);
         json_decref(answer);
@@ -82,7 +84,7 @@ static void check(struct ui *ui, struct session *s)
                      (long long)json_int(data, "deleted", 0), json_str(data, "plan", ""));
         else
             out_line(ui, "There is no data to commit.");
-        out_data(ui, json_incref(data));
+        out_data(ui, with_warnings(answer));
     }
     json_decref(answer);
 }
@@ -160,11 +162,10 @@ static json_t *ask_args(struct ui *ui)
 {
     json_t *args = json_object();
     const char *plan = ui_key(ui, "plan");
-    bool yes = ui_flag(ui, "-y"), accept = ui_flag(ui, "--accept-warnings");
+    bool yes = ui_flag(ui, "-y");
 
     if (plan)
         json_put_str(args, "plan", plan);
-    json_put(args, "accept_warnings", json_boolean(accept));
     if (yes) {
         json_put_str(args, "comment", "");
         json_put(args, "keep", json_true());
@@ -215,8 +216,9 @@ static void run(struct ui *ui, struct session *s)
     args = ask_args(ui);
     answer = ui_failed(ui) || !ui_end_of_words(ui) ? NULL : try_commit(ui, s, args);
     if (answer) {
+        say_warnings(ui, answer);
         say_receipt(ui, json_object_get(answer, "data"));
-        out_data(ui, json_incref(json_object_get(answer, "data")));
+        out_data(ui, with_warnings(answer));
     }
     json_decref(answer);
     json_decref(args);
@@ -238,7 +240,7 @@ static void complete(struct session *s, const struct strlist *words, struct offe
 const struct command cmd_commit = {
     .name = "commit",
     .help = "Commit changes",
-    .usage = "commit [\"COMMENT\" [Y|N]] [plan=PLAN] [candidate=NUMBER] [--accept-warnings]\n"
+    .usage = "commit [\"COMMENT\" [Y|N]] [plan=PLAN] [candidate=NUMBER]\n"
              "commit comment=\"COMMENT\" [keep=yes|no]\n"
              "commit -y\n"
              "commit check\n"
@@ -247,7 +249,8 @@ const struct command cmd_commit = {
               "rollback question can be undone "
               "with rollbackconfig. What others committed meanwhile is merged; where both changed "
               "the same field, nothing is "
-              "committed and you choose with \"commit resolve\".",
+              "committed and you choose with \"commit resolve\". Warnings do not stop a commit; "
+              "\"commit check\" lists them beforehand.",
     .roles = ROLE_OPERATOR,
     .run = run,
     .complete = complete,

@@ -28,7 +28,9 @@ static bool ask_secrets(struct ui *ui, json_t *args)
         return !ui_failed(ui);
     for (;;) {
         char *one = ask_secret(ui, "passphrase", "Enter a passphrase for the file:");
-        char *two = ask_secret(ui, "passphrase", "Enter the passphrase again:");
+        char *two = ui_interactive(ui)
+                        ? ask_secret(ui, "passphrase", "Enter the passphrase again:")
+                        : xstrdup(one);
         bool same = str_eq(one, two) && one && *one;
 
         if (same)
@@ -39,7 +41,7 @@ static bool ask_secrets(struct ui *ui, json_t *args)
             return !ui_failed(ui);
         ui_say(ui, "The passphrases are empty or do not match. Enter the same passphrase twice.");
         if (!ui_interactive(ui)) {
-            ui_fail(ui, E_USAGE, "A passphrase is asked for at a terminal only.");
+            ui_fail(ui, E_USAGE, "The passphrase may not be empty.");
             return false;
         }
     }
@@ -225,7 +227,7 @@ static void load(struct ui *ui, struct session *s)
         modes[ask_choice(ui, "mode", "What about settings the text does not mention?", modes, 0)]
             .word);
     text = json_str(args, "text", "");
-    if (strstr(text, "encrypted:") && ui_interactive(ui)) {
+    if (strstr(text, "encrypted:")) {
         pass = ask_secret(ui, "passphrase", "Enter the passphrase of the file:");
         json_put_str(args, "passphrase", pass);
         secret_text_free(&pass);

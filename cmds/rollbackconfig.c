@@ -87,7 +87,6 @@ static void commit_now(struct ui *ui, struct session *s, json_int_t revision)
 
     json_put_str(args, "comment", comment);
     json_put(args, "keep", json_true());
-    json_put(args, "accept_warnings", json_true());
     free(comment);
     data = session_call(s, ui, "commit", args);
     if (data)

@@ -8,7 +8,6 @@ struct commit {              /* one commit, from its request to its receipt */
     const char *comment;     /* "" for none */
     bool keep;               /* saved for rollback */
     bool check_only;         /* stops before the write */
-    bool accept_warnings;    /* false: warnings are returned, and nothing is committed */
     const char *plan;        /* commit exactly what was checked, or NULL */
     const struct db_audit *who;
 
@@ -18,7 +17,7 @@ struct commit {              /* one commit, from its request to its receipt */
     char plan_id[10];        /* "7f3c-19a2": names head and changes */
     struct conflicts conflicts;
     struct conflicts merged; /* fields others changed in the objects of this candidate */
-    struct check check;
+    struct check check;      /* errors stop the commit, warnings do not */
 };
 
 /* YIELDS. false: nothing was committed and the candidate is as it was; the struct says why in detail. */

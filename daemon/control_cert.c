@@ -1,64 +1,36 @@
-/* control_cert.c - cert.list, cert.new, cert.paste. They end in config.stage like any other change:
- * what they add is the knowledge of certificates, and that a key made here never leaves the daemon.
- */
-#include "daemon/control.h"
+/* control_cert.c - looking at certificate profiles: cert.list, cert.detail, cert.check. What changes them is in
+ * control_cert_make.c.
+ *
+ * The facts of a certificate never change, so they are kept by the digest of its profile: listing a thousand profiles
+ * parses none of them twice. */
+#include "daemon/control_cert.h"
 
 #include <openssl/crypto.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/candidate.h"
+#include "daemon/config_db.h"
 #include "daemon/worker.h"
 #include "store/base/str.h"
-#include "store/row.h"
+#include "store/cert_uses.h"
 #include "store/x509.h"
 
+#define MAX_KEPT 20000
 #define MAX_LISTED 10000
 
-/* Runs another operation for the same connection; args is stolen. YIELDS */
-static bool run_op(struct control *c, const char *name, json_t *args, json_t *data, struct err *err)
-{
-    const struct control_op *op = control_config_ops;
-    bool ok;
+/* --- facts --- */
 
-    while (op->name && !str_eq(op->name, name))
-        op++;
-    ok = op->name ? op->run(c, args, data, err)
-                  : err_set(err, E_NOT_FOUND, "there is no operation %s", name);
-    json_decref(args);
-    return ok;
-}
+struct kept {
+    json_t *facts;
+    usec_t not_before, not_after;
+    bool readable;
+};
 
-static json_t *list_rows(struct control *c, const char *section, struct err *err)
-{
-    json_t *args = json_object(), *data = json_object(), *entries;
-
-    json_put_str(args, "section", section);
-    json_put(args, "bodies", json_true());
-    json_put_int(args, "limit", MAX_LISTED);
-    if (!run_op(c, "config.list", args, data, err)) {
-        json_decref(data);
-        return NULL;
-    }
-    entries = json_incref(json_object_get(data, "entries"));
-    json_decref(data);
-    return entries;
-}
-
-/* The stored body of a profile in the candidate's view; NULL: there is none. New. */
-static json_t *get_body(struct control *c, const char *section, const char *name)
-{
-    json_t *args = json_object(), *data = json_object(), *body = NULL;
-
-    json_put_str(args, "section", section);
-    json_put_str(args, "name", name);
-    if (run_op(c, "config.get", args, data, NULL))
-        body = json_incref(json_object_get(data, "body"));
-    json_decref(data);
-    return json_is_object(body) ? body : NULL;
-}
-
-/* --- cert.list
- * ---------------------------------------------------------------------------------------------- */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct map kept; /* hexadecimal digest of the row -> struct kept */
 
 static json_t *strings(const struct strlist *l)
 {
@@ -76,301 +48,360 @@ static void put_date(json_t *o, const char *key, usec_t t)
     json_put_str(o, key, clock_rfc3339(t, text));
 }
 
-static void put_facts(json_t *o, const char *pem)
-{
-    struct strlist warnings = {0};
-    struct x509_facts f = {0};
-    usec_t now = clock_wall();
-
-    if (!x509_read(pem, &f, NULL)) {
-        json_put_str(o, "status", "Pending");
-        json_put(o, "warnings", json_array());
-        x509_facts_free(&f);
-        return;
-    }
-    x509_warnings(&f, now, &warnings);
-    json_put_str(o, "common_name", f.common_name);
-    json_put_str(o, "issuer", f.issued_by);
-    json_put_str(o, "subject", f.subject);
-    json_put_str(o, "status", x509_status(&f, now));
-    json_put_int(o, "remaining_days", x509_days_left(&f, now));
-    put_date(o, "not_before", f.not_before);
-    put_date(o, "not_after", f.not_after);
-    json_put_str(o, "key", f.key);
-    json_put_str(o, "signature", f.signature);
-    json_put_str(o, "serial", f.serial);
-    json_put_str(o, "sha256", f.sha256);
-    json_put(o, "self_signed", json_boolean(f.self_signed));
-    json_put(o, "names", strings(&f.names));
-    json_put(o, "warnings", strings(&warnings));
-    strlist_free(&warnings);
-    x509_facts_free(&f);
-}
-
-static void add_service(json_t *services, const char *service, const char *certificate)
+static json_t *facts_json(const struct x509_facts *f)
 {
     json_t *o = json_object();
 
-    json_put_str(o, "service", service);
-    json_put_str(o, "certificate", certificate);
-    json_array_append_new(services, o);
+    json_put_str(o, "common_name", f->common_name);
+    json_put_str(o, "issuer", f->issued_by);
+    json_put_str(o, "subject", f->subject);
+    json_put_str(o, "issuer_name", f->issuer);
+    put_date(o, "not_before", f->not_before);
+    put_date(o, "not_after", f->not_after);
+    json_put_str(o, "key", f->key);
+    json_put_str(o, "signature", f->signature);
+    json_put_str(o, "serial", f->serial);
+    json_put_str(o, "sha256", f->sha256);
+    json_put(o, "self_signed", json_boolean(f->self_signed));
+    json_put(o, "authority", json_boolean(f->is_ca));
+    json_put(o, "names", strings(&f->names));
+    return o;
 }
 
-/* What uses which profile, in the candidate's view. New. */
-static json_t *list_services(struct control *c, struct err *err)
+static void put_life(json_t *o, usec_t not_before, usec_t not_after)
 {
-    json_t *services = json_array(), *listeners = list_rows(c, "listener", err), *setup, *entry;
-    size_t i;
+    struct x509_facts f = {.not_before = not_before, .not_after = not_after};
+    usec_t now = clock_wall();
 
-    json_array_foreach(listeners, i, entry)
-    {
-        char *text = xasprintf("%s (listener)", json_str(entry, "name", ""));
+    json_put_str(o, "status", x509_status(&f, now));
+    json_put_int(o, "remaining_days", x509_days_left(&f, now));
+}
 
-        add_service(services, text, json_str(json_object_get(entry, "body"), "certificate", ""));
-        free(text);
+static struct kept *keep_facts(const struct row *r)
+{
+    const struct certificate *c = r->data;
+    struct kept *k = xcalloc(1, sizeof(*k));
+    struct x509_facts f = {0};
+
+    k->readable = x509_read(c->certificate, &f, NULL);
+    k->facts = k->readable ? facts_json(&f) : json_object();
+    k->not_before = f.not_before;
+    k->not_after = f.not_after;
+    json_put_str(k->facts, "name", r->name);
+    json_put_int(k->facts, "intermediates", x509_count(c->intermediates));
+    json_put(k->facts, "request", json_boolean(*c->request));
+    json_put(k->facts, "demo", json_boolean(c->demo));
+    x509_facts_free(&f);
+    return k;
+}
+
+static void forget_all(void)
+{
+    const char *key;
+    void *value;
+    size_t pos = 0;
+
+    while (map_next(&kept, &pos, &key, &value)) {
+        json_decref(((struct kept *)value)->facts);
+        free(value);
     }
-    json_decref(listeners);
-    setup = get_body(c, "destination_setup", "-");
-    if (setup)
-        add_service(services, "Outbound SMTP (delivery)", json_str(setup, "certificate", ""));
-    json_decref(setup);
-    return services;
+    map_free(&kept);
+    kept = (struct map){0};
 }
 
-static json_t *uses_of(const json_t *services, const char *name)
+/* New; what a list shows of a profile, apart from its uses. */
+static json_t *profile_json(const struct row *r)
 {
-    json_t *uses = json_array(), *s;
-    size_t i;
+    char digest[65];
+    struct kept *k;
+    json_t *o;
 
-    json_array_foreach(services, i, s) if (str_eq(json_str(s, "certificate", ""), name))
-        json_array_append(uses, json_object_get(s, "service"));
-    return uses;
+    for (size_t i = 0; i < sizeof(r->hash); i++)
+        snprintf(digest + 2 * i, 3, "%02x", r->hash[i]);
+    pthread_mutex_lock(&lock);
+    k = map_get(&kept, digest);
+    if (!k) {
+        if (kept.n >= MAX_KEPT)
+            forget_all();
+        k = keep_facts(r);
+        map_set(&kept, digest, k);
+    }
+    o = json_copy(k->facts);
+    if (k->readable)
+        put_life(o, k->not_before, k->not_after);
+    else
+        json_put_str(o, "status", "Pending");
+    pthread_mutex_unlock(&lock);
+    return o;
+}
+
+/* --- cert.list --- */
+
+struct services {
+    json_t *list;
+    struct map by_profile; /* name -> json array, borrowed */
+};
+
+static void add_service(void *arg, const struct cert_use *use)
+{
+    struct services *s = arg;
+    json_t *o = json_object(), *uses = map_get(&s->by_profile, use->profile);
+
+    json_put_str(o, "service", use->service);
+    json_put_str(o, "certificate", use->profile);
+    json_array_append_new(s->list, o);
+    if (!uses) {
+        uses = json_array();
+        map_set(&s->by_profile, use->profile, uses);
+    }
+    json_array_append_new(uses, json_string(use->service));
+}
+
+static void services_free(struct services *s)
+{
+    const char *key;
+    void *value;
+    size_t pos = 0;
+
+    while (map_next(&s->by_profile, &pos, &key, &value))
+        json_decref(value);
+    map_free(&s->by_profile);
+    json_decref(s->list);
+}
+
+static void put_uses(json_t *o, struct services *s, const char *name)
+{
+    json_t *uses = map_get(&s->by_profile, name);
+
+    json_put(o, "uses", uses ? json_incref(uses) : json_array());
+}
+
+struct look {
+    const struct config *cfg;
+    json_t *data;
+};
+
+static bool list_job(void *arg, struct err *err) /* on a worker: a first look parses everything */
+{
+    const struct look *look = arg;
+    struct services services = {.list = json_array()};
+    size_t n = config_count(look->cfg, &section_certificate);
+    json_t *out = json_array();
+
+    (void)err;
+    cert_uses(look->cfg, add_service, &services);
+    for (size_t i = 0; i < n && i < MAX_LISTED; i++) {
+        const struct row *r = config_at(look->cfg, &section_certificate, i);
+        json_t *o = profile_json(r);
+
+        put_uses(o, &services, r->name);
+        json_array_append_new(out, o);
+    }
+    json_put(look->data, "certificates", out);
+    json_put(look->data, "services", json_incref(services.list));
+    services_free(&services);
+    return true;
+}
+
+static struct config *candidate_config(struct control *c)
+{
+    return config_ref(candidate_view(*control_candidate(c)));
 }
 
 static bool cert_list(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    json_t *profiles = list_rows(c, "certificate", err), *services, *out, *entry;
-    size_t i;
+    struct config *cfg = candidate_config(c);
+    struct look look = {cfg, data};
+    bool ok = worker_call(list_job, &look, err); /* YIELDS */
 
     (void)args;
-    if (!profiles)
-        return false;
-    services = list_services(c, err);
-    out = json_array();
-    json_array_foreach(profiles, i, entry)
-    {
-        const json_t *body = json_object_get(entry, "body");
-        const char *name = json_str(entry, "name", "");
-        json_t *o = json_object();
-
-        json_put_str(o, "name", name);
-        put_facts(o, json_str(body, "certificate", ""));
-        json_put_int(o, "intermediates", x509_count(json_str(body, "intermediates", "")));
-        json_put(o, "request", json_boolean(*json_str(body, "request", "")));
-        json_put(o, "demo", json_boolean(json_bool_of(body, "demo", false)));
-        json_put(o, "uses", uses_of(services, name));
-        json_array_append_new(out, o);
-    }
-    json_decref(profiles);
-    json_put(data, "certificates", out);
-    json_put(data, "services", services);
-    return true;
-}
-
-/* --- cert.new and cert.paste
- * -------------------------------------------------------------------------------- */
-
-/* May a profile of that name be written? *body is what is there now (new) or NULL. */
-static bool check_target(struct control *c, const json_t *args, json_t **body, struct err *err)
-{
-    const char *name = json_str(args, "name", "");
-    struct row *r = row_new(&section_certificate, NULL);
-    bool ok = row_set(r, "name", name, err);
-
-    row_free(&r);
-    *body = ok ? get_body(c, "certificate", name) : NULL;
-    if (*body && json_bool_of(*body, "demo", false))
-        return err_set(
-            err, E_DENIED,
-            "The demonstration certificate \"%s\" cannot be changed. Choose another name.", name);
-    if (*body && !json_bool_of(args, "replace", false))
-        return err_set(
-            err, E_EXISTS,
-            "Certificate profile \"%s\" already exists. Choose another name, or replace it.", name);
+    config_free(&cfg);
     return ok;
 }
 
-/* Stages the profile; the plain key (may be NULL: the profile keeps its own) is erased. Steals
- * body. YIELDS */
-static bool stage(struct control *c, const char *name, json_t *body, const char *key,
-                  struct err *err)
+struct row *cert_profile(struct control *c, const char *name, struct err *err)
 {
-    json_t *args = json_object(), *change = json_object(), *changes = json_array(),
-           *data = json_object();
-    json_t *plain = key ? json_string(key) : NULL, *secret = key ? json_object() : NULL;
-    bool ok;
+    struct config *cfg = candidate_config(c);
+    const struct row *r = config_row(cfg, &section_certificate, name);
+    struct row *mine = r ? row_ref((struct row *)(uintptr_t)r) : NULL;
 
-    if (key) {
-        json_put(secret, "$plain", json_incref(plain));
-        json_put(body, "private_key", secret);
-    }
-    json_put_str(body, "name", name);
-    json_put_str(change, "section", "certificate");
-    json_put_str(change, "name", name);
-    json_put(change, "body", body);
-    json_array_append_new(changes, change);
-    json_put(args, "changes", changes);
-    ok = run_op(c, "config.stage", args, data, err); /* YIELDS */
-    if (plain)
-        OPENSSL_cleanse((char *)json_string_value(plain), json_string_length(plain));
-    json_decref(plain);
-    json_decref(data);
-    return ok;
+    if (!mine)
+        err_set(err, E_NOT_FOUND,
+                "There is no certificate profile \"%s\". \"certconfig certificate list\" shows "
+                "them.",
+                str_printable(name));
+    config_free(&cfg);
+    return mine;
 }
 
-struct make_job {
-    struct x509_request request;
-    struct strlist names;
-    struct buf cert, key, csr;
+/* --- cert.check --- */
+
+struct checking {
+    struct x509_subject subject;
+    struct x509_findings findings;
 };
 
-static bool make(void *arg,
-                 struct err *err) /* on a worker: an RSA key of 4096 bits takes seconds */
+static bool check_job(void *arg, struct err *err)
 {
-    struct make_job *j = arg;
+    struct checking *k = arg;
 
-    return x509_make_self_signed(&j->request, &j->cert, &j->key, &j->csr, err);
-}
-
-static void read_request(const json_t *args, struct make_job *j)
-{
-    const json_t *names = json_object_get(args, "names"), *n;
-    size_t i;
-
-    j->request = (struct x509_request){
-        .common_name = json_str(args, "common_name", ""),
-        .organization = json_str(args, "organization", ""),
-        .unit = json_str(args, "unit", ""),
-        .locality = json_str(args, "locality", ""),
-        .state = json_str(args, "state", ""),
-        .country = json_str(args, "country", ""),
-        .algorithm = json_str(args, "algorithm", "rsa-2048"),
-        .names = &j->names,
-    };
-    j->request.days = (unsigned)json_int(args, "days", 3650);
-    json_array_foreach(names, i, n) if (json_is_string(n))
-        strlist_add(&j->names, json_string_value(n));
-}
-
-static bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *err)
-{
-    struct make_job j = {.cert = BUF_INIT(65536), .key = BUF_INIT(65536), .csr = BUF_INIT(65536)};
-    json_t *before = NULL, *body = json_object();
-    struct x509_facts f = {0};
-    bool ok = check_target(c, args, &before, err);
-
-    read_request(args, &j);
-    ok = ok && worker_call(make, &j, err); /* YIELDS */
-    if (ok) {
-        json_put_str(body, "certificate", buf_str(&j.cert));
-        json_put_str(body, "request", buf_str(&j.csr));
-        ok = stage(c, json_str(args, "name", ""), json_incref(body), buf_str(&j.key), err) &&
-             x509_read(buf_str(&j.cert), &f, err);
-    }
-    if (ok) {
-        json_put_str(data, "certificate", buf_str(&j.cert));
-        json_put_str(data, "csr", buf_str(&j.csr));
-        json_put_str(data, "subject", f.subject);
-    }
-    if (j.key.p)
-        OPENSSL_cleanse(j.key.p, j.key.cap);
-    buf_free(&j.cert);
-    buf_free(&j.key);
-    buf_free(&j.csr);
-    strlist_free(&j.names);
-    x509_facts_free(&f);
-    json_decref(body);
-    json_decref(before);
-    return ok;
-}
-
-/* The key a pasted certificate must belong to: the pasted one, or that of the profile. */
-static bool check_key(const json_t *args, const json_t *before, const char *cert, struct err *err)
-{
-    const char *key = json_str(args, "private_key", NULL), *other;
-
-    if (key)
-        return x509_key_matches(cert, key, err);
-    if (!before || !*json_str(before, "private_key", ""))
-        return err_set(err, E_USAGE,
-                       "The private key is missing. Paste it together with the certificate.");
-    other = json_str(before, "request", "");
-    return x509_same_key(cert, *other ? other : json_str(before, "certificate", ""), err);
-}
-
-/* Chain certificates may stand behind the leaf, as authorities deliver them, or come by themselves.
- */
-static bool order_chain(const json_t *args, const json_t *before, const char *leaf, struct buf *out,
-                        struct err *err)
-{
-    AUTO(buf) struct buf all = BUF_INIT(600u << 10);
-    const char *pasted = json_str(args, "intermediates", NULL);
-
-    buf_str_add(&all, json_str(args, "certificate", ""));
-    buf_char(&all, '\n');
-    if (pasted)
-        buf_str_add(&all, pasted);
-    if (!x509_order_chain(leaf, buf_str(&all), out, err))
-        return false;
-    /* a renewed certificate of the same authority keeps the stored chain when that still fits */
-    if (!pasted && !out->n && before && !json_object_get(args, "private_key") &&
-        !x509_order_chain(leaf, json_str(before, "intermediates", ""), out, NULL))
-        buf_reset(out);
+    (void)err;
+    x509_check(&k->subject, &k->findings);
     return true;
 }
 
-static void add_warnings(const struct x509_facts *f, bool chain, json_t *data)
+static json_t *findings_json(const struct x509_findings *f)
 {
-    struct strlist warnings = {0};
+    json_t *list = json_array();
 
-    x509_warnings(f, clock_wall(), &warnings);
-    if (!f->self_signed && !chain)
-        strlist_add(&warnings, "No intermediate certificate is stored; peers that do not know the "
-                               "issuer cannot verify this "
-                               "certificate.");
-    json_put(data, "warnings", strings(&warnings));
-    strlist_free(&warnings);
+    for (size_t i = 0; i < f->n; i++) {
+        json_t *o = json_object();
+
+        json_put_str(o, "severity", x509_severity_word(f->items[i].severity));
+        json_put_str(o, "finding", f->items[i].word);
+        json_put_str(o, "text", f->items[i].text);
+        json_array_append_new(list, o);
+    }
+    return list;
 }
 
-static bool cert_paste(struct control *c, const json_t *args, json_t *data, struct err *err)
+/* New. YIELDS */
+static json_t *find(const struct config *cfg, const struct row *r, struct err *err)
 {
-    AUTO(buf) struct buf leaf = BUF_INIT(64u << 10), chain = BUF_INIT(256u << 10);
-    const char *key = json_str(args, "private_key", NULL);
-    json_t *before = NULL, *body = NULL;
-    struct x509_facts f = {0};
-    bool ok = check_target(c, args, &before, err);
+    const struct certificate *c = r->data;
+    struct strlist hosts = {0};
+    struct buf key = BUF_INIT(64u << 10);
+    struct checking k = {0};
+    json_t *list = NULL;
 
-    ok = ok && x509_first(json_str(args, "certificate", ""), &leaf, err) &&
-         x509_read(buf_str(&leaf), &f, err) && check_key(args, before, buf_str(&leaf), err) &&
-         order_chain(args, before, buf_str(&leaf), &chain, err);
-    if (ok) {
-        body = before && !key ? json_deep_copy(before) : json_object();
-        json_put_str(body, "certificate", buf_str(&leaf));
-        json_put_str(body, "intermediates", buf_str(&chain));
-        ok = stage(c, json_str(args, "name", ""), body, key, err); /* YIELDS */
+    cert_subject(cfg, r, clock_wall(), &hosts, &k.subject);
+    if (!*c->private_key || config_db_secret(c->private_key, &key, err)) { /* YIELDS */
+        k.subject.private_key = buf_str(&key);
+        if (worker_call(check_job, &k, err)) /* YIELDS */
+            list = findings_json(&k.findings);
     }
-    if (ok) {
-        json_put_str(data, "subject", f.subject);
-        add_warnings(&f, chain.n > 0, data);
+    if (key.p)
+        OPENSSL_cleanse(key.p, key.cap);
+    buf_free(&key);
+    x509_findings_free(&k.findings);
+    strlist_free(&hosts);
+    return list;
+}
+
+bool cert_findings(struct control *c, const char *name, json_t *data, struct err *err)
+{
+    struct config *cfg = candidate_config(c);
+    const struct row *r = config_row(cfg, &section_certificate, name);
+    json_t *list = r ? find(cfg, r, err) : NULL, *warnings = json_array(), *f; /* YIELDS */
+    size_t i;
+
+    json_array_foreach(list, i, f) json_array_append(warnings, json_object_get(f, "text"));
+    json_put(data, "warnings", warnings);
+    json_put(data, "findings", list ? json_incref(list) : json_array());
+    json_decref(list);
+    config_free(&cfg);
+    return r && list;
+}
+
+static bool cert_check(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    const char *name = json_str(args, "name", NULL);
+    struct config *cfg = candidate_config(c);
+    size_t n = config_count(cfg, &section_certificate);
+    json_t *out = json_array();
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < n && i < MAX_LISTED; i++) {
+        const struct row *r = config_at(cfg, &section_certificate, i);
+        json_t *list, *o;
+
+        if (name && !str_eq(r->name, name))
+            continue;
+        list = find(cfg, r, err); /* YIELDS */
+        ok = list && !control_cancelled(c);
+        o = json_object();
+        json_put_str(o, "name", r->name);
+        json_put(o, "findings", list);
+        json_array_append_new(out, o);
     }
-    x509_facts_free(&f);
-    json_decref(before);
+    if (ok && name && !json_array_size(out)) {
+        struct row *missing = cert_profile(c, name, err); /* for its sentence */
+
+        row_free(&missing);
+        ok = false;
+    }
+    json_put(data, "certificates", out);
+    config_free(&cfg);
+    return ok;
+}
+
+/* --- cert.detail --- */
+
+static json_t *chain_json(const char *pem)
+{
+    struct x509_facts *facts = xcalloc(X509_MAX_CHAIN, sizeof(*facts));
+    int n = x509_read_all(pem, facts, X509_MAX_CHAIN, NULL);
+    json_t *list = json_array();
+
+    for (int i = 0; i < n; i++) {
+        json_t *o = facts_json(&facts[i]);
+
+        put_life(o, facts[i].not_before, facts[i].not_after);
+        json_array_append_new(list, o);
+        x509_facts_free(&facts[i]);
+    }
+    free(facts);
+    return list;
+}
+
+struct detail {
+    const struct row *row;
+    const struct config *cfg;
+    json_t *data;
+};
+
+static bool detail_job(void *arg, struct err *err)
+{
+    const struct detail *d = arg;
+    const struct certificate *c = d->row->data;
+    struct services services = {.list = json_array()};
+    json_t *o = profile_json(d->row);
+
+    (void)err;
+    cert_uses(d->cfg, add_service, &services);
+    put_uses(o, &services, d->row->name);
+    json_object_update(d->data, o);
+    json_decref(o);
+    services_free(&services);
+    json_put(d->data, "chain", chain_json(c->intermediates));
+    json_put_str(d->data, "certificate", c->certificate);
+    json_put_str(d->data, "intermediate_certificates", c->intermediates);
+    json_put_str(d->data, "csr", c->request);
+    return true;
+}
+
+static bool cert_detail(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    const char *name = json_str(args, "name", "");
+    struct row *r = cert_profile(c, name, err);
+    struct config *cfg = candidate_config(c);
+    struct detail d = {r, cfg, data};
+    bool ok = r && worker_call(detail_job, &d, err) && /* YIELDS */
+              cert_findings(c, name, data, err);       /* YIELDS */
+
+    config_free(&cfg);
+    row_free(&r);
     return ok;
 }
 
 const struct control_op control_cert_ops[] = {
-    {"cert.list",  ROLE_READONLY, cert_list },
-    {"cert.new",   ROLE_ADMIN,    cert_new  },
-    {"cert.paste", ROLE_ADMIN,    cert_paste},
-    {NULL,         0,             NULL      },
+    {"cert.list",   ROLE_READONLY, cert_list  },
+    {"cert.detail", ROLE_READONLY, cert_detail},
+    {"cert.check",  ROLE_READONLY, cert_check },
+    {"cert.new",    ROLE_ADMIN,    cert_new   },
+    {"cert.paste",  ROLE_ADMIN,    cert_paste },
+    {"cert.import", ROLE_ADMIN,    cert_import},
+    {"cert.export", ROLE_ADMIN,    cert_export},
+    {"cert.csr",    ROLE_ADMIN,    cert_csr   },
+    {NULL,          0,             NULL       },
 };

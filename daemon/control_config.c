@@ -695,7 +695,6 @@ static bool do_commit(struct control *c, const json_t *args, json_t *data, struc
     struct commit k = {.comment = json_str(args, "comment", ""),
                        .keep = json_bool_of(args, "keep", true),
                        .check_only = json_bool_of(args, "check", false),
-                       .accept_warnings = json_bool_of(args, "accept_warnings", false),
                        .plan = json_str(args, "plan", NULL),
                        .who = &who};
     bool ok = commit_run(*control_candidate(c), &k, err); /* YIELDS */

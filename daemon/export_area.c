@@ -16,14 +16,8 @@
 
 bool export_area_path(const char *name, char **path, struct err *err)
 {
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t n = strlen(name);
-
-    if (!n || n > 120 || name[0] == '.' || strspn(name, allowed) != n)
-        return err_set(err, E_USAGE,
-                       "A file name consists of letters, digits, \".\", \"_\" and \"-\", does not "
-                       "begin with \".\", and has at most 120 characters.");
+    if (!home_file_name(name, err))
+        return false;
     *path = xasprintf("%s/export/%s", home_dir(), name);
     return true;
 }
@@ -111,8 +105,8 @@ static bool read_job(void *arg, struct err *err)
     close(fd);
     if (n < 0)
         return err_errno(err, errno, "reading %s", j->path);
-    return str_is_utf8(buf_str(j->content), j->content->n) ||
-           err_set(err, E_INVALID, "%s is not a text in UTF-8.", j->path);
+    return !j->content->full ||
+           err_set(err, E_LIMIT, "%s is longer than %zu bytes.", j->path, j->content->max);
 }
 
 bool export_area_write(const char *path, const char *text, size_t n, struct err *err)
@@ -123,6 +117,13 @@ bool export_area_write(const char *path, const char *text, size_t n, struct err 
 }
 
 bool export_area_read(const char *path, struct buf *out, struct err *err)
+{
+    return export_area_read_bytes(path, out, err) && /* YIELDS */
+           (str_is_utf8(buf_str(out), out->n) ||
+            err_set(err, E_INVALID, "%s is not a text in UTF-8.", path));
+}
+
+bool export_area_read_bytes(const char *path, struct buf *out, struct err *err)
 {
     struct file_job j = {.path = path, .content = out};
 

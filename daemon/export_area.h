@@ -10,6 +10,7 @@
 bool export_area_path(const char *name, char **path, struct err *err); /* letters, digits, . _ -; the caller frees it */
 bool export_area_write(const char *path, const char *text, size_t n, struct err *err); /* YIELDS; on disk, or not there */
 bool export_area_read(const char *path, struct buf *out, struct err *err);             /* YIELDS; UTF-8, at most out->max */
+bool export_area_read_bytes(const char *path, struct buf *out, struct err *err);       /* YIELDS; whatever it is */
 
 struct control;
 /* YIELDS. The same by name and for the person of a connection, who may not be allowed to see secrets in it. */

@@ -145,6 +145,24 @@ static void replace_all(struct ui *ui, struct session *s, struct source *in)
     ui->where = NULL;
 }
 
+/* The receipt of a commit or of its rehearsal, warnings included; NULL: refused, shown. Steals args. */
+static json_t *call_commit(struct ui *ui, struct session *s, json_t *args)
+{
+    json_t *answer = session_answer(s, ui, "commit", args), *data = NULL, *w;
+    size_t i;
+
+    if (answer && !json_bool_of(answer, "ok", false)) {
+        session_show_error(s, ui, answer);
+    } else if (answer) {
+        data = json_incref(json_object_get(answer, "data"));
+        json_array_foreach(json_object_get(answer, "warnings"), i, w) out_line(
+            ui, "Warning: %s: %s", json_str(w, "object", ""), json_str(w, "message", ""));
+        json_object_set(data, "warnings", json_object_get(answer, "warnings"));
+    }
+    json_decref(answer);
+    return data;
+}
+
 static void finish(struct ui *ui, struct session *s, bool commit, bool check, const char *comment)
 {
     json_t *args = json_object(), *data;
@@ -154,7 +172,7 @@ static void finish(struct ui *ui, struct session *s, bool commit, bool check, co
         json_put(args, "keep", json_true());
         if (check)
             json_put(args, "check", json_true());
-        data = session_call(s, ui, "commit", args);
+        data = call_commit(ui, s, args);
         if (data && !check && json_int(data, "revision", 0)) /* null: nothing was different */
             ui_changed(ui);
     } else {

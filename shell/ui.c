@@ -396,6 +396,21 @@ static bool unknown_choice(const struct ui_choice *choices, const char *word, st
                    buf_str(&names));
 }
 
+/* A secret may stand in a batch file as key=<<END, where no history and no list of processes shows it; its line
+ * end is not part of it. */
+static const char *from_here_text(struct ui *ui, const char *given)
+{
+    for (size_t i = 0; i < ui->words.n; i++) {
+        struct word *w = &ui->words.items[i];
+
+        if (w->here && w->value == given) {
+            w->text[strcspn(w->text, "\n")] = '\0';
+            return given;
+        }
+    }
+    return NULL;
+}
+
 /* The answer the line gives, or NULL. */
 static const char *from_words(struct ui *ui, const struct ui_question *q)
 {
@@ -403,10 +418,11 @@ static const char *from_words(struct ui *ui, const struct ui_question *q)
 
     if (!given)
         given = ui_word(ui);
-    if (given && q->secret) {
+    if (given && q->secret && !from_here_text(ui, given)) {
         ui_fail(ui, E_USAGE,
-                "A secret cannot be given on the command line: \"%s\" is asked for without echo.",
-                q->key ? q->key : "it");
+                "A secret cannot be given on the command line: \"%s\" is asked for without echo, or "
+                "given in a batch file as %s=<<END.",
+                q->key ? q->key : "it", q->key ? q->key : "it");
         return NULL;
     }
     return given;
@@ -526,7 +542,7 @@ const char *ui_ask(struct ui *ui, const struct ui_question *q)
         return keep(ui, q->deflt ? q->deflt : "");
     if (ui_interactive(ui))
         return from_person(ui, q);
-    if (!q->deflt || q->secret)
+    if (!q->deflt)
         fail_missing(ui, q);
     return keep(ui, q->deflt ? q->deflt : "");
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "store/base/net.h"
+#include "store/cert_uses.h"
 #include "store/rules.h"
 #include "store/ssl.h"
 #include "store/x509.h"
@@ -21,6 +22,7 @@ static const struct {
 } dependents[] = {
     {&section_listener,          &section_listener      },
     {&section_listener,          &section_certificate   },
+    {&section_listener,          &section_system        },
     {&section_mail_policy,       &section_listener      },
     {&section_sender_group,      &section_listener      },
     {&section_rcpt_access,       &section_listener      },
@@ -97,13 +99,34 @@ void check_free(struct check *c)
 
 /* --- rules over several fields or objects, named in sections.def --- */
 
+/* What peers may refuse. Names are the affair of the listener that shows the certificate. */
+static void warn_certificate(const struct config *cfg, const struct row *row, struct check *out)
+{
+    struct x509_findings found = {0};
+    struct strlist hosts = {0};
+    struct x509_subject subject;
+
+    cert_subject(cfg, row, clock_wall(), &hosts, &subject);
+    subject.hosts = NULL;
+    subject.demo = false;
+    x509_check(&subject, &found);
+    for (size_t i = 0; i < found.n; i++)
+        if (found.items[i].severity > X509_NOTE)
+            check_warning(out,
+                          str_starts(found.items[i].word, "chain") ? "intermediates"
+                                                                   : "certificate",
+                          "%s", found.items[i].text);
+    x509_findings_free(&found);
+    strlist_free(&hosts);
+}
+
 void check_certificate(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct certificate *c = row->data;
     const char *texts[] = {c->certificate, c->intermediates},
                *fields[] = {"certificate", "intermediates"};
+    size_t errors = out->errors;
 
-    (void)cfg;
     if (*c->certificate && !*c->private_key)
         check_error(out, "private_key",
                     "There is a certificate without its private key; import both.");
@@ -115,6 +138,8 @@ void check_certificate(const struct config *cfg, const struct row *row, struct c
         if (*texts[i] && !x509_count(texts[i]))
             check_error(out, fields[i],
                         "This is not a certificate in PEM format (-----BEGIN CERTIFICATE-----).");
+    if (out->errors == errors && *c->certificate && !c->demo)
+        warn_certificate(cfg, row, out);
 }
 
 void check_authority(const struct config *cfg, const struct row *row, struct check *out)
@@ -177,6 +202,35 @@ static void check_certificates(const struct config *cfg, const struct listener *
 static const char *const open_relay_advice =
     "set it to reject and name the senders that may relay in a sender group";
 
+static bool is_news(const struct check *c, const struct config *cfg, const struct section *s,
+                    const char *name)
+{
+    return !c->old || config_row(c->old, s, name) != config_row(cfg, s, name);
+}
+
+/* A certificate that is not for this gateway; told when listener, certificate or host name change. */
+static void warn_listener(const struct config *cfg, const struct row *row,
+                          const struct certificate *c, struct check *out)
+{
+    const struct listener *l = row->data;
+    const struct system *system = CONFIG_SINGLE(cfg, system);
+
+    if (!is_news(out, cfg, &section_listener, row->name) &&
+        !is_news(out, cfg, &section_certificate, l->certificate) &&
+        !is_news(out, cfg, &section_system, "-"))
+        return;
+    if (c->demo && l->tls != TLS_OFF)
+        check_warning(out, "certificate",
+                      "TLS is offered with the demonstration certificate \"%s\", which is not "
+                      "secure; import or create one with certconfig.",
+                      l->certificate);
+    if (!c->demo && system && *c->certificate && !x509_covers(c->certificate, system->hostname))
+        check_warning(out, "certificate",
+                      "Certificate \"%s\" does not cover the name of this gateway, %s; peers that "
+                      "verify it will refuse it.",
+                      l->certificate, system->hostname);
+}
+
 void check_listener(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct listener *l = row->data, *other;
@@ -189,6 +243,8 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
                     "Certificate profile %s has no certificate yet; import the signed one or "
                     "choose another profile.",
                     l->certificate);
+    if (c)
+        warn_listener(cfg, row, c, out);
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",
                     "Nothing is left to continue with; choose accept, reject or tcprefuse.");
@@ -596,6 +652,7 @@ void check_config(const struct config *cfg, const struct config *old, struct che
 {
     bool all[SECTIONS] = {false};
 
+    out->old = old;
     for (size_t i = 0; old && i < SECTIONS; i++) {
         const struct section *s = section_at(i);
 

@@ -31,7 +31,7 @@
  * config.diff        [from],[to] revision numbers | "running" | "candidate"; [section],[name] -> {objects:[{section,command,
  *                    name,title,kind:"new|changed|deleted",fields:[{name,label,old,new}]}]}           readonly
  * config.resolve     section, name, [field], take:"mine"|"theirs" -> {changes}                        operator
- * commit             [comment],[keep],[check],[plan],[accept_warnings] -> {revision (null: nothing to commit), time, time_us,
+ * commit             [comment],[keep],[check],[plan] -> {revision (null: nothing to commit), time, time_us,
  *                    merged:[{section,command,name,title,field}], plan, new, changed, deleted}        operator
  *                    conflicts:[{section,command,name,title,field|null,was,theirs,mine}]
  * commit.last        -> the newest of history
@@ -48,12 +48,23 @@
  * dest.export        name -> {path,entries}                                                           operator
  * dest.clear         -> {deleted}             all entries but the default one; staged                 operator
  * session.who        -> {sessions:[{id,user,role,from,via,since,since_us,idle,what,changes}]}         readonly
- * cert.new           name, common_name, organization, unit, locality, state, country, days, algorithm, [names], [replace]
- *                    -> {certificate, csr, subject}   stages a certificate object whose key never leaves the daemon
- * cert.paste         name, certificate, [private_key], [intermediates], [replace] -> {subject, warnings:[..]}   stages a profile;
- *                    without private_key the profile keeps its key, which the certificate must belong to
- * cert.list          -> {certificates:[{name,common_name,issuer,subject,status,remaining_days,not_before,not_after,key,
- *                    signature,serial,sha256,names:[..],intermediates,request,demo,uses:[..],warnings:[..]}]}
+ * cert.new           name ("": the common name), common_name, organization, unit, locality, state, country, days, algorithm,
+ *                    [digest], [names], [replace] -> {name, certificate, csr, csr_path, subject}   stages a profile whose key
+ *                    never leaves the daemon; the request is saved as NAME.csr in the export area      administrator
+ * cert.paste         name, [certificate], [private_key], [intermediates], [remove: sha256], [fqdn], [replace]
+ *                    -> {name, changed, subject, findings:[{severity:"note|warning|error",finding,text}], warnings:[text]}
+ *                    stages a profile; without private_key it keeps its key, which the certificate must belong to; without
+ *                    certificate only its chain changes. The same once more: changed is false          administrator
+ * cert.import        name, file|data (PEM or base64 of PKCS#12), [key_file], [pass_phrase], [key: number], [fqdn], [replace]
+ *                    -> as cert.paste; keys:["name (subject)"] when one of several must be chosen      administrator
+ * cert.export        name, [file], pass_phrase, [legacy] -> {path}   PKCS#12 in the export area        administrator
+ * cert.csr           name -> {csr, csr_path}   saved again                                             administrator
+ * cert.list          -> {certificates:[{name,common_name,issuer,issuer_name,subject,status,remaining_days,not_before,not_after,
+ *                    key,signature,serial,sha256,names:[..],self_signed,authority,intermediates,request,demo,uses:[..]}],
+ *                    services:[{service,certificate}]}                                                 readonly
+ * cert.detail        name -> as an entry of cert.list, chain:[{..}], findings, warnings, certificate,
+ *                    intermediate_certificates, csr                                                    readonly
+ * cert.check         [name] -> {certificates:[{name,findings}]}                                        readonly
  * authority.status   [revision] -> {system:{enabled,count,damaged,version,file,updated,updated_us}, custom:{enabled,count,trusted,
  *                    check_ca_flag}}                                                                  readonly
  * authority.list     list:"system"|"custom", [name] -> {authorities:[{name,enabled,common_name,subject,issuer,status,

@@ -88,3 +88,15 @@ char *home_file(const char *name)
 {
     return xasprintf("%s/%s", home_dir(), name);
 }
+
+bool home_file_name(const char *name, struct err *err)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t n = strlen(name);
+
+    return (n && n <= 120 && name[0] != '.' && strspn(name, allowed) == n) ||
+           err_set(err, E_USAGE,
+                   "A file name consists of letters, digits, \".\", \"_\" and \"-\", does not "
+                   "begin with \".\", and has at most 120 characters.");
+}

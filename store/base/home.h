@@ -19,4 +19,7 @@ const char *home_run_dir(void); /* pid file */
 const char *home_control(void); /* path of the control socket */
 char *home_file(const char *name); /* HOME/name; caller frees */
 
+/* May a file of the export area be called so? The sentence says how it may. */
+bool home_file_name(const char *name, struct err *err);
+
 #endif

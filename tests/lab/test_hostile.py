@@ -116,12 +116,14 @@ def export_area():
 
 # What each role may do, in full; what is not here an administrator alone may.
 READ = ["config.get", "config.list", "config.diff", "config.export", "commit.last", "history", "session.who", "log.list",
-        "log.tail", "log.grep", "cert.list", "queue.list"]
+        "log.tail", "log.grep", "cert.list", "cert.detail", "cert.check", "queue.list", "authority.status", "authority.list",
+        "alert.list", "sts.list", "sts.show"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
-          "status.reset", "debug.fibers"]
-ALL = ["cert.new", "cert.paste"]
+          "status.reset", "debug.fibers", "alert.test", "sts.refresh"]
+ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "authority.import", "authority.export", "authority.update",
+       "sts.flush"]
 
 
 @lab.test("every operation asks for its role")
@@ -148,7 +150,8 @@ def pasted_key():
     t.ask("unseen", r"end with '\.'\):\n")
     for line in lab.read_text(pair.cert).splitlines() + ["."]:
         t.type(line)
-    t.until(r"private key in PEM format \(end with '\.'\):\n")
+    t.until(r"format \? \[N\]> ")
+    t.ask("", r"private key in PEM format \(end with '\.'\):\n")
     for line in lab.read_text(pair.key).splitlines() + ["."]:
         t.type(line)
     t.until(r"intermediate certificate\? \[N\]> ")

@@ -132,46 +132,6 @@ static void test_days_and_status(void **state)
     assert_string_equal(x509_status(&f, f.not_after + 1), "Expired");
 }
 
-static void test_warnings(void **state)
-{
-    char *one[] = {(char *)"mail.example.com"};
-    const usec_t day = 86400LL * 1000000;
-    struct x509_facts good = {
-        .not_before = wall,
-        .not_after = wall + 30 * day,
-        .key_bits = 2048,
-        .signature = "sha256WithRSAEncryption",
-        .names = {one, 1, 1}
-    };
-    struct x509_facts bad = {.not_before = wall,
-                             .not_after = wall + day,
-                             .key_bits = 1024,
-                             .weak_key = true,
-                             .signature = "sha1WithRSAEncryption"};
-    struct strlist out = {0};
-
-    (void)state;
-    x509_warnings(&good, wall, &out);
-    assert_int_equal(out.n, 0);
-    x509_warnings(&good, wall + 1, &out);
-    assert_int_equal(out.n, 1);
-    assert_string_equal(out.items[0], "The certificate expires in 29 days.");
-    strlist_free(&out);
-    x509_warnings(&good, wall - 1, &out);
-    assert_non_null(strstr(out.items[0], "not valid yet"));
-    strlist_free(&out);
-    x509_warnings(&bad, wall, &out);
-    assert_int_equal(out.n, 4);
-    assert_string_equal(out.items[0], "The certificate expires in 1 day.");
-    assert_non_null(strstr(out.items[1], "only 1024 bits"));
-    assert_non_null(strstr(out.items[2], "sha1WithRSAEncryption"));
-    assert_non_null(strstr(out.items[3], "no subject alternative name"));
-    strlist_free(&out);
-    x509_warnings(&bad, wall + 2 * day, &out);
-    assert_non_null(strstr(out.items[0], "has expired"));
-    strlist_free(&out);
-}
-
 static void test_key_that_does_not_match(void **state)
 {
     AUTO_MADE a = make("a.example.com", "p256", NULL);
@@ -377,7 +337,6 @@ int main(void)
         cmocka_unit_test(test_every_algorithm),
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_days_and_status),
-        cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_key_that_does_not_match),
         cmocka_unit_test(test_wrong_texts),
         cmocka_unit_test(test_requests_refused),
