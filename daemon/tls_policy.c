@@ -93,8 +93,10 @@ struct tls_verdict tls_verdict(const struct tls_evidence *e)
         v = v.use == TLS_MUST || v.use == TLS_REFUSE
                 ? refuse(RULE_EXEMPT)
                 : (struct tls_verdict){TLS_NEVER, .rule = RULE_EXEMPT};
-    if (e->failed_lately && v.use == TLS_TRY)
+    if (e->failed_lately && v.rule == RULE_LEVEL_PREFERRED && !v.look)
         v = (struct tls_verdict){TLS_NEVER, .rule = RULE_MEMORY};
+    if (v.use == TLS_NEVER)
+        v.look = 0; /* there will be nothing to look at */
     if (v.use == TLS_TRY) {
         v.clear_when_refused = e->fallback == FALLBACK_BEFORE_220 || e->fallback == FALLBACK_BOTH;
         v.clear_when_broken = e->fallback == FALLBACK_AFTER_220 || e->fallback == FALLBACK_BOTH;
