@@ -29,6 +29,7 @@
 #include "daemon/smtp_pool.h"
 #include "daemon/stats.h"
 #include "daemon/tls_failures.h"
+#include "daemon/trust.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -55,6 +56,7 @@ struct session {
     bool insecure; /* ... that is, it does not do the TLS it must */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
+    uint64_t trust; /* authorities that need was made under */
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
     unsigned tried, dane_failed; /* targets */
@@ -117,6 +119,13 @@ static void know_domain(struct session *s, unsigned flags)
     evidence_of_domain(s->cfg, s->domain, &s->targets, flags, clock_in(RESOLVE_TIMEOUT),
                        &s->evidence);
     s->expires = s->evidence.expires;
+}
+
+static void know_need(struct session *s, const struct host_evidence *e)
+{
+    s->need = e->need;
+    s->expires = e->expires;
+    s->trust = e->trust;
 }
 
 /* A host that does not get the mail for want of security, and why. */
@@ -301,8 +310,7 @@ static bool connect_next(struct session *s, unsigned flags)
 
         evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
         s->tried++;
-        s->need = e.need;
-        s->expires = e.expires;
+        know_need(s, &e);
         announce_sts(s, &e);
         if (e.need.verdict.use == TLS_REFUSE) {
             pass_over(s, t, &e);
@@ -340,7 +348,7 @@ static bool still_serves(struct session *s, unsigned flags)
     if (!client_alive(s->client))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
-        s->evidence.accepted == !!(flags & MSG_ACCEPTED))
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == running_trust_id())
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
@@ -361,8 +369,7 @@ static bool still_serves(struct session *s, unsigned flags)
             trail_begin(&s->trail);
             record_host(s, t, &e, TRAIL_USED, NULL, "");
         }
-        s->need = e.need;
-        s->expires = e.expires;
+        know_need(s, &e);
         host_evidence_free(&e);
         s->next = i + 1;
         break;
@@ -502,10 +509,11 @@ static bool attempt(struct session *s, struct batch *b)
             }
         }
         if (!s->client && !connect_next(s, b->m->flags)) {
+            /* What a route's host has to prove to one domain says nothing about the others. */
+            s->unreachable = !(s->insecure && s->targets.routed);
             forget_targets(s); /* the next message asks again */
             if (s->any_full && !*s->trouble)
                 return false;
-            s->unreachable = true;
             if (s->dane_failed && s->dane_failed == s->tried)
                 alert_dane(s);
             decide_all(b, OUTCOME_RETRY, s->refusal.code,
@@ -741,6 +749,15 @@ static void batch_free(struct batch *b)
 
 /* The recipients of the item that go where the first of them goes: after a change of routes they
  * may part. Marks them. */
+/* May what a host has to prove, or has to have, depend on the domain? */
+static bool domains_differ(const struct session *s)
+{
+    struct controls c;
+
+    route_controls(s->cfg, s->domain, &c);
+    return c.tls >= DEST_TLS_PREFERRED_VERIFY || config_count(s->cfg, &section_tls_exception);
+}
+
 static void next_batch(struct session *s, const struct item *item, struct message *m, bool *tried,
                        struct batch *b)
 {
@@ -761,7 +778,7 @@ static void next_batch(struct session *s, const struct item *item, struct messag
         } else if (!str_eq(domain, same)) {
             route_key(s->cfg, s->domain, key, sizeof(key));
             route_key(s->cfg, domain, other, sizeof(other));
-            if (!str_eq(key, other))
+            if (!str_eq(key, other) || domains_differ(s))
                 continue;
             same = domain;
         }
@@ -797,16 +814,19 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down))) {
-        decide_all(b, OUTCOME_RETRY, 0, "4.4.0", down);
+        down[5] = '\0'; /* "4.7.5 mx.example.com: ..." */
+        decide_all(b, OUTCOME_RETRY, 0, down, down + 6);
         return true;
     }
     ok = attempt(s, b);
+    if (ok && s->unreachable && !stray)
+        snprintf(down, sizeof(down), "%s %.470s", s->insecure ? "4.7.5" : "4.4.0", s->trouble);
     if (ok)
         record_attempt(s, b);
     if (ok && s->unreachable && !stray)
         queue_dest_failed(s->dest,
                           (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
-                          s->trouble);
+                          down);
     if (stray)
         forget_hosts(s);
     return ok;

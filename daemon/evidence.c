@@ -8,6 +8,7 @@
 #include "daemon/queue.h"
 #include "daemon/reload.h"
 #include "daemon/tls_failures.h"
+#include "daemon/trust.h"
 
 #define LEAST SECONDS(5) /* what lives shorter is not asked for again with every message */
 #define STS_LASTS                                                                                  \
@@ -43,7 +44,7 @@ static void ask_sts(const struct config *cfg, struct domain_evidence *out, msec_
         out->facts.sts_state = STS_EXCEPTED;
         return;
     }
-    (void)deadline;
+    mta_sts_look_up(out->domain, deadline, &out->sts); /* YIELDS */
     out->facts.sts_state = out->sts.state;
     until(&out->expires, STS_LASTS);
 }
@@ -125,6 +126,7 @@ void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
     memset(out, 0, sizeof(*out));
     out->facts = d->facts;
     out->expires = d->expires;
+    out->trust = running_trust_id();
     name_references(cfg, d, t, &out->names);
     ask_dane(cfg, d, t, deadline, out); /* YIELDS */
     if (d->sts.policy)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "daemon/conn.h"
 #include "daemon/loop.h"
@@ -15,6 +16,7 @@
 
 #define MAX_SESSIONS 10000u
 #define SESSION_KEY 520
+#define SESSION_LASTS 3600 /* seconds */
 
 static struct {
     pthread_mutex_t lock;
@@ -75,8 +77,8 @@ struct client *pool_take(const struct addr *to, const struct tls_need *need)
     return c;
 }
 
-/* Whatever a session was checked against is in its key: one that was verified otherwise, or not at all,
- * is never found. */
+/* Whatever a session was checked against is in its key: one that was verified otherwise, or not at
+ * all, is never found. */
 static void session_key(const char *host, const struct addr *to, unsigned checks, uint64_t config,
                         unsigned char keys[TLS_CHECKS][TLS_KEY], char *key, size_t size)
 {
@@ -89,6 +91,23 @@ static void session_key(const char *host, const struct addr *to, unsigned checks
             n += (size_t)snprintf(key + n, size - n, "%02x", keys[i][k]);
 }
 
+/* What was verified is looked at again now and then, whatever the peer's tickets say. */
+static bool is_old(SSL_SESSION *s)
+{
+    return time(NULL) - (time_t)SSL_SESSION_get_time(s) >= SESSION_LASTS;
+}
+
+static void make_room(void)
+{
+    const char *key;
+    size_t pos = 0;
+    void *s;
+
+    while (map_next(&pool.sessions, &pos, &key, &s))
+        if (is_old(s))
+            SSL_SESSION_free(map_remove(&pool.sessions, key));
+}
+
 struct ssl_session_st *pool_session(const char *host, const struct addr *to, unsigned checks,
                                     uint64_t config, const struct tls_need *need)
 {
@@ -99,6 +118,10 @@ struct ssl_session_st *pool_session(const char *host, const struct addr *to, uns
     session_key(host, to, checks, config, copy.keys, key, sizeof(key));
     pthread_mutex_lock(&pool.lock);
     s = map_get(&pool.sessions, key);
+    if (s && is_old(s)) {
+        SSL_SESSION_free(map_remove(&pool.sessions, key));
+        s = NULL;
+    }
     if (s)
         SSL_SESSION_up_ref(s);
     pthread_mutex_unlock(&pool.lock);
@@ -116,6 +139,8 @@ void pool_keep_session(struct client *c)
                 sizeof(key));
     pthread_mutex_lock(&pool.lock);
     old = map_remove(&pool.sessions, key);
+    if (pool.sessions.n >= MAX_SESSIONS)
+        make_room();
     if (pool.sessions.n < MAX_SESSIONS) {
         map_set(&pool.sessions, key, s);
         s = NULL;
