@@ -41,7 +41,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 # --- building ------------------------------------------------------------------------------------
 
-all: $(B)/views $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
+all: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
 tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/one_line/posternd $(B)/one_line/postern
 
@@ -98,6 +98,12 @@ $(B)/one_line/postern: $(B)/shell/main.o $(B)/one_line/schema.o $(B)/shell.a $(B
 $(B)/tools/schemagen: $(B)/tools/schemagen.o $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) $(LIBS)
+$(B)/tools/tls_policy_doc: $(B)/tools/tls_policy_doc.o $(B)/daemon/tls_policy.o $(B)/store.a
+	$(call say,LINK)
+	$(LINKING) $(LIBS)
+$(B)/tls-policy.md: $(B)/tools/tls_policy_doc
+	@$< >$@
+	@cmp -s $@ doc/tls-policy.md || { echo '  GEN   doc/tls-policy.md'; cp $@ doc/tls-policy.md; }
 $(B)/views: $(B)/tools/schemagen
 	@$< >$@
 	@cmp -s $@ schema/views.sql || { echo '  GEN   schema/views.sql'; cp $@ schema/views.sql; }
@@ -167,7 +173,7 @@ bench:
 
 lint:
 	@tools/need build test lint
-	@$(MAKE) --no-print-directory $(B)/views $(B)/reference
+	@$(MAKE) --no-print-directory $(B)/views $(B)/tls-policy.md $(B)/reference
 	@tools/lint --build $(B)
 	@$(MAKE) --no-print-directory -k tidy
 

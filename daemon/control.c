@@ -33,7 +33,8 @@
 #define MAX_CONNECTIONS 256
 #define MAX_PER_UID 64
 #define LARGE_REQUEST (256u << 10) /* smaller ones are not looked at: 64 of them are little */
-#define MAX_UNFINISHED (3u * JSON_MAX_LINE) /* bytes of one account's requests that are not complete yet */
+#define MAX_UNFINISHED                                                                             \
+    (3u * JSON_MAX_LINE) /* bytes of one account's requests that are not complete yet */
 #define BURST                                                                                      \
     20000 /* requests a connection may send at once; beyond it they are slowed down to             \
            */
@@ -65,7 +66,7 @@ struct control {
 static const struct control_op *const tables[] = {
     control_config_ops, control_text_ops,   control_cert_ops, control_trust_ops,  control_log_ops,
     control_queue_ops,  control_status_ops, control_sts_ops,  control_debug_ops,
-    control_alert_ops,  control_dest_ops,
+    control_alert_ops,  control_dest_ops, control_tls_ops,
 };
 
 static struct list connections = LIST_INIT(connections);
@@ -332,8 +333,8 @@ static void alert_denied(const struct control *c, const char *what)
     char key[100];
 
     snprintf(key, sizeof(key), "denied %u", (unsigned)c->uid);
-    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key, "%s (uid %u) was denied: %s", c->user, (unsigned)c->uid,
-                what);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key, "%s (uid %u) was denied: %s", c->user,
+                (unsigned)c->uid, what);
 }
 
 static bool run_op(struct control *c, const char *name, const json_t *args, json_t *data,
@@ -496,7 +497,8 @@ static bool read_line(struct control *c, char **line, size_t *n)
         if (!more.n || c->in.full)
             return false;
         if (c->in.n > LARGE_REQUEST && unfinished_of(c->uid) > MAX_UNFINISHED) {
-            refuse(c, E_LIMIT, "The unfinished requests of this account are too large together; try again.");
+            refuse(c, E_LIMIT,
+                   "The unfinished requests of this account are too large together; try again.");
             return false;
         }
     }
@@ -546,7 +548,8 @@ static unsigned connections_of(uid_t uid)
     return n;
 }
 
-/* YIELDS. Takes the hello first: closing a socket with bytes unread would take the answer away from the peer. */
+/* YIELDS. Takes the hello first: closing a socket with bytes unread would take the answer away from
+ * the peer. */
 static void refuse_login(struct control *c, enum err_code code, const char *text)
 {
     conn_set_timeout(c->conn, SECONDS(2));
@@ -562,8 +565,9 @@ static bool identify(struct control *c)
     c->user = xstrdup(id.name);
     c->role = role_of(c->uid, c->user);
     if (!c->role) {
-        refuse_login(c, E_DENIED,
-               "This account has no role in Postern; an administrator can add it with userconfig.");
+        refuse_login(
+            c, E_DENIED,
+            "This account has no role in Postern; an administrator can add it with userconfig.");
         control_audit(c, "login", NULL, "denied", NULL);
         log_warning("control: %s (uid %u) has no role", c->user, (unsigned)c->uid);
         alert_denied(c, "log in to the console: the account has no role");

@@ -575,10 +575,12 @@ class CertPair:
         self.cert, self.key, self.ca = cert, key, ca
 
 
-def make_cert(directory, name="localhost", names=(), key="ec", ca=None, days=30, is_ca=False):
-    """A certificate in DIRECTORY, self-signed or signed by the CertPair `ca`. key: ec, ec384, rsa, ed25519."""
+def make_cert(directory, name="localhost", names=(), key="ec", ca=None, days=30, is_ca=False, sans=None, stem=None,
+              expired=False):
+    """A certificate in DIRECTORY, self-signed or signed by the CertPair `ca`. key: ec, ec384, rsa, ed25519. sans: exactly
+    these DNS names; stem: of the files, when one name has several; expired: since 2021."""
     os.makedirs(directory, exist_ok=True)
-    stem = os.path.join(directory, re.sub(r"[^A-Za-z0-9.-]", "_", name))
+    stem = os.path.join(directory, re.sub(r"[^A-Za-z0-9.-]", "_", stem or name))
     pair = CertPair(stem + ".crt", stem + ".key", ca.cert if ca else None)
     kinds = {
         "ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
@@ -586,7 +588,7 @@ def make_cert(directory, name="localhost", names=(), key="ec", ca=None, days=30,
         "rsa": ["rsa:2048"],
         "ed25519": ["ed25519"],
     }
-    alternatives = ",".join("DNS:" + n for n in ([name] if not is_ca else []) + list(names))
+    alternatives = ",".join("DNS:" + n for n in (sans if sans is not None else ([name] if not is_ca else []) + list(names)))
     argv = ["openssl", "req", "-x509", "-newkey", *kinds[key], "-nodes", "-keyout", pair.key, "-out", pair.cert,
             "-days", str(days), "-subj", "/CN=" + name]
     if alternatives:
@@ -595,8 +597,29 @@ def make_cert(directory, name="localhost", names=(), key="ec", ca=None, days=30,
     if ca:
         argv += ["-CA", ca.cert, "-CAkey", ca.key]
     run(argv)
+    if expired:
+        _backdate(pair, ca, alternatives, stem)
     os.chmod(pair.key, 0o600)
     return pair
+
+
+def _backdate(pair, ca, alternatives, stem):
+    """The same certificate again with dates of the past, which only `openssl ca` knows how to write."""
+    with tempfile.TemporaryDirectory(prefix="postern-ca-") as work:
+        config = os.path.join(work, "ca.cnf")
+        extension = "subjectAltName=%s" % alternatives if alternatives else ""
+        with open(config, "w") as f:
+            f.write("[ca]\ndefault_ca=a\n[a]\ndatabase={w}/index\nnew_certs_dir={w}\nserial={w}/serial\n"
+                    "default_md=sha256\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\n{e}\n"
+                    .format(w=work, e=extension))
+        open(os.path.join(work, "index"), "w").close()
+        with open(os.path.join(work, "serial"), "w") as f:
+            f.write("0A\n")
+        request = stem + ".csr"
+        run(["openssl", "x509", "-x509toreq", "-in", pair.cert, "-signkey", pair.key, "-out", request])
+        signer = ["-cert", ca.cert, "-keyfile", ca.key] if ca else ["-selfsign", "-keyfile", pair.key]
+        run(["openssl", "ca", "-batch", "-notext", "-config", config, *signer, "-in", request, "-out", pair.cert,
+             "-startdate", "20200101000000Z", "-enddate", "20210101000000Z"])
 
 
 class Postfix:
