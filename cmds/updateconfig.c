@@ -21,9 +21,9 @@ static void say_update(struct ui *ui, struct session *s, const struct row *unuse
     } else {
         ui_say(ui, "HTTPS Proxy server: not enabled");
     }
-    ui_say(ui, "Time to connect: %s", row_text(r, "connect_timeout"));
-    ui_say(ui, "Time without data: %s", row_text(r, "idle_timeout"));
-    ui_say(ui, "Time of a whole fetch: %s", row_text(r, "total_timeout"));
+    ui_say(ui, "Time to connect: %llu seconds", (unsigned long long)u->connect_timeout);
+    ui_say(ui, "Time without data: %llu seconds", (unsigned long long)u->idle_timeout);
+    ui_say(ui, "Time of a whole fetch: %llu seconds", (unsigned long long)u->total_timeout);
     ui_say(ui, "Private addresses: %s", u->allow_private_addresses ? "allowed" : "refused");
     row_free(&r);
 }
@@ -35,19 +35,16 @@ static void setup_proxy(struct ui *ui, struct session *s)
 
     if (!u)
         return;
-    if (!ask_yes(ui, "use_proxy", "Do you want to use an HTTPS proxy server?", *u->proxy_host)) {
+    if (!ask_yes(ui, "use_proxy", "Do you want to use an HTTPS proxy server?", *u->proxy_host))
         row_set(r, "proxy_host", "", NULL);
+    else
+        ask_field(ui, s, r, "proxy_host");
+    if (*u->proxy_host) {
+        ask_field(ui, s, r, "proxy_port");
+        ask_field(ui, s, r, "proxy_user");
+    } else {
         row_set(r, "proxy_user", "", NULL);
-        row_set(r, "proxy_password", "", NULL);
-        return;
     }
-    ask_field(ui, s, r, "proxy_host");
-    if (!*u->proxy_host) {
-        ui_fail(ui, E_INVALID, "The host name or IP address of the proxy server may not be empty.");
-        return;
-    }
-    ask_field(ui, s, r, "proxy_port");
-    ask_field(ui, s, r, "proxy_user");
     if (*u->proxy_user)
         ask_field(ui, s, r, "proxy_password");
     else

@@ -23,7 +23,7 @@
 static bool is_security(const struct section *s)
 {
     return s == &section_user || s == &section_certificate || s == &section_authority ||
-           s == &section_authority_setup;
+           s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup;
 }
 
 static bool touches_security(const struct changes *c)

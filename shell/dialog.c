@@ -416,8 +416,8 @@ static json_t *shown(const struct row *r, const struct field *f)
         return f->type->to_json(f, row_slot(r, f));
     text = row_text(r, f->name);
     fp = strrchr(text, ':');
-    return json_sprintf("%s%s%s", *text ? "(set" : "", fp ? ", k:" : "",
-                        *text ? fp ? fp + 1 : "" : "");
+    return json_sprintf("%s%s%.6s%s", *text ? "(set" : "", fp ? ", k:" : "", fp ? fp + 1 : "",
+                        *text ? ")" : "");
 }
 
 static json_t *shown_body(const struct row *r)
