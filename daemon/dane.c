@@ -149,6 +149,7 @@ static bool ask_below(const char *base, unsigned port, msec_t deadline, struct d
 
     if (snprintf(name, sizeof(name), "_%u._tcp.%s", port, base) > MAX_NAME)
         return false; /* no such name can exist */
+    d->asked = true;
     if (!dns_tlsa(name, deadline, &answer, &err)) {
         failed(d, "TLSA", name, err.text);
     } else {
@@ -161,6 +162,8 @@ static bool ask_below(const char *base, unsigned port, msec_t deadline, struct d
             settled = false;
         }
     }
+    d->status = answer.status;
+    d->security = answer.security;
     dns_tlsa_free(&answer);
     return settled;
 }

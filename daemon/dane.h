@@ -16,6 +16,9 @@ struct dane {
     unsigned n; /* usable records, at most DANE_MAX_RECORDS */
     struct tlsa *records;
     unsigned unusable; /* records left out */
+    bool asked; /* for TLSA; then the answer that decided: */
+    enum dns_status status;
+    enum dns_security security;
     unsigned ttl; /* seconds the finding may be kept: the least of the chain of answers */
     char why[200]; /* DANE_FAILED, DANE_UNUSABLE: a sentence, escaped */
 };

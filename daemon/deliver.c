@@ -489,6 +489,7 @@ static bool attempt(struct session *s, struct batch *b)
         bool all;
 
         if (!s->client && !s->resolved) {
+            targets_free(&s->targets);
             switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
                                   clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:

@@ -450,7 +450,7 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
     }
     if (result == ROUTE_OK && out->n)
         return ROUTE_OK;
-    targets_free(out);
+    out->n = 0; /* the hosts say what is wrong with them */
     problem->dns = true;
     if (result == ROUTE_FAIL)
         return ROUTE_FAIL;

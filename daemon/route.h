@@ -64,7 +64,8 @@ struct targets {
     unsigned n;
     struct target_host **hosts; /* in the order of their preference; some may have no address */
     unsigned nhosts;
-    bool routed; /* by an SMTP route other than USEDNS: nobody but the administrator vouches for the hosts */
+    bool routed; /* by an SMTP route other than USEDNS: nobody but the administrator vouches for the
+                    hosts */
     bool mx_secure; /* the MX answer of the domain was signed, or the answer that there is none */
     char expanded[256]; /* the domain after CNAMEs */
     unsigned ttl; /* seconds until the DNS may say something else */
@@ -75,7 +76,8 @@ struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */
     char text[480];
     bool dns; /* counts as a DNS bounce */
 };
-/* YIELDS. turn rotates hosts of equal priority, so that connections are spread over them. */
+/* YIELDS. turn rotates hosts of equal priority, so that connections are spread over them. Without
+ * ROUTE_OK there are no targets, but hosts that have no address, perhaps: free them in any case. */
 enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
                                 msec_t deadline, struct targets *out,
                                 struct route_problem *problem);

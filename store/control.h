@@ -95,6 +95,8 @@
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
  * alert.list         [limit] -> {alerts:[{time,time_us,class,severity,text}]}   the newest first              readonly
  * alert.test         raises an Information alert of the class System                                   operator
+ * dane.verify        domain, [detail], [all] -> stream of {event,line,...}; {domain,success}
+ * tls.verify         domain, host[:port] -> stream of {event,line,...}; {domain,success}
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H
