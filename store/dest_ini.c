@@ -1,6 +1,7 @@
 /* dest_ini.c - see dest_ini.h. One table says what the keys are; reading and writing walk it. */
 #include "store/dest_ini.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,6 +365,12 @@ static const char *text_in_file(const struct row *r, const struct key *k)
     AUTO(strlist) struct strlist list = {0};
     static _Thread_local char word[64];
 
+    if (k == &keys[IP] && !str_eq(ours, "default")) {
+        str_copy(word, sizeof(word), ours);
+        for (char *p = word; *p; p++)
+            *p = (char)toupper((unsigned char)*p);
+        return word;
+    }
     if (k->words)
         strlist_split(&list, k->words, ' ');
     for (size_t i = 0; i < list.n; i++) {

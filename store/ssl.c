@@ -23,11 +23,17 @@ int ssl_version(int choice)
     return TLS1_VERSION + choice;
 }
 
+/* "RC4", "kRSA+RC4", "RC4-SHA": one such word in a combination makes it select nothing. */
 static bool is_historical(const char *word)
 {
-    for (size_t i = 0; i < countof(historical); i++)
-        if (str_eq(word, historical[i]))
-            return true;
+    while (*word) {
+        size_t n = strcspn(word, "+-");
+
+        for (size_t i = 0; i < countof(historical); i++)
+            if (slice_eq((struct slice){word, n}, historical[i]))
+                return true;
+        word += n + (word[n] != '\0');
+    }
     return false;
 }
 

@@ -180,7 +180,7 @@ static void a_file_replaces_the_table(void **state)
         if (!str_eq(a->name, "default")) /* there what was "default" has become what it means */
             assert_true(row_equal(a, config_at(twice, &section_destination, i)));
     }
-    assert_non_null(strstr(buf_str(&text), "[DEFAULT]\nip_sort_pref = prefer_v6\n"));
+    assert_non_null(strstr(buf_str(&text), "[DEFAULT]\nip_sort_pref = PREFER_V6\n"));
     assert_non_null(strstr(buf_str(&text), "\n[.example2.com]\ntable_tls = require_hosted_verify\n"
                                            "bounce_validation = on\n"));
     config_free(&twice);
