@@ -814,7 +814,8 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
         forget_hosts(s);
-    if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down))) {
+    if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down)) &&
+        !(b->m->flags & MSG_ACCEPTED && str_starts(down, "4.7"))) { /* DANE is not for these */
         down[5] = '\0'; /* "4.7.5 mx.example.com: ..." */
         decide_all(b, OUTCOME_RETRY, 0, down, down + 6);
         return true;

@@ -239,6 +239,12 @@ static struct target_host *new_host(struct search *s, const char *host, unsigned
     return h;
 }
 
+/* Two names of one address may differ in what their host has to prove. */
+static bool names_matter(const struct controls *c)
+{
+    return c->dane != DANE_OFF || c->mta_sts || c->tls >= DEST_TLS_PREFERRED_VERIFY;
+}
+
 static bool add_target(struct search *s, const struct target_host *h, const struct addr *a)
 {
     struct targets *t = s->out;
@@ -253,8 +259,9 @@ static bool add_target(struct search *s, const struct target_host *h, const stru
     if (t->n == MAX_TARGETS)
         return true;
     for (unsigned i = 0; i < t->n; i++)
-        if (addr_eq(&t->items[i].addr, a) && t->items[i].addr.port == h->port)
-            return true; /* listed under another name already */
+        if (addr_eq(&t->items[i].addr, a) && t->items[i].addr.port == h->port &&
+            (t->items[i].of == h || !names_matter(s->controls)))
+            return true; /* listed already */
     if (!t->items)
         t->items = xcalloc(MAX_TARGETS, sizeof(*t->items));
     item = &t->items[t->n++];
