@@ -146,6 +146,7 @@ class PolicyWeb:
         self.stranger = None
         self.policies = {}
         self.faults = {}
+        self.delays = {}        # host: seconds before the answer
         self.requests = []      # (host, request and header lines)
         self.connections = 0
         self.contexts = {}
@@ -261,6 +262,7 @@ class PolicyWeb:
             data += more
         lines = data.decode("latin1").split("\r\n")
         self.requests.append((host, [line for line in lines if line]))
+        self.stopped.wait(self.delays.get(host, 0))
         body = self.policies.get(host, "").encode()
         if host not in self.policies or lines[0] != "GET /.well-known/mta-sts.txt HTTP/1.1" and fault != "redirect":
             self.reply(s, "404 Not Found", b"not here\n")

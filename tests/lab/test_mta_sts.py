@@ -3,7 +3,6 @@
 # to MX hosts on port 25 of their own loopback addresses.
 
 import concurrent.futures
-import json
 import os
 import re
 import time
@@ -158,6 +157,204 @@ def proxied():
     finally:
         gateway.configure("updateconfig set proxy_host=\"\" proxy_user=\"\" proxy_password=\"\" allow_private_addresses=yes\n")
     refresh("good.lab.example")
+
+
+# --- mail
+
+SENDER = "sender@client.lab.example"
+
+
+def submit(domain, count=1):
+    """The MIDs."""
+    mids = []
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for _ in range(count):
+            c.mail(SENDER, "user@" + domain)
+            mids.append(int(re.search(r"Message (\d+) accepted", c.data(lab.make_message("t", 500)))[1]))
+        c.quit()
+    return mids if count > 1 else mids[0]
+
+
+def delivered(mid, timeout=15):
+    log.wait_for(r"Message done DCID \d+ MID %d " % mid, timeout)
+
+
+def waits(mid):
+    """It was tried, and is still there."""
+    log.wait_for(r"(Delayed|Connection Error): .*MID %d |Delayed: DCID \d+ MID %d " % (mid, mid))
+    assert not log.find(r"Message (done DCID \d+ MID %d |finished MID %d )" % (mid, mid)), "it was delivered"
+
+
+class MxHost:
+    """An SMTP server on port 25 of its own address. names: what its certificate says; None: it makes one itself."""
+
+    def __init__(self, stem, names=None, ca=None, options=()):
+        self.address, s = policyweb.loopback_address(25)
+        s.close()
+        if names:
+            pair = ca.issue("mx-" + stem, names[0], names)
+            options = ("--cert", pair.cert, "--key", pair.key, *options)
+        self.sink = lab.Sink("--listen", self.address + ":25", *options)
+
+
+# name of the domain -> MX host, mode, fault of the web server, are the MX hosts in the policy, is mail delivered
+CASES = {
+    "enforce-good": ("good", "enforce", None, True, True),
+    "enforce-wrong-name": ("stray", "enforce", None, True, False),
+    "enforce-unknown-ca": ("unknown", "enforce", None, True, False),
+    "enforce-clear": ("clear", "enforce", None, True, False),
+    "enforce-tls12": ("tls12", "enforce", None, True, True),
+    "enforce-other-mx": ("good", "enforce", None, False, False),
+    "testing-good": ("good", "testing", None, True, True),
+    "testing-wrong-name": ("stray", "testing", None, True, True),
+    "testing-unknown-ca": ("unknown", "testing", None, True, True),
+    "testing-clear": ("clear", "testing", None, True, True),
+    "testing-other-mx": ("good", "testing", None, False, True),
+    "none-unknown-ca": ("unknown", "none", None, True, True),
+    "none-clear": ("clear", "none", None, True, True),
+    "no-web-404": ("clear", "enforce", "404", True, True),
+    "no-web-redirect": ("clear", "enforce", "redirect", True, True),
+    "no-web-ca": ("clear", "enforce", "unknown", True, True),
+    "no-web-silent": ("clear", "enforce", "silent", True, True),
+    "no-record": ("clear", None, None, True, True),
+}
+
+
+def mx_hosts():
+    if "mx" in state:
+        return state["mx"]
+    web, _ = setup()
+    domains = ["mx.%s.mail.lab.example" % name for name in CASES]
+    domains += ["mx.%s.lab.example" % name for name in ("kept", "once", "blind", "off")]
+    stranger = policyweb.Authority(box.mkdir("stranger"), "Nobody's CA")
+    state["mx"] = {
+        "good": MxHost("good", domains, web.authority),
+        "tls12": MxHost("tls12", domains, web.authority, ("--tls-max", "1.2")),
+        "stray": MxHost("stray", ["mx.elsewhere.example"], web.authority),
+        "unknown": MxHost("unknown", domains, stranger),
+        "clear": MxHost("clear", options=("--no-starttls",)),
+    }
+    gateway.configure("destconfig edit default use_tls=on mta_sts=on\n")
+    return state["mx"]
+
+
+def mail_domain(domain, host):
+    """A domain with one MX host."""
+    _, tree = setup()
+    with tree.change():
+        tree.mx(domain, "10 mx." + domain)
+        tree.a("mx." + domain, mx_hosts()[host].address)
+    return domain
+
+
+@lab.test("mail goes or waits as mode, MX host and web server have it; nothing goes over where the policy forbids it")
+def modes():
+    web, tree = setup()
+    hosts = mx_hosts()
+    with tree.change():
+        for name, (host, mode, fault, listed, _) in CASES.items():
+            domain = name + ".mail.lab.example"
+            tree.mx(domain, "10 mx." + domain)
+            tree.a("mx." + domain, hosts[host].address)
+            if mode:
+                tree.txt("_mta-sts." + domain, "v=STSv1; id=1;")
+                tree.a("mta-sts." + domain, web.address)
+                web.policy(domain, mode=mode, mx=["mx." + domain if listed else "mx.other.example"]).fault(domain, fault)
+    mids = {name: submit(name + ".mail.lab.example") for name in CASES}
+    for name, case in CASES.items():
+        try:
+            (delivered if case[-1] else waits)(mids[name])
+        except AssertionError as e:
+            raise lab.Failure("%s: %s" % (name, e)) from None
+    lab.equal(hosts["stray"].sink.stats()["messages"], 1, "messages at the host with a strange name") # testing
+    lab.equal(hosts["unknown"].sink.stats()["messages"], 2, "messages at the host of an unknown authority")
+    for line in ("MTA-STS policy for the domain (enforce-good.mail.lab.example) Successful.",
+                 "Successfully fetched MTA-STS TXT record for domain(enforce-good.mail.lab.example)",
+                 "MTA-STS record Error(Invalid MTA-STS TXT records found) for domain(no-record.mail.lab.example)",
+                 "Failure encountered while fetching MTA-STS policy for the domain(no-web-404.mail.lab.example)"):
+        log.wait_for(r"Info: %s$" % re.escape(line))
+
+
+@lab.test("a policy survives a restart without its web server, and another id replaces it")
+def kept():
+    web, tree = setup()
+    hosts = mx_hosts()
+    domain = publish(mail_domain("kept.lab.example", "good"))
+    delivered(submit(domain))
+    lab.equal(web.count(domain), 1)
+    web.pause()
+    tree.a("mx." + domain, hosts["unknown"].address)
+    gateway.stop()
+    gateway.start()
+    held = submit(domain)
+    waits(held)
+    log.wait_for(r"Debug: Valid cache entry found for the domain \(kept\.lab\.example\)\.$")
+    with tree.change(): # the record is taken away, or blocked
+        tree.txt("_mta-sts." + domain)
+        tree.set("_mta-sts." + domain, "TXT")
+    waits(submit(domain))
+    web.resume()
+    publish(domain, id="2", mode="testing")
+    delivered(held)
+    delivered(submit(domain))
+    lab.equal(web.count(domain), 2)
+    lab.equal([show(domain)[k] for k in ("mode", "id")], ["testing", "2"])
+
+
+@lab.test("many messages at once cause one fetch, and all of them wait for it")
+def once():
+    web, _ = setup()
+    domain = publish(mail_domain("once.lab.example", "good"))
+    web.delays["mta-sts." + domain] = 1
+    for mid in submit(domain, 60):
+        delivered(mid)
+    lab.equal(web.count(domain), 1)
+
+
+@lab.test("a record that cannot be looked up: mail goes, or waits where the operator says so")
+def blind():
+    _, tree = setup()
+    domain = mail_domain("blind.lab.example", "clear")
+    tree.fail("_mta-sts." + domain, "servfail")
+    delivered(submit(domain))
+    gateway.configure("stspolicies setup lookup_error=defer\n")
+    try:
+        mid = submit(domain)
+        waits(mid)
+        tree.repair("_mta-sts." + domain)
+        gateway.configure("stspolicies setup lookup_error=ignore\n")
+        delivered(mid)
+    finally:
+        gateway.configure("stspolicies setup lookup_error=ignore\n")
+
+
+@lab.test("switched off for a domain, nothing is asked")
+def off():
+    web, tree = setup()
+    domain = publish(mail_domain("off.lab.example", "clear"))
+    gateway.configure("destconfig set off.lab.example mta_sts=off\n")
+    tree.asked.clear()
+    delivered(submit(domain))
+    assert not any(name.startswith("_mta-sts.off.") for name, _ in tree.asked), tree.asked
+    lab.equal(web.count(domain), 0)
+
+
+@lab.test("policies are listed, shown and flushed, in JSON too")
+def console():
+    publish("ill.lab.example", fault="404")
+    refresh("ill.lab.example", check=False)
+    refresh("good.lab.example")
+    listed = {p["domain"]: p for p in gateway.json("stspolicies list")["data"]["policies"]}
+    lab.equal(listed["good.lab.example"]["mode"], "enforce")
+    lab.equal(listed["ill.lab.example"]["mode"], "")
+    lab.match(listed["ill.lab.example"]["failure"], "status 404")
+    lab.equal(gateway.console("stspolicies show nobody.example", check=False).returncode, 7)
+    lab.equal(gateway.json("stspolicies flush good.lab.example")["data"]["flushed"], 1)
+    lab.equal(gateway.json("stspolicies flush good.lab.example")["data"]["flushed"], 0) # again: no failure
+    assert gateway.console("stspolicies flush all", check=False).returncode != 0, "all of them without --yes"
+    assert gateway.json("stspolicies flush all --yes")["data"]["flushed"] > 10
+    lab.equal(gateway.json("stspolicies list")["data"]["policies"], [])
 
 
 lab.main()
