@@ -1,11 +1,12 @@
-/* certconfig.c - certificate profiles: the menus, and what is looked at. Private keys go to the daemon and never come
- * back. */
+/* certconfig.c - certificate profiles: the menus, and what is looked at. Private keys go to the
+ * daemon and never come back. */
 #include "cmds/certconfig.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmds/certauthority.h"
+#include "cmds/certtlsa.h"
 
 /* --- list
  * ---------------------------------------------------------------------------------------------------
@@ -224,7 +225,8 @@ char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool 
                 "The demonstration certificate \"Demo\" cannot be changed or deleted.");
     else if (!n && data)
         ui_fail(ui, E_NOT_FOUND,
-                "There is no certificate profile to %s. Create one with NEW, PASTE or IMPORT.", verb);
+                "There is no certificate profile to %s. Create one with NEW, PASTE or IMPORT.",
+                verb);
     else if (data) {
         picked = ask_choice(ui, "name", question, choices, n == 1 ? 0 : -1);
         if (picked >= 0 && !ui_failed(ui))
@@ -283,9 +285,9 @@ static void say_findings(struct ui *ui, const json_t *findings)
     json_t *f;
     size_t i;
 
-    json_array_foreach(findings, i, f) out_line(
-        ui, "  %-8s %s (%s)", json_str(f, "severity", ""), json_str(f, "text", ""),
-        json_str(f, "finding", ""));
+    json_array_foreach(findings, i, f)
+        out_line(ui, "  %-8s %s (%s)", json_str(f, "severity", ""), json_str(f, "text", ""),
+                 json_str(f, "finding", ""));
 }
 
 static void cert_detail(struct ui *ui, struct session *s, struct row *unused)
@@ -352,8 +354,8 @@ static char *users_of(struct session *s, struct ui *ui, const char *name)
 
 static void cert_delete(struct ui *ui, struct session *s, struct row *unused)
 {
-    char *name = cert_ask_profile(ui, s, "delete", false), *users = name ? users_of(s, ui, name) : NULL,
-         *question;
+    char *name = cert_ask_profile(ui, s, "delete", false),
+         *users = name ? users_of(s, ui, name) : NULL, *question;
 
     (void)unused;
     if (users && *users)
@@ -377,16 +379,17 @@ static bool any_own(struct session *s, const struct row *unused)
 }
 
 static const struct menu_op certificate_ops[] = {
-    {"IMPORT", "Import a certificate from a local PKCS#12 or PEM file", NULL, cert_import, NULL   },
-    {"PASTE",  "Paste a certificate into the CLI",                      NULL, cert_paste,  NULL   },
-    {"NEW",    "Create a self-signed certificate and CSR",              NULL, cert_new,    NULL   },
-    {"EDIT",   "Update certificate or view the signing request",        NULL, cert_edit,   any_own},
-    {"EXPORT", "Export a certificate",                                  NULL, cert_export, any_own},
-    {"DELETE", "Remove a certificate",                                  NULL, cert_delete, any_own},
-    {"LIST",   "View all certificates",                                 NULL, cert_list,   NULL   },
-    {"DETAIL", "View a certificate and its chain",                      NULL, cert_detail, NULL   },
-    {"PRINT",  "View certificates assigned to services",                NULL, cert_print,  NULL   },
-    {"CHECK",  "Check certificates for what peers may refuse",          NULL, cert_check,  NULL   },
+    {"IMPORT", "Import a certificate from a local PKCS#12 or PEM file", NULL, cert_import,      NULL   },
+    {"PASTE",  "Paste a certificate into the CLI",                      NULL, cert_paste,       NULL   },
+    {"NEW",    "Create a self-signed certificate and CSR",              NULL, cert_new,         NULL   },
+    {"EDIT",   "Update certificate or view the signing request",        NULL, cert_edit,        any_own},
+    {"EXPORT", "Export a certificate",                                  NULL, cert_export,      any_own},
+    {"DELETE", "Remove a certificate",                                  NULL, cert_delete,      any_own},
+    {"LIST",   "View all certificates",                                 NULL, cert_list,        NULL   },
+    {"DETAIL", "View a certificate and its chain",                      NULL, cert_detail,      NULL   },
+    {"PRINT",  "View certificates assigned to services",                NULL, cert_print,       NULL   },
+    {"CHECK",  "Check certificates for what peers may refuse",          NULL, cert_check,       NULL   },
+    {"TLSA",   "View the DNS records for a certificate",                NULL, certificate_tlsa, NULL   },
 };
 static const struct menu certificate_menu = {say_list, certificate_ops, countof(certificate_ops),
                                              &section_certificate};
@@ -398,19 +401,20 @@ static void certificates(struct ui *ui, struct session *s, struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"CERTIFICATE", "Import, Create a request, Edit or Remove Certificate Profiles", NULL,
-     certificates, NULL},
-    {"CERTAUTHORITY", "Manage System and Customized Authorities", NULL, certauthority, NULL},
+    {"CERTIFICATE",   "Import, Create a request, Edit or Remove Certificate Profiles", NULL,
+     certificates,                                                                                          NULL},
+    {"CERTAUTHORITY", "Manage System and Customized Authorities",                      NULL, certauthority, NULL},
 };
 static const struct menu main_menu = {NULL, main_ops, countof(main_ops), &section_certificate};
 
 const struct command cmd_certconfig = {
     .name = "certconfig",
     .help = "Configure security certificates and keys",
-    .detail = "A profile holds a certificate, its private key and its chain. Listeners choose one "
-              "with listenerconfig, deliveries "
-              "with destconfig > setup. Files are read from and written to the export area. The profile "
-              "Demo is for tests only.",
+    .detail =
+        "A profile holds a certificate, its private key and its chain. Listeners choose one "
+        "with listenerconfig, deliveries "
+        "with destconfig > setup. Files are read from and written to the export area. The profile "
+        "Demo is for tests only.",
     .usage = "certconfig certificate new [NAME] common_name=HOST [organization=..] [unit=..] "
              "[locality=..] [state=..] [country=XX]\n"
              "    [names=HOST,HOST] [days=N] "

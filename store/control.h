@@ -65,6 +65,9 @@
  * cert.detail        name -> as an entry of cert.list, chain:[{..}], findings, warnings, certificate,
  *                    intermediate_certificates, csr                                                    readonly
  * cert.check         [name] -> {certificates:[{name,findings}]}                                        readonly
+ * cert.tlsa          name -> {profile, records:[{name,usage,selector,matching,data,text,about}], published:[{name,state:"matches|
+ *                    partly|differs|missing|failed",[secure],[reason],records:[{text,matches,[unusable]}]}], other_hosts:[..]}
+ *                    what to publish, and what the DNS serves now                                     readonly
  * authority.status   [revision] -> {system:{enabled,count,damaged,version,file,updated,updated_us}, custom:{enabled,count,trusted,
  *                    check_ca_flag}}                                                                  readonly
  * authority.list     list:"system"|"custom", [name] -> {authorities:[{name,enabled,common_name,subject,issuer,status,
