@@ -103,6 +103,33 @@ bool has_name(struct session *s, const struct section *sec, const char *owner, c
     return there;
 }
 
+void age_text(json_int_t seconds, char *out, size_t size)
+{
+    static const struct {
+        const char *one, *many;
+        json_int_t seconds;
+    } units[] = {
+        {"week", "weeks", 604800},
+        {"day",  "days",  86400 },
+        {"hour", "hours", 3600  },
+        {"min",  "mins",  60    },
+        {"sec",  "secs",  1     }
+    };
+    json_int_t left = seconds;
+    size_t n = 0;
+
+    str_copy(out, size, "0 secs");
+    for (size_t i = 0; i < countof(units); i++) {
+        json_int_t count = left / units[i].seconds;
+
+        if (!count)
+            continue;
+        n += (size_t)snprintf(out + n, size - n, "%s%lld %s", n ? " " : "", (long long)count,
+                              count == 1 ? units[i].one : units[i].many);
+        left -= count * units[i].seconds;
+    }
+}
+
 const char *date_text(const json_t *date, char out[40])
 {
     struct tm tm = {0};

@@ -31,6 +31,9 @@ const char *ask_some(struct ui *ui, const char *key, const char *question);
 
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
 
+/* "4 weeks 46 mins 53 secs" */
+void age_text(json_int_t seconds, char *out, size_t size);
+
 /* The text of a date in an answer of the daemon. */
 const char *date_text(const json_t *date, char out[40]);
 

@@ -90,34 +90,6 @@ static const char *date(const json_t *data, const char *key, char out[40])
     return seconds ? clock_commit_date((usec_t)seconds * 1000000, out) : "Never";
 }
 
-/* "4 weeks 46 mins 53 secs" */
-static void age(const json_t *data, char *out, size_t size)
-{
-    static const struct {
-        const char *one, *many;
-        json_int_t seconds;
-    } units[] = {
-        {"week", "weeks", 604800},
-        {"day",  "days",  86400 },
-        {"hour", "hours", 3600  },
-        {"min",  "mins",  60    },
-        {"sec",  "secs",  1     }
-    };
-    json_int_t left = json_int(data, "oldest_message", -1);
-    size_t n = 0;
-
-    str_copy(out, size, left < 0 ? "No Messages" : "0 secs");
-    for (size_t i = 0; i < countof(units); i++) {
-        json_int_t count = left / units[i].seconds;
-
-        if (left < 0 || !count)
-            continue;
-        n += (size_t)snprintf(out + n, size - n, "%s%lld %s", n ? " " : "", (long long)count,
-                              count == 1 ? units[i].one : units[i].many);
-        left -= count * units[i].seconds;
-    }
-}
-
 /* What scripts get: times as everywhere, null for never. */
 static void put_times(json_t *data)
 {
@@ -139,7 +111,10 @@ static void head(struct ui *ui, const json_t *data)
     json_int_t up = json_int(data, "as_of", 0) - json_int(data, "up_since", 0);
     char duration[40];
 
-    age(data, oldest, sizeof(oldest));
+    if (json_int(data, "oldest_message", -1) < 0)
+        str_copy(oldest, sizeof(oldest), "No Messages");
+    else
+        age_text(json_int(data, "oldest_message", 0), oldest, sizeof(oldest));
     out_line(ui, "Status as of:                  %s", date(data, "as_of", text));
     out_line(ui, "Up since:                      %s (%s)", date(data, "up_since", text),
              clock_duration(up, duration));

@@ -16,6 +16,7 @@
 #include "daemon/attempt.h"
 #include "daemon/bounce.h"
 #include "daemon/conn.h"
+#include "daemon/deststats.h"
 #include "daemon/evidence.h"
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
@@ -45,6 +46,7 @@ struct session {
     struct config *cfg; /* of the message in hand */
     struct controls controls;
     char domain[256]; /* of the recipients in hand */
+    char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
     bool pooled; /* it was another session's */
     struct targets targets;
@@ -72,7 +74,8 @@ struct batch {
     unsigned *rids;
     struct rcpt_result *results;
     uint64_t dcid;
-    char host[256];
+    char host[256], peer[ADDR_TEXT];
+    char refusal[300]; /* the last 5XX reply, for the statistics */
     bool expired;
 };
 
@@ -404,6 +407,7 @@ static bool hand_over(struct session *s, struct batch *b)
 
     b->dcid = s->client->dcid;
     str_copy(b->host, sizeof(b->host), s->client->host);
+    addr_text(&s->client->peer, b->peer);
     if (b->m->flags & MSG_SMTPUTF8 && !(s->client->caps & CAP_SMTPUTF8) && s->next < s->targets.n) {
         note_trouble(s, "the server does not offer SMTPUTF8"); /* another one may */
         more = false;
@@ -452,6 +456,17 @@ static bool hand_over(struct session *s, struct batch *b)
         if (!b->results[i].text)
             return false;
     return true;
+}
+
+/* YIELDS. connect_next, seen by the statistics. */
+static bool connect_counted(struct session *s, unsigned flags)
+{
+    bool ok;
+
+    deststats_change(s->domain, &(struct dest_change){.gauge = {[DEST_PENDING] = 1}});
+    ok = connect_next(s, flags);
+    deststats_change(s->domain, &(struct dest_change){.gauge = {[DEST_PENDING] = -1}});
+    return ok;
 }
 
 static void alert_dane(struct session *s)
@@ -509,7 +524,7 @@ static bool attempt(struct session *s, struct batch *b)
                 return true;
             }
         }
-        if (!s->client && !connect_next(s, b->m->flags)) {
+        if (!s->client && !connect_counted(s, b->m->flags)) {
             /* What a route's host has to prove to one domain says nothing about the others. */
             s->unreachable = !(s->insecure && s->targets.routed);
             forget_targets(s); /* the next message asks again */
@@ -566,6 +581,7 @@ struct settlement {
     struct bounce_rcpt *failed, *relayed, *delayed;
     unsigned nfailed, nrelayed, ndelayed, left;
     usec_t now, next_try, expires;
+    struct tally tally;
 };
 
 static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i,
@@ -677,6 +693,37 @@ static void status_of(const struct rcpt_result *r, char class, char *out, size_t
                  r->status[0] && r->status[1] == '.' ? r->status + 1 : ".1.0");
 }
 
+/* What became of a recipient, for the statistics of its domain. tried: before this attempt, too. */
+static void count_outcome(struct settlement *t, struct batch *b, unsigned i, bool tried)
+{
+    const struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    const struct rcpt_result *r = &b->results[i];
+    struct dest_change *c = tally_of(&t->tally, address_domain(rcpt->address));
+
+    if (!b->expired) {
+        c->at = t->now;
+        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5") ? DEST_UP
+                                                                                           : DEST_DOWN;
+    }
+    if (rcpt->state == RCPT_QUEUED) {
+        c->count[DEST_SOFT]++;
+        c->gauge[DEST_ATTEMPTED] += !tried;
+        return;
+    }
+    c->gauge[DEST_ACTIVE]--;
+    c->gauge[DEST_ATTEMPTED] -= tried;
+    c->count[rcpt->state == RCPT_DELIVERED                       ? DEST_DELIVERED
+             : b->expired || r->outcome == OUTCOME_RETRY ? DEST_HARD_EXPIRED
+             : r->code == -2                             ? DEST_HARD_DNS
+             : r->code / 100 == 5                        ? DEST_HARD_5XX
+                                                         : DEST_HARD_OTHER]++;
+    if (rcpt->state == RCPT_BOUNCED && r->code / 100 == 5) {
+        snprintf(b->refusal, sizeof(b->refusal), "%d %s", r->code, r->text);
+        c->error = b->refusal;
+        c->address = b->peer;
+    }
+}
+
 /* YIELDS (reports are queued). Writes the results into the message; t says what is left. Recipients
  * whose report could not be queued stay. */
 static void settle(struct batch *b, struct settlement *t)
@@ -688,6 +735,7 @@ static void settle(struct batch *b, struct settlement *t)
     for (unsigned i = 0; i < b->n; i++) {
         struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
         struct rcpt_result *r = &b->results[i];
+        bool tried = rcpt->attempts > 0;
 
         switch (r->outcome) {
         case OUTCOME_DONE:
@@ -715,6 +763,7 @@ static void settle(struct batch *b, struct settlement *t)
             settle_deferred(t, b, i, status);
             break;
         }
+        count_outcome(t, b, i, tried);
     }
     if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->failed, t->nfailed, 0, &err)) {
         /* Nothing is forgotten that its sender was not told of. */
@@ -728,8 +777,10 @@ static void settle(struct batch *b, struct settlement *t)
             rcpt->state = RCPT_QUEUED;
             rcpt->next_try = t->next_try;
             t->left++;
+            tally_of(&t->tally, address_domain(rcpt->address))->gauge[DEST_ACTIVE]++;
         }
     }
+    tally_end(&t->tally);
     if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->relayed, t->nrelayed, 0, &err))
         log_warning("delivery: %s", err.text);
     if (t->ndelayed &&
@@ -787,6 +838,18 @@ static void next_batch(struct session *s, const struct item *item, struct messag
         b->rids[b->n++] = i;
     }
     b->results = xcalloc(b->n ? b->n : 1, sizeof(*b->results));
+}
+
+/* For the statistics: whose mail this session is at work on; NULL: nobody's any more. */
+static void work_on(struct session *s, const char *domain)
+{
+    if (domain && str_eq(domain, s->counted))
+        return;
+    if (*s->counted)
+        deststats_change(s->counted, &(struct dest_change){.gauge = {[DEST_SESSIONS] = -1}});
+    str_copy(s->counted, sizeof(s->counted), domain ? domain : "");
+    if (domain)
+        deststats_change(domain, &(struct dest_change){.gauge = {[DEST_SESSIONS] = 1}});
 }
 
 static void forget_hosts(struct session *s)
@@ -864,6 +927,7 @@ static bool deliver_item(struct session *s, struct item *item)
 
         if (!t.profile)
             t.profile = &last_resort;
+        work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
         t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;
         ok = decide_batch(s, &b, &t);
@@ -935,6 +999,7 @@ void deliver_session(void *dest)
             hang_up(s);
     }
     forget_hosts(s);
+    work_on(s, NULL);
     trail_free(&s->trail);
     config_free(&s->cfg);
     queue_session_end(s->dest);

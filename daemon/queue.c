@@ -20,6 +20,7 @@
 
 #include "daemon/alert.h"
 #include "daemon/deliver.h"
+#include "daemon/deststats.h"
 #include "daemon/dns.h"
 #include "daemon/listeners.h"
 #include "daemon/loop.h"
@@ -472,6 +473,8 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
     } first[16], *groups = first;
     unsigned n = 0, cap = countof(first);
     struct queued *e = NULL;
+    struct tally tally = {0};
+    struct dest_change *change;
     char key[600];
 
     for (unsigned i = 0; i < m->nrcpts; i++) {
@@ -482,6 +485,9 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
 
         if (r->state != RCPT_QUEUED)
             continue;
+        change = tally_of(&tally, domain);
+        change->gauge[DEST_ACTIVE]++;
+        change->gauge[DEST_ATTEMPTED] += r->attempts > 0;
         for (g = 0; g < n && !str_eq(groups[g].domain, domain); g++)
             ;
         if (g == n) {
@@ -507,6 +513,7 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
         if (r->next_try < groups[g].next_try)
             groups[g].next_try = r->next_try;
     }
+    tally_end(&tally);
     if (n) {
         e = queued_new(m->mid, n);
         e->received = m->received;
@@ -1301,6 +1308,35 @@ void queue_totals(struct queue_totals *out)
 
         if (e && (!out->oldest || e->received < out->oldest))
             out->oldest = e->received;
+    }
+    pthread_mutex_unlock(&q.lock);
+}
+
+static bool goes_to(const struct queued *e, const struct dest *d)
+{
+    for (unsigned i = 0; i < e->nitems; i++)
+        if (e->items[i].dest == d && e->items[i].state != ITEM_DONE)
+            return true;
+    return false;
+}
+
+void queue_dest_state(const char *key, struct queue_dest_state *out)
+{
+    msec_t now = clock_now();
+    const struct dest *d;
+
+    memset(out, 0, sizeof(*out));
+    pthread_mutex_lock(&q.lock);
+    d = schedule_find_dest(&q.schedule, key);
+    for (size_t i = 0; d && i < q.schedule.index_cap; i++) {
+        const struct queued *e = q.schedule.index[i];
+
+        if (e && (!out->oldest || e->received < out->oldest) && goes_to(e, d))
+            out->oldest = e->received;
+    }
+    if (d && d->down_until > now) {
+        out->down_for = d->down_until - now;
+        str_copy(out->down_error, sizeof(out->down_error), d->down_error ? d->down_error : "");
     }
     pthread_mutex_unlock(&q.lock);
 }

@@ -43,6 +43,13 @@ typedef bool (*queue_visitor)(const struct message *m, uint64_t bytes,
 bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
                  struct err *err);
 
+struct queue_dest_state { /* of a destination of the schedule (route_key) */
+    usec_t oldest;        /* message; 0: none */
+    msec_t down_for;      /* no connection is tried for so long; 0: it is not known to be down */
+    char down_error[480]; /* ... because of this */
+};
+void queue_dest_state(const char *key, struct queue_dest_state *out);
+
 uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many recipients are due now */
 bool queue_suspend(bool on, struct err *err); /* YIELDS; delivery; outlives a restart */
 bool queue_suspended(void);

@@ -96,6 +96,15 @@
  * log.list           -> {logs:[{name,type,type_name,level}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
+ * host.status        host, [brief] -> {host, as_of, reach:"up|down|unknown", last_activity, counters:{delivered_recips,...},
+ *                    gauges:{active_recips, unattempted_recips, attempted_recips, conn_out, conn_pending}}; unless brief also
+ *                    oldest_message (seconds, null: none), [down_for, down_error], [last_5xx:{text,time,address}], [routes],
+ *                    addresses:[{preference,ip,host}], mx:[{preference,ttl,host,signed,[why]}], expires or dns_error,
+ *                    [mta_sts:{state,id,expires,failure}], tls_failures:[{host,reason,seconds}], [tls: the last host of the
+ *                    newest recorded attempt, as in attempt.h, with mid and time_us]                    readonly
+ * host.rate          host, seconds, [count] -> stream of the same numbers with time, until cancelled    readonly
+ * host.top           by:"active_rcpts|conn_out|deliv_recip|hard_bounced|soft_bounced", [limit] -> {as_of, hosts:[the same
+ *                    numbers]}                                                                          readonly
  * alert.list         [limit] -> {alerts:[{time,time_us,class,severity,text}]}   the newest first              readonly
  * alert.test         raises an Information alert of the class System                                   operator
  * dane.verify        domain, [detail], [all] -> stream of {event,line,...}; {domain,success}
