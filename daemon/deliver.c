@@ -75,7 +75,7 @@ struct batch {
     struct rcpt_result *results;
     uint64_t dcid;
     char host[256], peer[ADDR_TEXT];
-    char refusal[300]; /* the last 5XX reply, for the statistics */
+    char *refusal; /* the last 5XX reply, for the statistics; NULL: none */
     bool expired;
 };
 
@@ -718,7 +718,8 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
              : r->code / 100 == 5                        ? DEST_HARD_5XX
                                                          : DEST_HARD_OTHER]++;
     if (rcpt->state == RCPT_BOUNCED && r->code / 100 == 5) {
-        snprintf(b->refusal, sizeof(b->refusal), "%d %s", r->code, r->text);
+        free(b->refusal);
+        b->refusal = xasprintf("%d %.250s", r->code, r->text);
         c->error = b->refusal;
         c->address = b->peer;
     }
@@ -796,6 +797,7 @@ static void batch_free(struct batch *b)
         free(b->results[i].text);
     free(b->results);
     free(b->rids);
+    free(b->refusal);
     memset(b, 0, sizeof(*b));
 }
 

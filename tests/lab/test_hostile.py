@@ -117,7 +117,8 @@ def export_area():
 # What each role may do, in full; what is not here an administrator alone may.
 READ = ["config.get", "config.list", "config.diff", "config.export", "commit.last", "history", "session.who", "log.list",
         "log.tail", "log.grep", "cert.list", "cert.detail", "cert.check", "queue.list", "authority.status", "authority.list",
-        "alert.list", "sts.list", "sts.show"]
+        "alert.list", "sts.list", "sts.show",
+        "host.status", "host.top", "host.rate"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
