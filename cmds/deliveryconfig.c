@@ -22,8 +22,6 @@ static void say_delivery(struct ui *ui, struct session *s, const struct row *unu
                count_text(d->max_concurrency, number));
         ui_say(ui, "Source address: %s",
                *d->source_address ? d->source_address : "chosen by the system");
-        ui_say(ui, "DNS resolvers: %s",
-               d->resolvers.n ? row_text(r, "resolvers") : "those of the system");
     }
     row_free(&r);
 }

@@ -53,6 +53,8 @@ struct control {
     usec_t since, touched;
     char *what; /* the last operation */
     struct candidate *candidate;
+    void *kept; /* see control_keep */
+    void (*kept_end)(void *thing);
 
     json_int_t request; /* id of the one being served */
     bool busy, cancelled;
@@ -67,7 +69,7 @@ static const struct control_op *const tables[] = {
     control_verify_ops,
     control_config_ops, control_text_ops,   control_cert_ops, control_trust_ops, control_tlsa_ops,  control_log_ops,
     control_queue_ops,  control_status_ops, control_sts_ops,  control_debug_ops,
-    control_alert_ops,  control_dest_ops, control_tls_ops, control_host_ops,
+    control_alert_ops,  control_dest_ops, control_tls_ops, control_host_ops, control_dns_ops,
 };
 
 static struct list connections = LIST_INIT(connections);
@@ -608,6 +610,19 @@ static void close_session(struct control *c)
     free(c);
 }
 
+void control_keep(struct control *c, void *thing, void (*end)(void *thing))
+{
+    if (c->kept)
+        c->kept_end(c->kept);
+    c->kept = thing;
+    c->kept_end = end;
+}
+
+void *control_kept(struct control *c)
+{
+    return c->kept;
+}
+
 static void session(void *arg)
 {
     struct control *c = arg;
@@ -633,6 +648,7 @@ static void session(void *arg)
         }
         candidate_detach(&c->candidate); /* YIELDS */
     }
+    control_keep(c, NULL, NULL);
     close_session(c);
 }
 

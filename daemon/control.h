@@ -32,6 +32,10 @@ const char *control_user(struct control *c);
 const char *control_peer(struct control *c);        /* "192.0.2.10" or "local" */
 enum role control_role(struct control *c);
 uint64_t control_session(struct control *c);
+/* One thing that lasts from request to request; end(thing) runs when another one takes its place (NULL: none) and at the
+ * end of the connection. */
+void control_keep(struct control *c, void *thing, void (*end)(void *thing));
+void *control_kept(struct control *c);
 pid_t control_pid(struct control *c);
 struct candidate **control_candidate(struct control *c);
 const char *control_role_name(enum role role);
@@ -48,7 +52,7 @@ void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2
 extern const struct control_op control_host_ops[];
 extern const struct control_op control_config_ops[], control_text_ops[], control_queue_ops[], control_status_ops[],
     control_log_ops[], control_cert_ops[], control_trust_ops[], control_tlsa_ops[], control_sts_ops[], control_debug_ops[],
-    control_alert_ops[], control_dest_ops[], control_tls_ops[]; /* each ends with {NULL} */
+    control_alert_ops[], control_dest_ops[], control_tls_ops[], control_dns_ops[]; /* each ends with {NULL} */
 extern const struct control_op control_verify_ops[];
 
 #endif

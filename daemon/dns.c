@@ -1,210 +1,19 @@
-/* dns.c - see dns.h. A resolver is one libunbound context with a thread that takes its answers; a
- * new configuration makes a new one, and the old one ends with its last query. The thread only
- * wakes the fibers that asked. */
+/* dns.c - see dns.h: questions and answers, with a cache in front of the resolver. Which servers
+ * are asked is dns_servers.c's business. */
 #include "daemon/dns.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
-#include <unbound.h>
-#include <unistd.h>
 
-#include "daemon/dns_answer.h"
+#include "daemon/dns_cache.h"
+#include "daemon/dns_servers.h"
 #include "daemon/fiber.h"
-#include "daemon/loop.h"
 #include "daemon/maillog.h"
-#include "daemon/worker.h"
-#include "store/base/log.h"
+#include "daemon/stats.h"
 
-#define PROBE_AGAIN MINUTES(10)
-#define SYSTEM_ANCHOR "/usr/share/dns/root.key"
-
-struct resolver {
-    atomic_int refs;
-    struct ub_ctx *ctx;
-    int end_fd; /* readable: the last reference is gone */
-    pthread_t thread;
-    bool validates;
-};
-
-/* Shared by the fiber that waits and the callback that answers: one reference each, for either may
- * leave first. */
-struct query {
-    atomic_int refs;
-    struct wait wait;
-    struct resolver *resolver;
-    struct ub_result *result;
-    int rc;
-};
-
-static struct {
-    pthread_mutex_t lock;
-    struct resolver *current;
-    struct strlist servers;
-    char anchor[512]; /* "" : no validation */
-    unsigned generation;
-    bool probed; /* validation is being looked into for these servers */
-    atomic_int running; /* threads of resolvers */
-} dns = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-/* --- resolvers --- */
-
-static void *resolver_thread(void *arg)
-{
-    struct resolver *r = arg;
-    uint64_t end;
-    struct pollfd fds[2] = {
-        {.fd = ub_fd(r->ctx), .events = POLLIN},
-        {.fd = r->end_fd,     .events = POLLIN},
-    };
-    uint64_t ended = 0;
-
-    while (!ended) {
-        if (poll(fds, 2, -1) < 0)
-            continue;
-        if (fds[0].revents)
-            ub_process(r->ctx);
-        if (fds[1].revents && read(r->end_fd, &ended, sizeof(ended)) < 0)
-            ended = 0;
-    }
-    (void)!read(r->end_fd, &end, sizeof(end)); /* whoever wrote it is done with r */
-    ub_ctx_delete(r->ctx);
-    close(r->end_fd);
-    free(r);
-    atomic_fetch_sub(&dns.running, 1);
-    return NULL;
-}
-
-static void resolver_free(struct resolver **rp)
-{
-    struct resolver *r = *rp;
-    uint64_t one = 1;
-
-    *rp = NULL;
-    if (r && atomic_fetch_sub(&r->refs, 1) == 1 && write(r->end_fd, &one, sizeof(one)) < 0)
-        log_critical("dns: cannot end a resolver"); /* an eventfd takes a 1 always */
-}
-
-static bool option(struct ub_ctx *ctx, const char *name, const char *value)
-{
-    int rc = ub_ctx_set_option(ctx, name, value);
-
-    if (rc)
-        log_warning("dns: setting %s %s: %s", name, value, ub_strerror(rc));
-    return !rc;
-}
-
-/* The library reads files and builds tables when it is first asked, on the stack of who asks: more
- * than a fiber has. */
-static bool first_question(void *ctx, struct err *err)
-{
-    struct ub_result *result = NULL;
-    int rc = ub_resolve(ctx, "localhost", TYPE_A, 1, &result); /* answered by the library itself */
-
-    if (result)
-        ub_resolve_free(result);
-    return !rc || err_set(err, E_DNS, "the resolver cannot be started: %s", ub_strerror(rc));
-}
-
-static struct resolver *resolver_new(const struct strlist *servers, const char *anchor,
-                                     struct err *err)
-{
-    struct resolver *r = xcalloc(1, sizeof(*r));
-    int rc = 0;
-
-    r->refs = 1;
-    r->validates = *anchor;
-    r->end_fd = eventfd(0, EFD_CLOEXEC);
-    r->ctx = ub_ctx_create();
-    if (!r->ctx || r->end_fd < 0) {
-        err_set(err, E_DNS, "the resolver cannot be made");
-        goto fail;
-    }
-    option(r->ctx, "do-not-query-localhost:", "no"); /* a resolver on this machine is usual */
-    option(r->ctx,
-           "unblock-lan-zones:", "yes"); /* reverse names of private networks exist inside */
-    option(r->ctx, "insecure-lan-zones:", "yes");
-    for (size_t i = 0; i < servers->n && !rc; i++) {
-        rc = ub_ctx_set_fwd(r->ctx, servers->items[i]);
-        if (rc)
-            err_set(err, E_INVALID, "the resolver %s: %s", servers->items[i], ub_strerror(rc));
-    }
-    if (rc)
-        goto fail;
-    if (!servers->n && ub_ctx_resolvconf(r->ctx, NULL))
-        log_warning("dns: /etc/resolv.conf is unreadable; asking the root servers");
-    ub_ctx_hosts(r->ctx, NULL); /* a missing file means no names */
-    if (*anchor) {
-        rc = ub_ctx_add_ta_file(r->ctx, anchor);
-        if (rc) {
-            err_set(err, E_DNS, "the trust anchor %s: %s", anchor, ub_strerror(rc));
-            goto fail;
-        }
-    }
-    ub_ctx_async(r->ctx, 1); /* a thread, not a process */
-    if (!worker_call(first_question, r->ctx, err)) /* YIELDS */
-        goto fail;
-    atomic_fetch_add(&dns.running, 1);
-    if (pthread_create(&r->thread, NULL, resolver_thread, r)) {
-        atomic_fetch_sub(&dns.running, 1);
-        err_set(err, E_DNS, "no thread for the resolver");
-        goto fail;
-    }
-    pthread_detach(r->thread);
-    return r;
-
-fail:
-    if (r->ctx)
-        ub_ctx_delete(r->ctx);
-    if (r->end_fd >= 0)
-        close(r->end_fd);
-    free(r);
-    return NULL;
-}
-
-static struct resolver *current_resolver(void)
-{
-    struct resolver *r;
-
-    pthread_mutex_lock(&dns.lock);
-    r = dns.current;
-    if (r)
-        atomic_fetch_add(&r->refs, 1);
-    pthread_mutex_unlock(&dns.lock);
-    return r;
-}
-
-/* --- one query --- */
-
-static void query_unref(struct query **qp)
-{
-    struct query *q = *qp;
-
-    *qp = NULL;
-    if (atomic_fetch_sub(&q->refs, 1) > 1)
-        return;
-    if (q->result)
-        ub_resolve_free(q->result);
-    resolver_free(&q->resolver);
-    free(q);
-}
-
-static void on_answer(void *arg, int rc, struct ub_result *result) /* on the resolver's thread */
-{
-    struct query *q = arg;
-
-    q->rc = rc;
-    q->result = result;
-    wait_done(&q->wait);
-    query_unref(&q);
-}
+#define PATIENCE SECONDS(3) /* then the servers are looked at, while the question waits on */
 
 static bool is_answer(enum dns_status s)
 {
@@ -218,18 +27,6 @@ const char *dns_status_name(enum dns_status s)
     return names[s];
 }
 
-static const char *rcode_name(int rcode)
-{
-    static const char *const names[] = {"NOERROR",  "FORMERR", "SERVFAIL",
-                                        "NXDOMAIN", "NOTIMP",  "REFUSED"};
-    static _Thread_local char number[16];
-
-    if (rcode >= 0 && (size_t)rcode < countof(names))
-        return names[rcode];
-    snprintf(number, sizeof(number), "code %d", rcode);
-    return number;
-}
-
 /* "example.org (MX): bogus: validation failure <...>: signature expired" */
 static bool set_error(const struct dns_answer *a, const char *name, struct err *err)
 {
@@ -240,83 +37,6 @@ static bool set_error(const struct dns_answer *a, const char *name, struct err *
                    a->status == DNS_BOGUS ? "bogus: " : "", a->why);
 }
 
-static struct dns_answer *failure(const char *name, int type, enum dns_status status,
-                                  const char *why)
-{
-    struct dns_answer *a = dns_answer_new(name, NULL, type, status, NULL, 0);
-
-    str_copy(a->why, sizeof(a->why), str_printable(why));
-    return a;
-}
-
-static struct dns_answer *answer_of(const char *name, int type, const struct ub_result *r)
-{
-    enum dns_status status = r->bogus      ? DNS_BOGUS
-                             : r->nxdomain ? DNS_NXDOMAIN
-                             : r->rcode    ? DNS_SERVFAIL
-                             : r->havedata ? DNS_OK
-                                           : DNS_NODATA;
-    struct dns_rdata *rdata;
-    struct dns_answer *a;
-    size_t n = 0;
-    char why[64];
-
-    if (status == DNS_BOGUS)
-        return failure(name, type, status, r->why_bogus ? r->why_bogus : "validation failed");
-    if (status == DNS_SERVFAIL) {
-        snprintf(why, sizeof(why), "the name server failed (%s)", rcode_name(r->rcode));
-        a = failure(name, type, status, why);
-        a->rcode = r->rcode;
-        return a;
-    }
-    while (status == DNS_OK && r->data[n] && n < DNS_MAX_RECORDS)
-        n++;
-    rdata = xcalloc(n + 1, sizeof(*rdata));
-    for (size_t i = 0; i < n; i++)
-        rdata[i] = (struct dns_rdata){(const unsigned char *)r->data[i], (size_t)r->len[i]};
-    a = dns_answer_new(name, r->canonname, type, status, rdata, n);
-    free(rdata);
-    a->secure = r->secure;
-    a->rcode = r->rcode;
-    a->ttl = r->ttl > 0 ? (unsigned)r->ttl : 0;
-    return a;
-}
-
-/* Takes the reference to r. */
-static struct query *ask_begin(struct resolver *r, const char *name, int type)
-{
-    struct query *q = xcalloc(1, sizeof(*q));
-    int rc = UB_INITFAIL;
-
-    q->refs = 2;
-    q->resolver = r;
-    wait_init(&q->wait);
-    if (r)
-        rc = ub_resolve_async(r->ctx, name, type, 1, q, on_answer, NULL);
-    if (rc)
-        on_answer(q, rc, NULL); /* the library never will */
-    return q;
-}
-
-/* YIELDS. Never NULL; the caller drops its reference. */
-static struct dns_answer *ask_end(struct query **qp, const char *name, int type, msec_t deadline)
-{
-    struct query *q = *qp;
-    struct dns_answer *a;
-
-    if (!wait_until(&q->wait, deadline, "DNS"))
-        a = failure(name, type, DNS_TIMEOUT, "no answer in time");
-    else if (q->rc == UB_SYNTAX) /* a label or the name is too long: nobody can have it */
-        a = dns_answer_new(name, NULL, type, DNS_NXDOMAIN, NULL, 0);
-    else if (q->rc || !q->result)
-        a = failure(name, type, DNS_SERVFAIL,
-                    q->resolver ? ub_strerror(q->rc) : "the resolver is not running");
-    else
-        a = answer_of(name, type, q->result);
-    query_unref(qp);
-    return a;
-}
-
 /* The lines of mail_logs at level Debug. */
 static void debug_question(const char *name, int type)
 {
@@ -324,184 +44,181 @@ static void debug_question(const char *name, int type)
         maillog_debug("DNS query: Q('%s', '%s')", name, dns_type_name(type));
 }
 
+/* "(10, 'mx.example.com.')", "'192.0.2.1'", of TLSA records "'030101ab...'" */
+static void debug_value(struct buf *out, const struct dns_answer *a, unsigned i)
+{
+    AUTO(buf) struct buf text = BUF_INIT(500);
+    const char *space;
+
+    if (a->type == TYPE_TLSA) {
+        for (size_t k = 0; k < a->rdata[i].n; k++)
+            buf_printf(&text, "%02x", a->rdata[i].p[k]);
+    } else {
+        dns_rdata_text(a->type, &a->rdata[i], &text);
+    }
+    space = a->type == TYPE_MX ? strchr(buf_str(&text), ' ') : NULL;
+    if (space)
+        buf_printf(out, "(%.*s, '%s')", (int)(space - buf_str(&text)), buf_str(&text), space + 1);
+    else
+        buf_printf(out, "'%s'", buf_str(&text));
+}
+
 static void debug_answer(const char *name, const struct dns_answer *a)
 {
-    AUTO(buf) struct buf data = BUF_INIT(600);
-    const char *state = a->status == DNS_BOGUS ? "bogus" : a->secure ? "secure" : "insecure";
+    AUTO(buf) struct buf data = BUF_INIT(600), kept = BUF_INIT(800);
+    const char *type = dns_type_name(a->type);
 
     if (!maillog_wants_debug())
         return;
-    for (unsigned i = 0; i < a->n && !data.full; i++) {
-        AUTO(buf) struct buf text = BUF_INIT(500);
-        char *space;
-
-        dns_rdata_text(a->type, &a->rdata[i], &text);
-        if (i)
-            buf_str_add(&data, ", ");
-        space = a->type == TYPE_MX ? strchr(buf_str(&text), ' ') : NULL;
-        if (space)
-            buf_printf(&data, "(%.*s, '%s')", (int)(space - buf_str(&text)), buf_str(&text),
-                       space + 1);
-        else
-            buf_printf(&data, "'%s'", buf_str(&text));
-    }
-    if (a->status == DNS_BOGUS || a->status == DNS_SERVFAIL || a->status == DNS_TIMEOUT) {
-        maillog_debug("DNS failure for domain %s type %s: %s: %s", name, dns_type_name(a->type),
+    if (!is_answer(a->status)) {
+        maillog_debug("DNS failure for domain %s type %s: %s: %s", name, type,
                       dns_status_name(a->status), a->why);
         return;
     }
-    maillog_debug("DNSSEC Response data([%s], %s, %d, %u)", buf_str(&data), state, a->rcode,
-                  a->ttl);
+    for (unsigned i = 0; i < a->n && !data.full && !kept.full; i++) {
+        AUTO(buf) struct buf value = BUF_INIT(600);
+
+        debug_value(&value, a, i);
+        buf_printf(&data, "%s%s", i ? ", " : "", buf_str(&value));
+        buf_printf(&kept, "%s(%" PRId64 ", 0, '%s', %s)", i ? ", " : "",
+                   (int64_t)(clock_wall() / 1000000 + a->ttl), a->secure ? "SECURE" : "INSECURE",
+                   buf_str(&value));
+    }
+    maillog_debug("DNSSEC Response data([%s%s], %s, %d, %u)", buf_str(&data),
+                  data.full ? ", ..." : "", a->secure ? "secure" : "insecure", a->rcode, a->ttl);
     if (a->status == DNS_OK)
-        maillog_debug("DNS encache (%s, %s, [(%" PRId64 ", 0, '%s', %s)])", name,
-                      dns_type_name(a->type), (int64_t)(clock_wall() / 1000000 + a->ttl),
-                      a->secure ? "SECURE" : "INSECURE", buf_str(&data));
+        maillog_debug("DNS encache (%s, %s, [%s%s])", name, type, buf_str(&kept),
+                      data.full || kept.full ? ", ..." : "");
     else
         maillog_debug("Received %s for domain %s type %s",
-                      a->status == DNS_NODATA ? "NODATA" : "NXDOMAIN", name,
-                      dns_type_name(a->type));
+                      a->status == DNS_NODATA ? "NODATA" : "NXDOMAIN", name, type);
+}
+
+/* --- one question --- */
+
+struct asking {
+    const char *name;
+    int type;
+    struct query *query; /* NULL: it was in the cache */
+    struct dns_answer *answer;
+    unsigned seen; /* which resolver was asked */
+};
+
+static void count_status(const struct dns_answer *a)
+{
+    switch (a->status) {
+    case DNS_BOGUS:
+        stats_add(STAT_DNS_BOGUS, 1);
+        break;
+    case DNS_SERVFAIL:
+        stats_add(STAT_DNS_SERVFAIL, 1);
+        break;
+    case DNS_TIMEOUT:
+        stats_add(STAT_DNS_TIMEOUT, 1);
+        break;
+    default:
+        stats_add(a->secure ? STAT_DNS_SECURE : STAT_DNS_INSECURE, 1);
+    }
+}
+
+/* YIELDS */
+static void ask_begin(struct asking *q, const char *name, int type)
+{
+    memset(q, 0, sizeof(*q));
+    q->name = name;
+    q->type = type;
+    debug_question(name, type);
+    stats_add(STAT_DNS_REQUESTS, 1);
+    q->answer = dns_cache_get(name, type);
+    if (q->answer) {
+        stats_add(STAT_CACHE_HITS, 1);
+        return;
+    }
+    stats_add(STAT_CACHE_MISSES, 1);
+    stats_add(STAT_NET_REQUESTS, 1);
+    q->query = query_begin(dns_servers_resolver(&q->seen), name, type);
+}
+
+static void ask_again(struct asking *q)
+{
+    if (q->query)
+        query_drop(&q->query);
+    dns_answer_free(&q->answer);
+    stats_add(STAT_NET_REQUESTS, 1);
+    q->query = query_begin(dns_servers_resolver(&q->seen), q->name, q->type);
 }
 
 /* YIELDS. Never NULL; the caller drops its reference. err, unless NULL, has why there is no answer.
- */
+ * A failure may be a server's: then the question is asked once more of those that are all right. */
+static struct dns_answer *ask_end(struct asking *q, msec_t deadline, struct err *err)
+{
+    msec_t soon = clock_in(PATIENCE);
+
+    if (q->query) {
+        if (soon < deadline && !query_wait(q->query, soon) &&
+            dns_servers_recheck(q->seen, deadline))
+            ask_again(q);
+        q->answer = query_end(&q->query, deadline);
+        if (!is_answer(q->answer->status) && q->answer->status != DNS_TIMEOUT &&
+            dns_servers_recheck(q->seen, deadline)) {
+            ask_again(q);
+            q->answer = query_end(&q->query, deadline);
+        }
+        if (is_answer(q->answer->status))
+            dns_cache_put(q->name, q->answer);
+        else
+            stats_add(STAT_CACHE_EXCEPTIONS, 1);
+        debug_answer(q->name, q->answer);
+    }
+    count_status(q->answer);
+    set_error(q->answer, q->name, err);
+    return q->answer;
+}
+
+/* YIELDS. As ask_end. */
 static struct dns_answer *ask(const char *name, int type, msec_t deadline, struct err *err)
 {
-    struct query *q = ask_begin(current_resolver(), name, type);
-    struct dns_answer *a;
+    struct asking q;
 
-    debug_question(name, type);
-    a = ask_end(&q, name, type, deadline);
-    debug_answer(name, a);
-    set_error(a, name, err);
-    return a;
+    ask_begin(&q, name, type);
+    return ask_end(&q, deadline, err);
 }
 
-/* --- start and configuration --- */
-
-/* Validation is only worth having when the resolvers pass on signatures; otherwise every name would
- * be bogus. So a validating resolver first has to prove itself on the root. */
-static void probe_validation(void *arg)
+struct dns_answer *dns_ask(const char *name, int type, msec_t deadline, bool *cached)
 {
-    unsigned generation = (unsigned)(uintptr_t)arg;
-    bool told = false, done = false;
+    struct asking q;
 
-    fiber_interruptible(true);
-    while (!done) {
-        struct strlist servers = {0};
-        struct resolver *r, *old = NULL;
-        struct err err = {0};
-        bool secure = false;
-
-        pthread_mutex_lock(&dns.lock);
-        strlist_copy(&servers, &dns.servers);
-        done = generation != dns.generation;
-        pthread_mutex_unlock(&dns.lock);
-        r = done ? NULL : resolver_new(&servers, dns.anchor, &err);
-        strlist_free(&servers);
-        if (r) {
-            struct dns_answer *a;
-            struct query *q;
-
-            atomic_fetch_add(&r->refs, 1);
-            q = ask_begin(r, ".", TYPE_NS);
-            a = ask_end(&q, ".", TYPE_NS, clock_in(SECONDS(20)));
-            secure = a->secure;
-            set_error(a, ".", &err);
-            dns_answer_free(&a);
-        }
-        if (secure) {
-            pthread_mutex_lock(&dns.lock);
-            if (generation == dns.generation) {
-                old = dns.current;
-                dns.current = r;
-                r = NULL;
-            }
-            pthread_mutex_unlock(&dns.lock);
-            resolver_free(&old);
-            log_info("dns: answers are validated with %s", dns.anchor);
-            done = true;
-        } else if (!done && !told) {
-            log_warning("dns: answers are not validated: %s",
-                        err.code ? err.text : "the resolvers do not deliver signatures");
-            told = true;
-        }
-        resolver_free(&r);
-        if (!done && !fiber_sleep(PROBE_AGAIN))
-            done = true;
-    }
+    ask_begin(&q, name, type);
+    *cached = !q.query;
+    return ask_end(&q, deadline, NULL);
 }
 
-static bool same_servers(const struct strlist *a, const struct strlist *b)
-{
-    if (a->n != b->n)
-        return false;
-    for (size_t i = 0; i < a->n; i++)
-        if (!str_eq(a->items[i], b->items[i]))
-            return false;
-    return true;
-}
-
-void dns_configure(const struct strlist *resolvers)
-{
-    struct resolver *fresh = NULL, *old = NULL;
-    struct err err = {0};
-    unsigned generation;
-    bool probe;
-
-    pthread_mutex_lock(&dns.lock);
-    probe = dns.current && same_servers(resolvers, &dns.servers);
-    pthread_mutex_unlock(&dns.lock);
-    if (!probe) {
-        fresh = resolver_new(resolvers, "", &err);
-        if (!fresh) {
-            log_critical("dns: %s; the old resolvers stay in use", err.text);
-            return;
-        }
-    }
-    pthread_mutex_lock(&dns.lock);
-    if (fresh) {
-        strlist_free(&dns.servers);
-        strlist_copy(&dns.servers, resolvers);
-        old = dns.current;
-        dns.current = fresh;
-        dns.generation++;
-        dns.probed = false;
-    }
-    generation = dns.generation;
-    probe = *dns.anchor && !dns.probed && loops_count();
-    dns.probed |= probe;
-    pthread_mutex_unlock(&dns.lock);
-    resolver_free(&old);
-    if (probe)
-        fiber_spawn(loops_get(0), "dns validation", probe_validation,
-                    (void *)(uintptr_t)generation);
-}
+/* --- start, end, flush --- */
 
 bool dns_start(const char *home, struct err *err)
 {
-    char path[sizeof(dns.anchor)];
-
-    snprintf(path, sizeof(path), "%s/root.key", home);
-    if (access(path, R_OK))
-        str_copy(path, sizeof(path), SYSTEM_ANCHOR);
-    str_copy(dns.anchor, sizeof(dns.anchor), access(path, R_OK) ? "" : path);
-    dns_configure(&(struct strlist){0});
-    return dns.current ? true : err_set(err, E_DNS, "the resolver cannot be started");
+    (void)err;
+    dns_servers_start(home);
+    return true;
 }
 
 void dns_stop(void)
 {
-    struct resolver *old;
+    dns_servers_stop();
+}
 
-    pthread_mutex_lock(&dns.lock);
-    old = dns.current;
-    dns.current = NULL;
-    dns.generation++;
-    strlist_free(&dns.servers);
-    pthread_mutex_unlock(&dns.lock);
-    resolver_free(&old);
-    for (int i = 0; i < 200 && atomic_load(&dns.running); i++)
-        poll(NULL, 0, 10); /* at most two seconds for answers that are on their way */
+/* The library cannot forget one name: it forgets all, and what was asked lately is still in the
+ * cache. */
+void dns_flush(const char *name)
+{
+    dns_cache_flush(name);
+    dns_servers_flush();
+    dns_cache_flush(name); /* what came between */
+}
+
+msec_t dns_reverse_timeout(void)
+{
+    return dns_servers_reverse_timeout();
 }
 
 /* --- what callers ask --- */
@@ -589,20 +306,16 @@ bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct d
                    struct err *err)
 {
     static const int type[2] = {TYPE_A, TYPE_AAAA};
-    struct query *q[2] = {NULL, NULL};
     struct dns_answer *a[2] = {NULL, NULL};
+    struct asking q[2];
 
     memset(out, 0, sizeof(*out));
     for (int i = 0; i < 2; i++)
-        if (i ? v6 : v4) {
-            debug_question(host, type[i]);
-            q[i] = ask_begin(current_resolver(), host, type[i]); /* both at once */
-        }
+        if (i ? v6 : v4)
+            ask_begin(&q[i], host, type[i]); /* both at once */
     for (int i = 0; i < 2; i++)
-        if (q[i]) {
-            a[i] = ask_end(&q[i], host, type[i], deadline);
-            debug_answer(host, a[i]);
-        }
+        if (i ? v6 : v4)
+            a[i] = ask_end(&q[i], deadline, NULL);
     merge_addresses(a, out);
     for (int i = 0; i < 2; i++) {
         if (a[i] && !is_answer(out->status))

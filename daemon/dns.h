@@ -1,9 +1,8 @@
-/* dns.h - libunbound behind calls that look blocking. NXDOMAIN, NODATA, SERVFAIL, time-out and
- * bogus stay distinct, and the DNSSEC state travels with every answer. Any thread.
+/* dns.h - questions to the DNS that look blocking. NXDOMAIN, NODATA, SERVFAIL, time-out and bogus stay distinct, and
+ * the DNSSEC state travels with every answer: it is validated here, not by who is asked. Any thread.
  *
- * Names of /etc/hosts and "localhost" answer without asking anybody. Answers are validated when the
- * root trust anchor (HOME/root.key, else the distribution's) is there and the resolvers deliver
- * what validation needs; else every answer is insecure and a warning says why. */
+ * Names of /etc/hosts and "localhost" answer without asking anybody. Which servers are asked and which trust anchors
+ * hold is configuration (dnsconfig, dns_servers.h). */
 #ifndef POSTERN_DNS_H
 #define POSTERN_DNS_H
 
@@ -64,8 +63,8 @@ struct dns_texts {
 
 bool dns_start(const char *home, struct err *err);
 void dns_stop(void);
-/* The resolvers to ask from now on, ADDRESS or ADDRESS@PORT; none: those of /etc/resolv.conf. */
-void dns_configure(const struct strlist *resolvers);
+void dns_flush(const char *name); /* YIELDS. Forgets the name and what is below it; NULL: everything */
+msec_t dns_reverse_timeout(void); /* how long dns_reverse is worth waiting for; 0: it is not wanted */
 
 /* YIELDS. false: no answer one could act on, worth a retry (err has the sentence); the status says
  * more. DNS_NODATA and DNS_NXDOMAIN are answers: true, with n == 0. Free with the _free calls. */

@@ -83,7 +83,7 @@ void dns_answer_free(struct dns_answer **ap)
         free(a);
 }
 
-static unsigned ttl_left(const struct dns_answer *a)
+unsigned dns_answer_ttl(const struct dns_answer *a)
 {
     msec_t age = (clock_now() - a->made) / 1000;
 
@@ -146,7 +146,7 @@ void dns_answer_mx(const struct dns_answer *a, struct dns_mx *out)
     memset(out, 0, sizeof(*out));
     out->status = a->status;
     out->security = security_of(a);
-    out->ttl = ttl_left(a);
+    out->ttl = dns_answer_ttl(a);
     str_copy(out->canonical, sizeof(out->canonical), a->canonical);
     if (a->status != DNS_OK)
         return;
@@ -206,7 +206,7 @@ void dns_answer_tlsa(const struct dns_answer *a, struct dns_tlsa *out)
     memset(out, 0, sizeof(*out));
     out->status = a->status;
     out->security = security_of(a);
-    out->ttl = ttl_left(a);
+    out->ttl = dns_answer_ttl(a);
     str_copy(out->canonical, sizeof(out->canonical), a->canonical);
     if (a->status != DNS_OK)
         return;
@@ -235,7 +235,7 @@ void dns_answer_texts(const struct dns_answer *a, struct dns_texts *out)
     memset(out, 0, sizeof(*out));
     out->status = a->status;
     out->security = security_of(a);
-    out->ttl = ttl_left(a);
+    out->ttl = dns_answer_ttl(a);
     if (a->status != DNS_OK)
         return;
     for (unsigned i = 0; i < a->n && out->texts.n < MAX_TEXTS; i++) {
@@ -420,4 +420,16 @@ void dns_rdata_text(int type, const struct dns_rdata *r, struct buf *out)
     }
     buf_printf(out, "\\# %zu ", r->n);
     add_hex(out, r->p, r->n);
+}
+
+const char *dns_rcode_name(int rcode)
+{
+    static const char *const names[] = {"NOERROR",  "FORMERR", "SERVFAIL",
+                                        "NXDOMAIN", "NOTIMP",  "REFUSED"};
+    static _Thread_local char number[16];
+
+    if (rcode >= 0 && (size_t)rcode < countof(names))
+        return names[rcode];
+    snprintf(number, sizeof(number), "code %d", rcode);
+    return number;
 }

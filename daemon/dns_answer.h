@@ -54,6 +54,10 @@ struct dns_answer *dns_answer_new(const char *name, const char *canonical, int t
                                   enum dns_status status, const struct dns_rdata *rdata, size_t n);
 struct dns_answer *dns_answer_ref(struct dns_answer *a);
 void dns_answer_free(struct dns_answer **a); /* drops one reference */
+unsigned dns_answer_ttl(const struct dns_answer *a); /* seconds that are left */
+
+/* YIELDS. Any type, as dns.h asks (dns.c). Never NULL; drop the reference. */
+struct dns_answer *dns_ask(const char *name, int type, msec_t deadline, bool *cached);
 
 /* A name of uncompressed labels, in lower case, without the final dot; "" is the root. false: not a
  * name, or one that no host can have. *used, unless NULL, is its length. */
@@ -72,6 +76,7 @@ void dns_answer_texts(const struct dns_answer *a, struct dns_texts *out);
 void dns_rdata_text(int type, const struct dns_rdata *r, struct buf *out);
 /* "MX", "TYPE65280"; in a ring of a few buffers per thread. */
 const char *dns_type_name(int type);
+const char *dns_rcode_name(int rcode); /* "SERVFAIL", "code 23" */
 int dns_type_of(const char *name); /* any case, "TYPE65280"; -1: no such type */
 
 #endif

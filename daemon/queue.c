@@ -1265,7 +1265,6 @@ static void publish(void *state, const struct config *cfg)
     (void)state;
     if (!delivery)
         return;
-    dns_configure(&delivery->resolvers);
     pthread_mutex_lock(&q.lock);
     q.schedule.max_sessions = (unsigned)delivery->max_concurrency;
     while (map_next(&q.schedule.dests, &pos, &key, &d)) {

@@ -21,7 +21,6 @@
 #define BAD_COMMANDS_MAX 5
 #define REJECTED_RCPTS_MAX 100 /* in a session */
 #define REPLY_MAX 510 /* RFC 5321 section 4.5.3.1.5, without CRLF */
-#define NAME_LOOKUP SECONDS(10)
 
 static const char rejection[] =
     "Your access to this mail system has been rejected due to the sending MTA's poor reputation. "
@@ -203,10 +202,11 @@ static bool let_in(struct smtp *s)
                                         [BEHAVIOR_CONTINUE] = "CONTINUE"};
     struct access_match match;
     char name[256] = "";
+    msec_t patience = access_needs_name(s->table, &s->peer) ? dns_reverse_timeout() : 0;
     bool verified = false;
 
-    if (access_needs_name(s->table, &s->peer)) {
-        if (!dns_reverse(&s->peer, clock_in(NAME_LOOKUP), name, sizeof(name), &verified))
+    if (patience) {
+        if (!dns_reverse(&s->peer, clock_in(patience), name, sizeof(name), &verified))
             name[0] = '\0';
         if (verified && name[0])
             s->reverse = xstrdup(name);

@@ -30,7 +30,18 @@
     X(TLS_IN, "tls_in", "Inbound TLS Connections")                                                 \
     X(TLS_OUT, "tls_out", "Outbound TLS Connections")                                              \
     X(TLS_FAILED_IN, "tls_failed_in", "Failed Inbound TLS Handshakes")                             \
-    X(TLS_FAILED_OUT, "tls_failed_out", "Failed Outbound TLS Handshakes")
+    X(TLS_FAILED_OUT, "tls_failed_out", "Failed Outbound TLS Handshakes")                          \
+    X(DNS_REQUESTS, "dns_requests", "DNS Requests")                                                \
+    X(NET_REQUESTS, "net_requests", "Network Requests")                                            \
+    X(CACHE_HITS, "cache_hits", "Cache Hits")                                                      \
+    X(CACHE_MISSES, "cache_misses", "Cache Misses")                                                \
+    X(CACHE_EXCEPTIONS, "cache_exceptions", "Cache Exceptions")                                    \
+    X(CACHE_EXPIRED, "cache_expired", "Cache Expired")                                             \
+    X(DNS_SECURE, "dns_secure", "Secure Answers")                                                  \
+    X(DNS_INSECURE, "dns_insecure", "Insecure Answers")                                            \
+    X(DNS_BOGUS, "dns_bogus", "Bogus Answers")                                                     \
+    X(DNS_SERVFAIL, "dns_servfail", "Server Failures")                                             \
+    X(DNS_TIMEOUT, "dns_timeout", "Time-outs")
 enum counter {
 #define X(id, json, words) STAT_##id,
     STATS_COUNTERS(X)

@@ -57,6 +57,21 @@ struct tls_exception {
 struct smtp_route {
 #include "schema/smtp_route.def"
 };
+struct dns_setup {
+#include "schema/dns_setup.def"
+};
+struct dns_server {
+#include "schema/dns_server.def"
+};
+struct dns_domain {
+#include "schema/dns_domain.def"
+};
+struct dns_anchor {
+#include "schema/dns_anchor.def"
+};
+struct dns_untrusted {
+#include "schema/dns_untrusted.def"
+};
 struct delivery {
 #include "schema/delivery.def"
 };

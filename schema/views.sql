@@ -155,10 +155,36 @@ CREATE VIEW v_smtp_route AS SELECT name AS object,
   CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
   CAST(json_extract(body,'$.hosts') AS TEXT) AS "hosts"
 FROM entry JOIN blob USING(hash) WHERE class='smtp_route' AND to_rev IS NULL;
+CREATE VIEW v_dns_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.source') AS TEXT) AS "source",
+  CAST(json_extract(body,'$.validation') AS TEXT) AS "validation",
+  CAST(json_extract(body,'$.reverse_timeout') AS INTEGER) AS "reverse_timeout",
+  CAST(json_extract(body,'$.min_ttl') AS INTEGER) AS "min_ttl",
+  CAST(json_extract(body,'$.max_ttl') AS INTEGER) AS "max_ttl",
+  CAST(json_extract(body,'$.cache_size') AS INTEGER) AS "cache_size",
+  CAST(json_extract(body,'$.health_interval') AS INTEGER) AS "health_interval"
+FROM entry JOIN blob USING(hash) WHERE class='dns_setup' AND to_rev IS NULL;
+CREATE VIEW v_dns_server AS SELECT name AS object,
+  CAST(json_extract(body,'$.address') AS TEXT) AS "address",
+  CAST(json_extract(body,'$.priority') AS INTEGER) AS "priority"
+FROM entry JOIN blob USING(hash) WHERE class='dns_server' AND to_rev IS NULL;
+CREATE VIEW v_dns_domain AS SELECT name AS object,
+  CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
+  CAST(json_extract(body,'$.servers') AS TEXT) AS "servers",
+  CAST(json_extract(body,'$.kind') AS TEXT) AS "kind"
+FROM entry JOIN blob USING(hash) WHERE class='dns_domain' AND to_rev IS NULL;
+CREATE VIEW v_dns_anchor AS SELECT name AS object,
+  CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
+  CAST(json_extract(body,'$.records') AS TEXT) AS "records"
+FROM entry JOIN blob USING(hash) WHERE class='dns_anchor' AND to_rev IS NULL;
+CREATE VIEW v_dns_untrusted AS SELECT name AS object,
+  CAST(json_extract(body,'$.domain') AS TEXT) AS "domain",
+  CAST(json_extract(body,'$.reason') AS TEXT) AS "reason",
+  CAST(json_extract(body,'$.expires') AS TEXT) AS "expires"
+FROM entry JOIN blob USING(hash) WHERE class='dns_untrusted' AND to_rev IS NULL;
 CREATE VIEW v_delivery AS SELECT name AS object,
   CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
-  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address",
-  CAST(json_extract(body,'$.resolvers') AS TEXT) AS "resolvers"
+  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address"
 FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
 CREATE VIEW v_update AS SELECT name AS object,
   CAST(json_extract(body,'$.proxy_host') AS TEXT) AS "proxy_host",

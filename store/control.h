@@ -109,6 +109,16 @@
  * alert.test         raises an Information alert of the class System                                   operator
  * dane.verify        domain, [detail], [all] -> stream of {event,line,...}; {domain,success}
  * tls.verify         domain, host[:port] -> stream of {event,line,...}; {domain,success}
+ * dns.query          name, type, [server], [source], [tcp] -> without server, from the gateway's own resolver: {name,type,status,
+ *                    security,canonical,ttl,why,cached,msec,records:[text]}; from a server: {name,type,rcode,flags:[..],error,
+ *                    tcp,size,msec,server,answer,authority,additional:[{name,ttl,type,data}]}             operator
+ * dns.flush          [name] -> {}                                                                      operator
+ * dns.status         -> {source,validating,counters as of status,cache:{entries,bytes,max_bytes},servers:[{address,priority,
+ *                    state,why,msec,since}],anchors:[{domain,kind,text,checked}],insecure:[{domain,expires,reason}]}   readonly
+ * net.ping           host, [count] -> stream of {line,seq,msec}; {host,address,sent,received}            operator
+ * telnet.open        host, port -> {host,address,port,text,open}   one at a time; ends after a while    operator
+ * telnet.send        [line] -> {text,open}   with it a line is sent; then what comes until it is quiet  operator
+ * telnet.close       -> {}
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H

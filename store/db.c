@@ -23,12 +23,27 @@
 EMBED(config_sql, "schema/config.sql");
 EMBED(audit_sql, "schema/audit.sql");
 
-/* No release had another layout or other bodies yet. */
+/* No release had another layout yet. */
 const struct db_layout_step db_layout_steps[] = {
     {0, NULL}
 };
+
+/* The servers of deliveryconfig became those of dnsconfig, which are objects of their own. */
+static bool drop_resolvers(const char *class, json_t *body, struct err *err)
+{
+    (void)err;
+    if (str_eq(class, "delivery")) {
+        if (json_array_size(json_object_get(body, "resolvers")))
+            log_warning("config: the DNS servers of deliveryconfig are not used any more; enter "
+                        "them in dnsconfig");
+        json_object_del(body, "resolvers");
+    }
+    return true;
+}
+
 const struct db_body_step db_body_steps[] = {
-    {0, NULL}
+    {2, drop_resolvers},
+    {0, NULL          }
 };
 
 static bool sql_error(sqlite3 *db, struct err *err, const char *what)

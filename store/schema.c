@@ -116,6 +116,31 @@ static const struct field smtp_route_fields[] = {
 #include "schema/smtp_route.def"
 };
 #undef SECT
+#define SECT dns_setup
+static const struct field dns_setup_fields[] = {
+#include "schema/dns_setup.def"
+};
+#undef SECT
+#define SECT dns_server
+static const struct field dns_server_fields[] = {
+#include "schema/dns_server.def"
+};
+#undef SECT
+#define SECT dns_domain
+static const struct field dns_domain_fields[] = {
+#include "schema/dns_domain.def"
+};
+#undef SECT
+#define SECT dns_anchor
+static const struct field dns_anchor_fields[] = {
+#include "schema/dns_anchor.def"
+};
+#undef SECT
+#define SECT dns_untrusted
+static const struct field dns_untrusted_fields[] = {
+#include "schema/dns_untrusted.def"
+};
+#undef SECT
 #define SECT delivery
 static const struct field delivery_fields[] = {
 #include "schema/delivery.def"

@@ -32,6 +32,7 @@ enum { /* what must be rebuilt when a field changes; passed to the parts of relo
     RELOAD_ACCESS = 1 << 2,
     RELOAD_QUEUE = 1 << 3,
     RELOAD_LOGS = 1 << 4,
+    RELOAD_DNS = 1 << 5,
 };
 
 struct field {
@@ -93,6 +94,6 @@ const struct field *field_find(const struct section *s, const char *name);
 
 const struct field *section_key(const struct section *s);    /* the key field; NULL for single sections */
 
-#define SCHEMA_VERSION 1 /* of the bodies in the store; a change comes with a migration in store/db.c */
+#define SCHEMA_VERSION 2 /* of the bodies in the store; a change comes with a migration in store/db.c */
 
 #endif

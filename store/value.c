@@ -85,6 +85,8 @@ static bool domain_parse(const struct field *f, const char *text, void *slot, st
         canonical = xstrdup("ALL");
     else if (str_ieq(text, "default"))
         canonical = xstrdup("default");
+    else if (str_eq(text, ".")) /* the root of the DNS */
+        canonical = xstrdup(".");
     else if (text[0] == '[' && line_check(text, err))
         str_lower(canonical = xstrdup(text));
     else if (!to_ascii(text + (text[0] == '.'), name, sizeof(name), err))

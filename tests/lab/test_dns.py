@@ -95,7 +95,7 @@ def setup():
     gateway.start()
     gateway.console("listenerconfig edit OutboundMail max_concurrency=1000; "
                     "bounceconfig edit Default initial_retry=1 max_retry=1 max_retries=100 send_bounces=no; "
-                    "deliveryconfig setup resolvers=127.0.0.1@%d; commit dns Y" % dns.port)
+                    "dnsconfig setup source=own; dnsconfig parent set 127.0.0.1@%d; commit dns Y" % dns.port)
 
 
 def address():
