@@ -127,10 +127,12 @@ static json_t *result_record(bool success, const char *why)
     return record;
 }
 
-/* The sentence without its full stop: the line brings its own. */
+/* What went wrong, without what the line says already and without its full stop: the line brings
+ * its own. */
 static const char *phrase(const char *text, char out[480])
 {
-    size_t n = str_copy(out, 480, text);
+    const char *reason = str_starts(text, "connecting to ") ? strstr(text, ": ") : NULL;
+    size_t n = str_copy(out, 480, reason ? reason + 2 : text);
 
     if (n && out[n - 1] == '.')
         out[n - 1] = '\0';

@@ -19,12 +19,9 @@ static void say(struct dane *d, const char *text)
     str_copy(d->why, sizeof(d->why), str_printable(text));
 }
 
-static void failed(struct dane *d, const char *what, const char *name, const char *how)
+static void failed(struct dane *d, const char *why)
 {
-    char text[sizeof(((struct err *)0)->text) + 320];
-
-    snprintf(text, sizeof(text), "looking up %s of %s: %s", what, name, how);
-    say(d, text);
+    say(d, why);
     d->state = DANE_FAILED;
 }
 
@@ -151,7 +148,7 @@ static bool ask_below(const char *base, unsigned port, msec_t deadline, struct d
         return false; /* no such name can exist */
     d->asked = true;
     if (!dns_tlsa(name, deadline, &answer, &err)) {
-        failed(d, "TLSA", name, err.text);
+        failed(d, err.text);
     } else {
         if (answer.ttl < d->ttl)
             d->ttl = answer.ttl;
@@ -177,7 +174,7 @@ static bool alias_is_signed(const char *host, msec_t deadline, struct dane *d)
     struct err err = {0};
 
     if (!dns_cname(host, deadline, target, &security, &err)) {
-        failed(d, "CNAME", host, err.text);
+        failed(d, err.text);
         return false;
     }
     return *target && security == DNS_SECURE;
@@ -197,7 +194,10 @@ void dane_look_up(const char *host, unsigned port, bool mx_secure, const struct 
         return; /* an address has no name to look under */
     if (addrs->status == DNS_SERVFAIL || addrs->status == DNS_TIMEOUT ||
         addrs->status == DNS_BOGUS) {
-        failed(out, "the addresses", host, dns_status_name(addrs->status));
+        char why[400];
+
+        snprintf(why, sizeof(why), "the addresses of %s: %s", host, dns_status_name(addrs->status));
+        failed(out, why);
         return;
     }
     if (!mx_secure) {

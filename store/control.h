@@ -119,6 +119,9 @@
  * telnet.open        host, port -> {host,address,port,text,open}   one at a time; ends after a while    operator
  * telnet.send        [line] -> {text,open}   with it a line is sent; then what comes until it is quiet  operator
  * telnet.close       -> {}
+ * tls.explain        domain, [last],[accepted] -> stream of one {event:"explanation", domain, entry, settings:[..], route, mx,
+ *                    mta_sts, hosts:[..], summary, [problem], attempts:[..], advice:[..]}
+ * tls.attempts       mid -> {mid, attempts:[..]}   daemon/attempt.h, with sentence, verdict and tls of each host
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H
