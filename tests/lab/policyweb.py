@@ -18,6 +18,7 @@ and fault. Faults last as long as the peer listens, or until the server stops.
 Proxy is a small HTTP proxy that knows CONNECT, with or without a password, and leads every tunnel to one web server."""
 
 import base64
+import contextlib
 import os
 import random
 import socket
@@ -178,10 +179,12 @@ class PolicyWeb:
 
     def stop(self):
         self.stopped.set()
-        self.sock.close()
+        with contextlib.suppress(OSError):
+            self.pause()
 
     def pause(self):
         """Nobody is there any more."""
+        self.sock.shutdown(socket.SHUT_RDWR) # a thread may be waiting in accept()
         self.sock.close()
 
     def resume(self):
