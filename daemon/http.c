@@ -38,6 +38,7 @@ struct settings { /* immutable, reference-counted */
     struct buf proxy_password;
     msec_t connect_time, idle_time, total_time;
     bool private_addresses;
+    uint64_t id; /* the same for the same settings */
 };
 
 /* Shared by the fiber that waits and the thread that works: a reference each, for either may leave
@@ -103,6 +104,15 @@ static struct settings *current_settings(void)
     return s;
 }
 
+/* The first bytes of the digest that the row has anyway. */
+static uint64_t id_of(const struct config *cfg)
+{
+    uint64_t id;
+
+    memcpy(&id, config_row(cfg, &section_update, "-")->hash, sizeof(id));
+    return id;
+}
+
 static bool prepare(const struct config *old, const struct config *cfg, void **state,
                     struct err *err)
 {
@@ -112,6 +122,7 @@ static bool prepare(const struct config *old, const struct config *cfg, void **s
 
     (void)old;
     s->refs = 1;
+    s->id = id_of(cfg);
     s->proxy_host = xstrdup(u->proxy_host);
     s->proxy_port = (unsigned)u->proxy_port;
     s->proxy_url = xasprintf(
@@ -159,6 +170,15 @@ bool http_uses_proxy(void)
 
     settings_free(&s);
     return uses;
+}
+
+uint64_t http_settings_id(void)
+{
+    struct settings *s = current_settings();
+    uint64_t id = (s ? s->id : 0) + running_trust_id();
+
+    settings_free(&s);
+    return id;
 }
 
 /* --- one fetch, on the thread --- */

@@ -7,6 +7,7 @@
 #define POSTERN_HTTP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "store/base/buf.h"
 #include "store/base/clock.h"
@@ -28,6 +29,8 @@ struct http_answer {
  * E_DENIED (not a public address), E_CLOSED (the daemon stops): err's sentence is escaped. */
 bool http_get(const struct http_request *r, struct http_answer *out, struct err *err);
 bool http_uses_proxy(void);
+/* Changes when what decides about the success of a fetch does: updateconfig, the authorities. */
+uint64_t http_settings_id(void);
 
 bool http_start(struct err *err);
 void http_stop(void);

@@ -38,10 +38,12 @@
 #define RECORD_KEPT SECONDS(60) /* at most, and never longer than the TTL */
 #define FETCH_TIME SECONDS(60) /* RFC 8461 section 3.3 */
 #define FIRST_PAUSE MINUTES(5)
-#define LEAST_AGE 60u /* seconds; a policy of max_age 0 serves one burst of mail, not one message  \
-                       */
-#define REFRESH_TURN SECONDS(30) /* how often the table is looked through */
-#define MAX_REFRESHING 16u
+#define LEAST_AGE                                                                                  \
+    60u /* seconds; a policy of max_age 0 serves one burst of mail, not one message                \
+         */
+#define REFRESH_TURN SECONDS(10) /* how often the table is looked through */
+#define MAX_REFRESHING 32u
+#define MAX_ALERTS 10u /* an hour */
 #define WHY_TEXT 160
 
 enum record_kind { RECORD_UNKNOWN, RECORD_VALID, RECORD_NONE, RECORD_INVALID, RECORD_FAILED };
@@ -66,6 +68,7 @@ struct domain {
     char failure[WHY_TEXT];
     msec_t retry;
     unsigned failures; /* in a row, under failed_id */
+    uint64_t failed_with; /* these settings; others may do better */
     struct flight *flight;
 };
 
@@ -91,6 +94,8 @@ static struct {
     unsigned n_policies, n_others;
     size_t bytes; /* of patterns */
     unsigned refreshing;
+    msec_t alerts_since;
+    unsigned alerts; /* since then */
 } sts = {.lock = PTHREAD_MUTEX_INITIALIZER,
          .policies = LIST_INIT(sts.policies),
          .others = LIST_INIT(sts.others)};
@@ -419,10 +424,39 @@ static void keep_policy(struct flight *f, struct sts_policy *p, struct buf *body
     maillog_debug("MTA-STS Cache entry added for the domain (%s).", f->name);
 }
 
+/* One alert for each domain, but not thousands when the trouble is our own. */
+static void tell(const char *name, const char *why)
+{
+    char *key = xasprintf("mta-sts %s", name);
+    unsigned n;
+
+    log_warning("mta-sts: the policy of %s cannot be renewed: %s", name, why);
+    pthread_mutex_lock(&sts.lock);
+    if (sts.alerts_since + HOURS(1) <= clock_now()) {
+        sts.alerts_since = clock_now();
+        sts.alerts = 0;
+    }
+    n = ++sts.alerts;
+    pthread_mutex_unlock(&sts.lock);
+    if (n <= MAX_ALERTS)
+        alert_raise(
+            ALERT_DELIVERY, ALERT_WARNING, key,
+            "The MTA-STS policy of %s cannot be renewed: %s\nThe policy that is cached stays in "
+            "force until it expires.",
+            name, why);
+    else if (n == MAX_ALERTS + 1)
+        alert_raise(ALERT_DELIVERY, ALERT_WARNING, "mta-sts",
+                    "The MTA-STS policies of many domains cannot be renewed, that of %s for one: "
+                    "%s\nThe command stspolicies lists them.",
+                    name, why);
+    free(key);
+}
+
 /* The administrators learn of a policy that is in force and cannot be renewed: when it ends, so
  * does the protection (RFC 8461 section 3.3). A first failure is between us and that domain. */
 static void note_failure(const struct flight *f, const struct err *err)
 {
+    uint64_t settings = http_settings_id();
     bool had_policy, a_day = false;
     struct domain *d;
 
@@ -434,6 +468,7 @@ static void note_failure(const struct flight *f, const struct err *err)
     }
     d->failures++;
     d->retry = clock_in(pause_after(d->failures));
+    d->failed_with = settings;
     a_day = pause_after(d->failures) == DAY;
     str_copy(d->failure, sizeof(d->failure), err->text);
     had_policy = in_date(d) && d->policy->mode != STS_MODE_NONE;
@@ -445,17 +480,8 @@ static void note_failure(const struct flight *f, const struct err *err)
     maillog_sts_fetch_failed(f->name);
     if (a_day)
         maillog_sts_paused();
-    if (had_policy) {
-        char *key = xasprintf("mta-sts %s", f->name);
-
-        log_warning("mta-sts: the policy of %s cannot be renewed: %s", f->name, err->text);
-        alert_raise(
-            ALERT_DELIVERY, ALERT_WARNING, key,
-            "The MTA-STS policy of %s cannot be renewed: %s\nThe policy that is cached stays in "
-            "force until it expires.",
-            f->name, err->text);
-        free(key);
-    }
+    if (had_policy)
+        tell(f->name, err->text);
 }
 
 static struct waiter *waiter_new(void)
@@ -552,7 +578,7 @@ static void take_off(struct flight *f)
     if (!l) {
         fly(f);
     } else if (!fiber_spawn(l, name, fly, f)) {
-        err_set(&err, E_LIMIT, "too many sessions");
+        err_set(&err, E_BUSY, "too many sessions");
         land(f, false, &err);
     }
 }
@@ -624,6 +650,7 @@ enum decision { DECIDED, MUST_FETCH };
  * in force until it ends. */
 static enum decision from_cache(const char *name, const struct record *r, struct sts *out)
 {
+    uint64_t settings = http_settings_id();
     enum decision result = DECIDED;
     struct domain *d;
 
@@ -633,7 +660,8 @@ static enum decision from_cache(const char *name, const struct record *r, struct
         answer_policy(out, d);
     else if (r->kind != RECORD_VALID)
         answer(out, STS_NO_RECORD, r->why);
-    else if (!d || !str_eq(d->failed_id, r->id) || d->retry <= clock_now())
+    else if (!d || !str_eq(d->failed_id, r->id) || d->retry <= clock_now() ||
+             d->failed_with != settings)
         result = MUST_FETCH;
     else if (!answer_policy(out, d))
         answer(out, STS_NO_POLICY, d->failure);
@@ -645,7 +673,8 @@ static void after_fetch(const char *name, const struct err *err, struct sts *out
 {
     pthread_mutex_lock(&sts.lock);
     if (!answer_policy(out, find(name)))
-        answer(out, err->code == E_CLOSED ? STS_FAILED : STS_NO_POLICY, err->text);
+        answer(out, err->code == E_CLOSED || err->code == E_BUSY ? STS_FAILED : STS_NO_POLICY,
+               err->text); /* what is our own fault proves nothing about the domain */
     pthread_mutex_unlock(&sts.lock);
 }
 
@@ -945,5 +974,7 @@ void mta_sts_stop(void)
         forget(value);
     map_free(&sts.domains);
     sts.domains = (struct map){0};
+    sts.alerts_since = 0;
+    sts.alerts = 0;
     pthread_mutex_unlock(&sts.lock);
 }

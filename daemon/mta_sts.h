@@ -44,7 +44,7 @@ void sts_policy_free(struct sts_policy **p); /* gives a reference back */
 
 bool mta_sts_start(struct err *err); /* loads the cache: before the first delivery */
 void mta_sts_run(void);              /* the loops are there: policies are refreshed from now on */
-void mta_sts_refresh_due(void);      /* one look through the cache, as mta_sts_run's fiber takes every half minute */
+void mta_sts_refresh_due(void);      /* one look through the cache, as mta_sts_run's fiber takes it */
 void mta_sts_stop(void);
 
 /* For the console. */

@@ -38,6 +38,7 @@ static struct {
     char url[400];
     struct wait *gate; /* the web server answers when it opens */
     unsigned alerts;
+    uint64_t settings;
 } world;
 
 bool dns_txt(const char *name, msec_t deadline, struct dns_texts *out, struct err *err)
@@ -79,6 +80,11 @@ bool http_get(const struct http_request *r, struct http_answer *out, struct err 
     return true;
 }
 
+uint64_t http_settings_id(void)
+{
+    return world.settings;
+}
+
 bool http_uses_proxy(void)
 {
     return false;
@@ -90,7 +96,7 @@ void alert_raise(enum alert_class class, enum alert_severity severity, const cha
     (void)fmt;
     assert_int_equal(class, ALERT_DELIVERY);
     assert_int_equal(severity, ALERT_WARNING);
-    assert_true(str_starts(key, "mta-sts "));
+    assert_true(str_starts(key, "mta-sts"));
     world.alerts++;
 }
 
@@ -408,6 +414,36 @@ static void the_pause_grows_to_a_day_for_each_id(void **state)
     clock_advance(MINUTES(5));
     world.body = ENFORCE;
     LOOK("enforce 2");
+}
+
+static void other_settings_end_the_pause(void **state)
+{
+    (void)state;
+    world.body = NULL;
+    LOOK("no-policy");
+    LOOK("no-policy");
+    assert_int_equal(world.fetched, 1);
+    world.settings++; /* the proxy is right now */
+    world.body = ENFORCE;
+    LOOK("enforce 1");
+}
+
+static void alerts_are_few_when_the_trouble_is_ours(void **state)
+{
+    char name[40];
+
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "d%u.example", i);
+        look(name);
+    }
+    world.body = NULL;
+    for (int i = 0; i < 30 * 4; i++) {
+        clock_advance(MINUTES(15));
+        mta_sts_refresh_due();
+    }
+    assert_in_range(world.fetched, 400, 2000);
+    assert_in_range(world.alerts, 20, 120); /* of hundreds */
 }
 
 static void policies_survive_a_restart(void **state)
@@ -740,6 +776,8 @@ int main(void)
         TEST(a_vanished_record_keeps_the_policy_until_it_ends),
         TEST(a_failed_record_lookup_is_remembered_for_a_minute),
         TEST(the_pause_grows_to_a_day_for_each_id),
+        TEST(other_settings_end_the_pause),
+        TEST(alerts_are_few_when_the_trouble_is_ours),
         TEST(policies_survive_a_restart),
         TEST(what_was_fetched_in_the_future_is_from_now),
         TEST(policies_are_renewed_daily),
