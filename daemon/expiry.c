@@ -16,6 +16,7 @@
 #include "store/base/log.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
+#include "store/cert_uses.h"
 #include "store/x509.h"
 
 #define DAY (INT64_C(86400) * 1000000)
@@ -200,33 +201,31 @@ static void look_at_pem(const char *pem, size_t max, const char *what, const cha
 
 /* --- all of them ----------------------------------------------------------------------------- */
 
-/* "It is used by listener InboundMail, listenerconfig...": every object whose fields name the
- * profile. */
-static bool users_of(const struct config *cfg, const char *profile, struct buf *out)
+struct users {
+    const char *profile;
+    struct buf text;
+    unsigned n;
+};
+
+static void add_user(void *arg, const struct cert_use *use)
 {
-    size_t n = 0;
+    struct users *u = arg;
 
-    for (size_t k = 0; k < section_count(); k++) {
-        const struct section *s = section_at(k);
+    if (str_eq(use->profile, u->profile) && ++u->n <= 6)
+        buf_printf(&u->text, "%s%s", u->n > 1 ? ", " : "It is used by ", use->service);
+}
 
-        for (size_t i = 0; i < config_count(cfg, s); i++) {
-            const struct row *r = config_at(cfg, s, i);
-            bool uses = false;
+/* Whom it serves, as a sentence; "" when nobody uses it. */
+static char *users_of(const struct config *cfg, const char *profile)
+{
+    struct users u = {.profile = profile, .text = BUF_INIT(2000)};
 
-            for (size_t f = 0; f < s->nfields; f++)
-                uses = uses || (s->fields[f].ref && str_eq(s->fields[f].ref, "certificate") &&
-                                row_names(r, &s->fields[f], profile));
-            if (!uses || ++n > 6)
-                continue;
-            if (s->single)
-                buf_printf(out, "%s%s", n > 1 ? ", " : "", s->command);
-            else
-                buf_printf(out, "%s%s %s", n > 1 ? ", " : "", s->noun, r->name);
-        }
-    }
-    if (n > 6)
-        buf_printf(out, " and %zu more", n - 6);
-    return n > 0;
+    cert_uses(cfg, add_user, &u);
+    if (u.n > 6)
+        buf_printf(&u.text, " and %u more", u.n - 6);
+    if (u.n)
+        buf_char(&u.text, '.');
+    return buf_take(&u.text);
 }
 
 void expiry_look(const struct config *cfg, usec_t now)
@@ -235,15 +234,13 @@ void expiry_look(const struct config *cfg, usec_t now)
 
     for (size_t i = 0; i < config_count(cfg, &section_certificate); i++) {
         const struct certificate *c = config_at(cfg, &section_certificate, i)->data;
-        AUTO(buf) struct buf where = BUF_INIT(1000);
         AUTO(str) char *what = xasprintf("certificate \"%s\"", c->name);
+        AUTO(str) char *where = users_of(cfg, c->name);
 
-        buf_str_add(&where, "It is used by ");
-        if (!users_of(cfg, c->name, &where))
+        if (!*where)
             continue;
-        buf_char(&where, '.');
-        look_at_pem(c->certificate, 1, what, buf_str(&where), now);
-        look_at_pem(c->intermediates, X509_MAX_CHAIN, what, buf_str(&where), now);
+        look_at_pem(c->certificate, 1, what, where, now);
+        look_at_pem(c->intermediates, X509_MAX_CHAIN, what, where, now);
     }
     for (size_t i = 0; setup->custom_list && i < config_count(cfg, &section_authority); i++) {
         const struct authority *a = config_at(cfg, &section_authority, i)->data;

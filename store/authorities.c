@@ -70,7 +70,7 @@ static bool next(BIO *in, unsigned number, size_t max, bool strict, struct autho
     bool end = !x && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 
     ERR_clear_error();
-    if (x && out->n >= max) {
+    if (x && out->n + out->repeated >= max) {
         X509_free(x);
         return err_set(err, E_LIMIT,
                        "The text holds more than %zu certificates, which is the most a list may "

@@ -17,14 +17,14 @@ static char *service_of(const struct row *r)
     return service;
 }
 
-static void tell(const struct row *r, const char *profile,
+static void tell(const struct row *r, const char *profile, bool further,
                  void (*fn)(void *arg, const struct cert_use *use), void *arg)
 {
     char *service = service_of(r);
     bool client = r->section == &section_destination_setup;
 
     if (*profile)
-        fn(arg, &(struct cert_use){profile, service, !client, client});
+        fn(arg, &(struct cert_use){profile, service, !client, client, further});
     free(service);
 }
 
@@ -44,9 +44,9 @@ void cert_uses(const struct config *cfg, void (*fn)(void *arg, const struct cert
                 const struct strlist *list = row_slot(r, f);
 
                 if (f->type != &type_list)
-                    tell(r, *(char **)row_slot(r, f), fn, arg);
+                    tell(r, *(char **)row_slot(r, f), false, fn, arg);
                 for (size_t m = 0; f->type == &type_list && m < list->n; m++)
-                    tell(r, list->items[m], fn, arg);
+                    tell(r, list->items[m], true, fn, arg);
             }
         }
     }
@@ -55,6 +55,7 @@ void cert_uses(const struct config *cfg, void (*fn)(void *arg, const struct cert
 struct about {
     const char *profile;
     struct x509_subject *out;
+    bool first; /* shown to those who ask for no name, or for this gateway's */
 };
 
 static void note_use(void *arg, const struct cert_use *use)
@@ -64,6 +65,7 @@ static void note_use(void *arg, const struct cert_use *use)
     if (str_eq(use->profile, a->profile)) {
         a->out->server |= use->server;
         a->out->client |= use->client;
+        a->first |= use->server && !use->further;
     }
 }
 
@@ -72,7 +74,7 @@ void cert_subject(const struct config *cfg, const struct row *profile, usec_t no
 {
     const struct certificate *c = profile->data;
     const struct system *system = CONFIG_SINGLE(cfg, system);
-    struct about about = {profile->name, out};
+    struct about about = {profile->name, out, false};
 
     *out = (struct x509_subject){.certificate = c->certificate,
                                  .intermediates = c->intermediates,
@@ -80,6 +82,6 @@ void cert_subject(const struct config *cfg, const struct row *profile, usec_t no
                                  .demo = c->demo,
                                  .now = now};
     cert_uses(cfg, note_use, &about);
-    if (out->server && system)
+    if (about.first && system)
         strlist_add(hosts, system->hostname);
 }

@@ -9,6 +9,7 @@
 struct cert_use {
     const char *profile, *service; /* "mail-2026", "InboundMail (listener)" */
     bool server, client;           /* shown to those who connect; to those we connect to */
+    bool further;                  /* only to those who ask for one of its names */
 };
 void cert_uses(const struct config *cfg, void (*fn)(void *arg, const struct cert_use *use), void *arg);
 
