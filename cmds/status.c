@@ -154,6 +154,16 @@ static const char *gauge_text(const char *key, json_int_t n, char out[COUNT_TEXT
     return out;
 }
 
+/* Whoever relaxed policy should not forget it. */
+static void print_exceptions(struct ui *ui, const json_t *e)
+{
+    if (!json_int(e, "in_force", 0))
+        return;
+    out_line(ui, "\nTLS exceptions in force: %lld. The first to end is \"%s\", after %s.",
+             (long long)json_int(e, "in_force", 0), str_printable(json_str(e, "next", "")),
+             json_str(e, "expires", ""));
+}
+
 static void print_status(struct ui *ui, const json_t *data, bool detail)
 {
     static const char *const ever[] = {"reset", "uptime", "lifetime"}, *const minutes[] = {"1", "5",
@@ -185,6 +195,7 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
         else
             out_line(ui, "%s", gauges[i].title);
     }
+    print_exceptions(ui, json_object_get(data, "tls_exceptions"));
 }
 
 static void run(struct ui *ui, struct session *s)

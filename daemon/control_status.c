@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "daemon/exceptions.h"
 #include "daemon/limits.h"
 #include "daemon/listeners.h"
 #include "daemon/queue_run.h"
@@ -126,6 +127,21 @@ static json_t *gauges(const struct queue_totals *queue)
     return out;
 }
 
+static json_t *exceptions(const struct config *cfg)
+{
+    const struct tls_exception *next;
+    usec_t now = clock_wall();
+    json_t *out = json_object();
+
+    json_put_int(out, "in_force", (json_int_t)exceptions_in_force(cfg, now, &next));
+    if (next) {
+        json_put_str(out, "next", next->name);
+        json_put_str(out, "expires", next->expires);
+        json_put_int(out, "days", exception_days_left(next, now));
+    }
+    return out;
+}
+
 static json_t *listeners(const struct config *cfg)
 {
     json_t *out = json_array();
@@ -179,6 +195,7 @@ static bool run_status(struct control *c, const json_t *args, json_t *data, stru
     json_put(data, "ids", last);
     json_put(data, "gauges", gauges(&queue));
     json_put(data, "listeners", listeners(cfg));
+    json_put(data, "tls_exceptions", exceptions(cfg));
     config_free(&cfg);
     return true;
 }

@@ -17,6 +17,7 @@
 #include "daemon/config_db.h"
 #include "daemon/control.h"
 #include "daemon/dns.h"
+#include "daemon/exceptions.h"
 #include "daemon/expiry.h"
 #include "daemon/fiber.h"
 #include "daemon/http.h"
@@ -187,6 +188,7 @@ static const struct step {
     {"what is configured",     activate,             listeners_stop},
     {"the alerts",             start_alerts,         NULL        },
     {"the certificate watch",  expiry_start,         NULL        },
+    {"the TLS exceptions",     exceptions_start,     NULL        },
     {"the control socket",     start_control,        control_stop},
 };
 

@@ -1,4 +1,4 @@
-/* exceptions.c - see exceptions.h. */
+/* exceptions.c - see exceptions.h: what is pure of it. */
 #include "daemon/exceptions.h"
 
 #include <stdio.h>
@@ -61,4 +61,56 @@ const struct tls_exception *exception_for(const struct config *cfg, int kind, co
             return e;
     }
     return NULL;
+}
+
+enum tls_modes exception_inbound(const struct config *cfg, enum tls_modes policy,
+                                 const struct addr *peer, const char *reverse, usec_t when)
+{
+    if (!config_count(cfg, &section_tls_exception))
+        return policy;
+    if (exception_for(cfg, EXCEPTION_TLS, reverse, peer, when))
+        return TLS_REQUIRED;
+    return exception_for(cfg, EXCEPTION_NO_TLS, reverse, peer, when) ? TLS_OFF : policy;
+}
+
+bool exceptions_need_name(const struct config *cfg)
+{
+    for (size_t i = 0; i < config_count(cfg, &section_tls_exception); i++) {
+        const struct tls_exception *e = config_at(cfg, &section_tls_exception, i)->data;
+        struct net n;
+
+        if ((e->kind == EXCEPTION_NO_TLS || e->kind == EXCEPTION_TLS) &&
+            !net_parse(e->target, &n, NULL))
+            return true;
+    }
+    return false;
+}
+
+enum exception_step exception_step(const struct tls_exception *e, usec_t when,
+                                   enum exception_step said)
+{
+    int left = exception_days_left(e, when);
+    enum exception_step now = left < 0    ? EXCEPTION_OVER
+                              : left <= 1 ? EXCEPTION_DAY
+                              : left <= 7 ? EXCEPTION_WEEK
+                                          : EXCEPTION_QUIET;
+
+    return now > said ? now : EXCEPTION_QUIET;
+}
+
+size_t exceptions_in_force(const struct config *cfg, usec_t when, const struct tls_exception **next)
+{
+    size_t n = 0;
+
+    *next = NULL;
+    for (size_t i = 0; i < config_count(cfg, &section_tls_exception); i++) {
+        const struct tls_exception *e = config_at(cfg, &section_tls_exception, i)->data;
+
+        if (exception_days_left(e, when) < 0)
+            continue;
+        n++;
+        if (!*next || strcmp(e->expires, (*next)->expires) < 0)
+            *next = e;
+    }
+    return n;
 }

@@ -10,6 +10,7 @@
 
 #include "daemon/conn.h"
 #include "daemon/dns.h"
+#include "daemon/exceptions.h"
 #include "daemon/fiber.h"
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
@@ -200,9 +201,11 @@ static bool let_in(struct smtp *s)
                                         [BEHAVIOR_REJECT] = "REJECT",
                                         [BEHAVIOR_TCPREFUSE] = "TCPREFUSE",
                                         [BEHAVIOR_CONTINUE] = "CONTINUE"};
+    const struct config *cfg = access_config(s->access);
     struct access_match match;
     char name[256] = "";
-    msec_t patience = access_needs_name(s->table, &s->peer) ? dns_reverse_timeout() : 0;
+    bool by_name = access_needs_name(s->table, &s->peer) || exceptions_need_name(cfg);
+    msec_t patience = by_name ? dns_reverse_timeout() : 0;
     bool verified = false;
 
     if (patience) {
@@ -213,6 +216,7 @@ static bool let_in(struct smtp *s)
     }
     access_sender(s->table, &s->peer, s->reverse ? s->reverse : "", &match);
     s->flow = match.flow;
+    s->tls_mode = exception_inbound(cfg, s->flow->tls, &s->peer, s->reverse, clock_wall());
     maillog_icid_new(s->icid, s->listener->name, &s->local, &s->peer, name, verified);
     maillog_icid_access(s->icid, words[s->flow->behavior], match.group, match.entry);
     if (s->flow->behavior == BEHAVIOR_TCPREFUSE)
@@ -245,7 +249,7 @@ static void finish(struct smtp *s)
     const struct err *why = conn_err(s->conn);
 
     smtp_abort(s);
-    if (s->flow && s->flow->tls == TLS_REQUIRED && s->told_starttls && !s->accepted_rcpts)
+    if (s->flow && s->tls_mode == TLS_REQUIRED && s->told_starttls && !s->accepted_rcpts)
         maillog_icid_tls_missing(s->icid);
     if (why->code == E_TIMEOUT) {
         maillog_icid_timeout(s->icid, &s->peer);

@@ -55,6 +55,7 @@ struct smtp {
     const struct listener *listener;
     const struct listener_setup *setup;
     const struct mail_flow *flow;
+    enum tls_modes tls_mode; /* the flow's, unless an exception names the peer */
     const char *hostname; /* ours */
     struct limits_listener *limits;
     struct limits_host *host;

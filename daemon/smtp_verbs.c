@@ -61,7 +61,7 @@ static void do_ehlo(struct smtp *s)
     if (!greet(s, "EHLO"))
         return;
     s->esmtp = true;
-    if (!s->tls && s->flow->tls != TLS_OFF)
+    if (!s->tls && s->tls_mode != TLS_OFF)
         s->tls = running_tls_server(s->listener->name);
     conn_printf(s->conn,
                 "250-%s\r\n"
@@ -82,7 +82,7 @@ static void do_starttls(struct smtp *s)
     struct tls_info info;
     struct err err = {0};
 
-    if (s->flow->tls == TLS_OFF) {
+    if (s->tls_mode == TLS_OFF) {
         smtp_bad_command(s, 500, "5.5.1", "command not recognized");
         return;
     }
@@ -163,7 +163,7 @@ static void do_help(struct smtp *s)
                 "214-%s   data     ehlo     helo     help\r\n"
                 "214-%s   mail     noop     quit     rcpt\r\n"
                 "214 %s   rset     %-8s vrfy\r\n",
-                e, e, e, e, s->flow->tls != TLS_OFF ? "starttls" : "");
+                e, e, e, e, s->tls_mode != TLS_OFF ? "starttls" : "");
 }
 
 static void do_unsupported(struct smtp *s)
@@ -438,7 +438,7 @@ void smtp_run_verb(struct smtp *s)
 
     if (idles(s, v))
         return;
-    if (s->flow->tls == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
+    if (s->tls_mode == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
         s->told_starttls = true; /* the mail log's line about it depends on this having been said */
         smtp_reply(s, 530, NULL, "#5.7.0 Must issue a STARTTLS command first");
     } else if (!v) {

@@ -41,3 +41,10 @@ CREATE TABLE IF NOT EXISTS expiry (
     step INTEGER NOT NULL,        -- the last one announced: 90, 60, 30, 15, then days, -1 when it was over
     at INTEGER NOT NULL           -- microseconds since 1970
 ) WITHOUT ROWID;
+
+-- exception_watch.c: what was announced of a TLS exception, and when it was last tried whether it is still needed
+CREATE TABLE IF NOT EXISTS exception_note (
+    key TEXT PRIMARY KEY,     -- name and last day
+    said INTEGER NOT NULL,    -- 1 a week before, 2 a day before, 3 over
+    tried INTEGER NOT NULL    -- microseconds since 1970
+) WITHOUT ROWID;

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "store/base/clock.h"
 #include "store/base/net.h"
 #include "store/cert_uses.h"
 #include "store/rules.h"
@@ -112,10 +114,9 @@ static void warn_certificate(const struct config *cfg, const struct row *row, st
     x509_check(&subject, &found);
     for (size_t i = 0; i < found.n; i++)
         if (found.items[i].severity > X509_NOTE)
-            check_warning(out,
-                          str_starts(found.items[i].word, "chain") ? "intermediates"
-                                                                   : "certificate",
-                          "%s", found.items[i].text);
+            check_warning(
+                out, str_starts(found.items[i].word, "chain") ? "intermediates" : "certificate",
+                "%s", found.items[i].text);
     x509_findings_free(&found);
     strlist_free(&hosts);
 }
@@ -176,7 +177,8 @@ void check_bounce_profile(const struct config *cfg, const struct row *row, struc
             (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
 }
 
-static void check_certificates(const struct config *cfg, const struct listener *l, struct check *out)
+static void check_certificates(const struct config *cfg, const struct listener *l,
+                               struct check *out)
 {
     if (l->certificates.n > MAX_CERTIFICATES)
         check_error(out, "certificates", "A listener may have at most %u further certificates.",
@@ -208,7 +210,8 @@ static bool is_news(const struct check *c, const struct config *cfg, const struc
     return !c->old || config_row(c->old, s, name) != config_row(cfg, s, name);
 }
 
-/* A certificate that is not for this gateway; told when listener, certificate or host name change. */
+/* A certificate that is not for this gateway; told when listener, certificate or host name change.
+ */
 static void warn_listener(const struct config *cfg, const struct row *row,
                           const struct certificate *c, struct check *out)
 {
@@ -345,15 +348,17 @@ static void check_destination_tls(const struct config *cfg, const struct destina
     bool dane = str_eq(field, "dane");
 
     if (field)
-        check_error(out, field,
-                    "%s (%s) needs TLS, but use_tls is off%s; set use_tls to \"on\" or more, or %s to "
-                    "\"%s\".",
-                    dane ? "DANE" : "MTA-STS", field,
-                    d->use_tls == DEST_TLS_DEFAULT ? " in the default entry" : "", field,
-                    dane ? "none" : "off");
+        check_error(
+            out, field,
+            "%s (%s) needs TLS, but use_tls is off%s; set use_tls to \"on\" or more, or %s to "
+            "\"%s\".",
+            dane ? "DANE" : "MTA-STS", field,
+            d->use_tls == DEST_TLS_DEFAULT ? " in the default entry" : "", field,
+            dane ? "none" : "off");
 }
 
-/* The default entry has changed: whose DANE or MTA-STS no longer goes with the TLS level it takes from there? */
+/* The default entry has changed: whose DANE or MTA-STS no longer goes with the TLS level it takes
+ * from there? */
 static void check_heirs(const struct config *cfg, const struct destination *base, struct check *out)
 {
     AUTO(buf) struct buf names = BUF_INIT(1500);
@@ -386,9 +391,10 @@ void check_destination(const struct config *cfg, const struct row *row, struct c
             "Bounce profile %s does not exist; create it or choose another one, or \"default\".",
             d->bounce_profile);
     if (!d->recipient_limit != !d->recipient_minutes)
-        check_error(out, d->recipient_limit ? "recipient_minutes" : "recipient_limit",
-                    "A recipient limit needs both the number of recipients (recipient_limit) and the "
-                    "minutes they are counted in (recipient_minutes).");
+        check_error(
+            out, d->recipient_limit ? "recipient_minutes" : "recipient_limit",
+            "A recipient limit needs both the number of recipients (recipient_limit) and the "
+            "minutes they are counted in (recipient_minutes).");
     check_destination_tls(cfg, d, out);
     if (!str_eq(d->domain, "default"))
         return;
@@ -413,17 +419,19 @@ static void check_service(struct check *out, const char *service, int min, int m
                     "The oldest version (%s) must not be newer than the newest one (%s_max, %s).",
                     choices_tls_versions[min].text, service, choices_tls_versions[max].text);
     else if (min < TLSV1_2)
-        check_warning(out, field,
-                      "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a %s knows "
-                      "nothing newer.",
-                      choices_tls_versions[min].text, server ? "peer" : "server");
+        check_warning(
+            out, field,
+            "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a %s knows "
+            "nothing newer.",
+            choices_tls_versions[min].text, server ? "peer" : "server");
     ssl_ciphers_for(ciphers, &old, &new);
     snprintf(field, sizeof(field), "%s_ciphers", service);
     if (!old && min < TLSV1_3)
-        check_error(out, field,
-                    "The cipher string names TLS v1.3 suites only; add ciphers of older versions such "
-                    "as HIGH, or set %s_min to tlsv1.3.",
-                    service);
+        check_error(
+            out, field,
+            "The cipher string names TLS v1.3 suites only; add ciphers of older versions such "
+            "as HIGH, or set %s_min to tlsv1.3.",
+            service);
 }
 
 void check_ssl_settings(const struct config *cfg, const struct row *row, struct check *out)
@@ -435,25 +443,27 @@ void check_ssl_settings(const struct config *cfg, const struct row *row, struct 
     check_service(out, "inbound", s->inbound_min, s->inbound_max, s->inbound_ciphers, true);
     check_service(out, "outbound", s->outbound_min, s->outbound_max, s->outbound_ciphers, false);
     if (s->other_min < TLSV1_2)
-        check_warning(out, "other_min",
-                      "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a server "
-                      "knows nothing newer.",
-                      choices_tls_versions[s->other_min].text);
+        check_warning(
+            out, "other_min",
+            "%s is obsolete and can be attacked (RFC 8996); choose tlsv1.2 unless a server "
+            "knows nothing newer.",
+            choices_tls_versions[s->other_min].text);
 }
 
-void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out)
+void check_tls_exception_target(const struct row *row, struct check *out)
 {
     const struct tls_exception *e = row->data;
     const char *name = e->target + (*e->target == '.');
     struct net n;
 
-    (void)cfg;
-    if (host_is_fqdn(name) && !net_parse(e->target, &n, NULL))
+    /* digits and dots alone are a mistyped address, no name (RFC 3696, 2) */
+    if (host_is_fqdn(name) && name[strspn(name, "0123456789.")] && !net_parse(e->target, &n, NULL))
         return;
     if (e->kind == EXCEPTION_NO_DANE)
-        check_error(out, "target",
-                    "The target of no-dane is an MX host such as mx1.example.com, or .example.com for "
-                    "all hosts below it.");
+        check_error(
+            out, "target",
+            "The target of no-dane is an MX host such as mx1.example.com, or .example.com for "
+            "all hosts below it.");
     else if (e->kind == EXCEPTION_NO_MTA_STS)
         check_error(out, "target",
                     "The target of no-mta-sts is a recipient domain such as example.com, or "
@@ -462,6 +472,23 @@ void check_tls_exception(const struct config *cfg, const struct row *row, struct
         check_error(out, "target",
                     "The target of %s is a host, a domain, .domain, an IP address or a CIDR block.",
                     choices_exception_kinds[e->kind].word);
+}
+
+/* A date that is over is no error: the file with it must load in a year, too. */
+void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct tls_exception *e = row->data;
+    time_t now = (time_t)(clock_wall() / 1000000);
+    char today[11];
+    struct tm tm;
+
+    (void)cfg;
+    check_tls_exception_target(row, out);
+    strftime(today, sizeof(today), "%Y-%m-%d", localtime_r(&now, &tm));
+    if (strlen(e->expires) == 10 && strcmp(e->expires, today) < 0)
+        check_warning(out, "expires",
+                      "The exception %s ended on %s and does nothing; prolong it or delete it.",
+                      e->name, e->expires);
 }
 
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)
@@ -570,8 +597,9 @@ static void check_deleted(const struct config *cfg, const struct row *gone, stru
     size_t n = 0;
 
     if (gone->section == &section_certificate && ((const struct certificate *)gone->data)->demo)
-        error_about(out, gone->section, gone->name,
-                    "The demonstration certificate cannot be deleted; a new listener starts with it.");
+        error_about(
+            out, gone->section, gone->name,
+            "The demonstration certificate cannot be deleted; a new listener starts with it.");
     for (size_t k = 0; k < SECTIONS; k++) {
         const struct section *s = section_at(k);
 

@@ -21,6 +21,9 @@ void check_error(struct check *c, const char *field, const char *fmt, ...) __att
 void check_warning(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void check_free(struct check *c);
 
+/* Is the target of a tls_exception one for its kind? The row may be half filled. */
+void check_tls_exception_target(const struct row *row, struct check *out);
+
 /* DANE and MTA-STS are ways to demand TLS: a level, own or of the default entry (base), that never says STARTTLS contradicts
  * an entry that asks for them. (One that only inherits them and says "off" itself just does not have them.) NULL: no contradiction;
  * else the field that has to change: "dane", "mta_sts". */

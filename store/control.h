@@ -84,7 +84,7 @@
  * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
  *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
  *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},
- *                    listeners:[{name,suspended,connections}]}; times in UNIX seconds; counter names are those of
+ *                    listeners:[{name,suspended,connections}], tls_exceptions:{in_force,[next,expires,days]}}; times in UNIX seconds; counter names are those of
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,

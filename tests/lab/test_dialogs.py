@@ -2,7 +2,7 @@
 # Plays the transcripts of tests/dialogs against a gateway of their own, in a pseudo-terminal.
 #
 # A transcript is what stands on the screen. What a person types stands in braces at the end of a line: "[]> {new}",
-# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <text>, <print>, <home>, <pem>,
+# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <day>, <text>, <print>, <home>, <pem>,
 # <user>.
 # "#!" lines at the beginning are statements committed before the first line. `test_dialogs.py --record NAME` plays the typed
 # lines of tests/dialogs/NAME.txt and writes the transcript anew, for a person to read.
@@ -18,7 +18,7 @@ import terminal
 DIALOGS = os.path.join(lab.ROOT, "tests", "dialogs")
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 PATTERNS = {
-    "<number>": r"[\d,]+", "<port>": r"\d{1,5}", "<date>": DATE + r"(?: \S+)?", "<days>": r"\d+ days", "<text>": r"[^\n]*",
+    "<number>": r"[\d,]+", "<port>": r"\d{1,5}", "<date>": DATE + r"(?: \S+)?", "<days>": r"\d+ days", "<day>": r"\d{4}-\d\d-\d\d", "<text>": r"[^\n]*",
     "<print>": r"[kc]:[0-9a-f]{6}", "<home>": r"/\S+/home", "<pem>": r"-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n?",
     "<user>": re.escape(getpass.getuser()),
 }
