@@ -206,11 +206,12 @@ static void print_tried(struct ui *ui, const json_t *h)
     static const struct {
         const char *end, *text;
     } ends[] = {
-        {"used",        "The mail was handed over" },
-        {"refused",     "Not tried"                },
-        {"unreachable", "No session"               },
-        {"insecure",    "Left for want of security"},
-        {"route",       "No host was found"        },
+        {"used",        "The mail was handed over"                    },
+        {"refused",     "Not tried"                                   },
+        {"unreachable", "No session"                                  },
+        {"insecure",    "Left for want of security"                   },
+        {"route",       "No host was found"                           },
+        {"down",        "Not tried, for all hosts failed a moment ago"},
     };
     static const struct {
         const char *word, *text;

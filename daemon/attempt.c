@@ -29,7 +29,7 @@
 
 static const char *const end_words[] = {
     [TRAIL_USED] = "used",         [TRAIL_REFUSED] = "refused", [TRAIL_UNREACHABLE] = "unreachable",
-    [TRAIL_INSECURE] = "insecure", [TRAIL_ROUTE] = "route",
+    [TRAIL_INSECURE] = "insecure", [TRAIL_ROUTE] = "route",     [TRAIL_DOWN] = "down",
 };
 static const char *const use_words[] = {
     [TLS_NEVER] = "never", [TLS_TRY] = "try", [TLS_MUST] = "must", [TLS_REFUSE] = "refuse"};

@@ -28,6 +28,7 @@ enum trail_end {
     TRAIL_UNREACHABLE, /* no connection, greeting or EHLO */
     TRAIL_INSECURE, /* not the TLS that the verdict demands */
     TRAIL_ROUTE, /* no host at all: why says what the DNS or the route said */
+    TRAIL_DOWN, /* nothing was tried, because all hosts failed a moment ago: why says how */
 };
 struct trail_host { /* texts may be NULL; they are escaped or plain, never raw from the network */
     const char *host;

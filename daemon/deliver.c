@@ -234,10 +234,10 @@ static void record_attempt(struct session *s, const struct batch *b)
     attempt_note(&s->trail, &a);
 }
 
-static void record_no_route(struct session *s, const char *why)
+static void record_no_host(struct session *s, enum trail_end end, const char *why)
 {
     trail_add(&s->trail,
-              &(struct trail_host){.entry = s->controls.entry, .end = TRAIL_ROUTE, .why = why});
+              &(struct trail_host){.entry = s->controls.entry, .end = end, .why = why});
 }
 
 /* YIELDS. A host that may not be tried at all. */
@@ -515,11 +515,11 @@ static bool attempt(struct session *s, struct batch *b)
                 decide_all(b, OUTCOME_DONE, 250, "2.0.0", "discarded");
                 return true;
             case ROUTE_RETRY:
-                record_no_route(s, problem.text);
+                record_no_host(s, TRAIL_ROUTE, problem.text);
                 decide_all(b, OUTCOME_RETRY, 0, problem.status, problem.text);
                 return true;
             case ROUTE_FAIL:
-                record_no_route(s, problem.text);
+                record_no_host(s, TRAIL_ROUTE, problem.text);
                 decide_all(b, OUTCOME_FAILED, problem.dns ? -2 : 0, problem.status, problem.text);
                 return true;
             }
@@ -702,8 +702,9 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
 
     if (!b->expired) {
         c->at = t->now;
-        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5") ? DEST_UP
-                                                                                           : DEST_DOWN;
+        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5")
+                       ? DEST_UP
+                       : DEST_DOWN;
     }
     if (rcpt->state == RCPT_QUEUED) {
         c->count[DEST_SOFT]++;
@@ -712,7 +713,7 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
     }
     c->gauge[DEST_ACTIVE]--;
     c->gauge[DEST_ATTEMPTED] -= tried;
-    c->count[rcpt->state == RCPT_DELIVERED                       ? DEST_DELIVERED
+    c->count[rcpt->state == RCPT_DELIVERED               ? DEST_DELIVERED
              : b->expired || r->outcome == OUTCOME_RETRY ? DEST_HARD_EXPIRED
              : r->code == -2                             ? DEST_HARD_DNS
              : r->code / 100 == 5                        ? DEST_HARD_5XX
@@ -883,6 +884,9 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         !(b->m->flags & MSG_ACCEPTED && str_starts(down, "4.7"))) { /* DANE is not for these */
         down[5] = '\0'; /* "4.7.5 mx.example.com: ..." */
         decide_all(b, OUTCOME_RETRY, 0, down, down + 6);
+        trail_begin(&s->trail);
+        record_no_host(s, TRAIL_DOWN, down + 6);
+        record_attempt(s, b);
         return true;
     }
     ok = attempt(s, b);

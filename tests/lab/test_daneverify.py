@@ -2,16 +2,19 @@
 # daneverify, tlsverify and the deliveries they speak for, on a private signed DNS tree with mail hosts on port 25 of their
 # own loopback addresses. What daneverify says of a zone, a delivery under mandatory DANE does, and Postfix thinks too.
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import re
+import socket
 import subprocess
 import time
 
 import dnstree
 import lab
+import terminal
 
 box = lab.Sandbox()
 gateway = lab.Posternd(box.path("home"), start=False)
@@ -305,6 +308,309 @@ def deliveries():
             log.wait_for(r"Delayed: (DCID \d+ )?MID %s to RID 0 " % mid)
     for dcid in log.find(r"Delivery start DCID (\d+)"):
         assert log.find(r"DCID %s TLS success protocol \S+ cipher \S+ for " % dcid), "in clear: DCID " + dcid
+
+
+def validating_resolver():
+    """unbound on port 53 of an address of its own, in front of the tree: it sets the AD bit that Postfix goes by."""
+    tree = setup()
+    lab.need_program("unbound")
+    if "resolver" not in state:
+        address = "127.%d.%d.%d" % tuple(random.randrange(2, 250) for _ in range(3))
+        conf = box.write("unbound.conf", """\
+server:
+    interface: %s
+    port: 53
+    access-control: 127.0.0.0/8 allow
+    do-ip6: no
+    do-not-query-localhost: no
+    do-daemonize: no
+    use-syslog: no
+    username: ""
+    chroot: ""
+    directory: "%s"
+    pidfile: "%s"
+    trust-anchor-file: "%s"
+    module-config: "validator iterator"
+    val-clean-additional: yes
+    cache-max-ttl: 0
+remote-control:
+    control-enable: no
+forward-zone:
+    name: "."
+    forward-addr: 127.0.0.1@%d
+""" % (address, box.dir, box.path("unbound.pid"), tree.anchor, tree.port))
+        lab.Child(["unbound", "-c", conf], log=box.path("unbound.log"))
+        lab.eventually(lambda: answers(address), 10, "unbound answers")
+        state["resolver"] = address
+    return state["resolver"]
+
+
+def answers(address):
+    """Does it answer at all?"""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        with contextlib.suppress(OSError):
+            s.sendto(bytes.fromhex("12340100000100000000000000000600 01".replace(" ", "")), (address, 53))
+            return len(s.recv(4096)) > 12
+    return False
+
+
+@lab.test("Postfix agrees on every zone")
+def postfix_agrees():
+    setup()
+    lab.need_program("posttls-finger")
+    lab.need_program("unshare")
+    resolver = validating_resolver()
+    box.write("postfix/main.cf", "compatibility_level = 3.6\ninet_protocols = ipv4\nmyhostname = gw.lab.example\n"
+                                 "smtp_tls_CAfile =\nsmtp_connect_timeout = 5\n")
+    conf = box.write("resolv.conf", "nameserver %s\noptions edns0 trust-ad timeout:2 attempts:2\n" % resolver)
+    differ = []
+    for domain, (expected, _) in EXPECTED.items():
+        # Its default lets an unsigned MX record do; and it does not go on from a host that is somebody else's.
+        if domain in ("half.example", "second.example"):
+            continue
+        done = lab.run(["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && '
+                        'exec posttls-finger -c -l dane-only -L summary -T 5 "$1"', conf, domain], check=False,
+                       env=dict(os.environ, MAIL_CONFIG=box.path("postfix")))
+        text = done.stdout + done.stderr
+        if ("Verified TLS connection established" in text) != expected:
+            differ.append("%s, %s here:\n%s" % (domain, "verified" if expected else "not verified", text))
+    assert not differ, "\n".join(differ)
+
+
+@lab.test("unbound-host calls signed, unsigned and bogus what daneverify calls so")
+def unbound_agrees():
+    tree = setup()
+    lab.need_program("unbound-host")
+    conf = box.write("unbound-host.conf", """\
+server:
+    trust-anchor-file: "%s"
+    do-not-query-localhost: no
+forward-zone:
+    name: "."
+    forward-addr: 127.0.0.1@%d
+""" % (tree.anchor, tree.port))
+    words = {"(secure)": "SECURE", "(insecure)": "INSECURE"}
+    differ = []
+    for domain in EXPECTED:
+        said = state.get("said", {}).get(domain) or daneverify(domain)[1]
+        done = lab.run(["unbound-host", "-C", conf, "-v", "-t", "MX", domain], check=False)
+        text = done.stdout + done.stderr
+        theirs = "BOGUS" if "(BOGUS" in text else next((w for k, w in words.items() if k in text), "?")
+        ours = said.split()[0] if not said.startswith("No MX") else re.search(r"\((\w+)\)", said)[1]
+        if ours != theirs:
+            differ.append("%s: %s here, unbound-host:\n%s" % (domain, ours, text))
+    assert not differ, "\n".join(differ)
+
+
+# --- what else the command does
+
+
+@lab.test("--all wants every host, --detail shows the records, --json the facts")
+def flags():
+    setup()
+    lab.equal(daneverify("second.example")[0], 0)
+    code, text = daneverify("second.example", "--all")
+    lab.equal(code, 1)
+    lab.match(text, r"Failed to connect to 127\.255\.1\.1: Connection refused\.")
+    lab.equal(text.count("Trying next MX record in second.example"), 2)
+    text = daneverify("beside.example", "--detail")[1]
+    lab.match(text, r"(?m)^  1 1 1 [0-9a-f]{64} \(unusable: usage 1 \(PKIX-EE\) is not for SMTP\)$")
+    lab.match(text, r"(?m)^  3 1 1 [0-9a-f]{64} \(usable\)$")
+    lab.match(text, r"(?m)^  The certificate \(CN=mail\.ietf\.org\) matches 3 1 1 [0-9a-f]{64}$")
+    done = gateway.console("daneverify mismatch.example --json", check=False)
+    lab.equal(done.returncode, 1)
+    *lines, last = [json.loads(line) for line in done.stdout.splitlines()]
+    events = {l["data"]["event"]: l["data"] for l in lines}
+    lab.equal(events["mx"]["security"], "secure")
+    lab.equal(events["address"]["address"], state["wrong"])
+    lab.equal(events["certificate"]["success"], False)
+    lab.match(events["certificate"]["why"], "does not match the TLSA records")
+    lab.equal(events["result"]["success"], False)
+    lab.equal(last["data"]["success"], False)
+
+
+@lab.test("a route, an exception and a domain without mail are named")
+def obstacles():
+    tree = setup()
+    tree.zone("nomail.example")
+    with tree.change():
+        tree.mx("nomail.example", "0 .")
+    if "tlsexceptions" not in gateway.console("help").stdout:
+        lab.skip("no exceptions")
+    gateway.configure("smtproutes new good.example relay.example\n"
+                      "tlsexceptions new leftout kind=no-dane target=mx.cert.example reason=test owner=lab "
+                      "expires=2099-01-01\n")
+    code, text = daneverify("good.example")
+    lab.equal(code, 1)
+    lab.match(text, "An SMTP route leads mail for good.example elsewhere: DANE is used only with USEDNS.")
+    lab.match(gateway.console("tlsexplain good.example").stdout, r'(?s)SMTP route +good.example to relay.example.*'
+                                                                 r'keeps DANE and\s+MTA-STS from being used')
+    code, text = daneverify("cert.example")
+    lab.equal(code, 0)
+    lab.match(text, r"The exception leftout applies to MX\(mx.cert.example\): deliveries do not use its TLSA records.")
+    shown = gateway.json("tlsexplain cert.example")["data"]
+    address = shown["hosts"][0]["addresses"][0]
+    lab.equal(address["exceptions"][0]["owner"], "lab")
+    lab.equal(shown["hosts"][0]["tlsa"]["state"], "excepted")
+    gateway.configure("smtproutes delete good.example\ntlsexceptions delete leftout\n")
+    code, text = daneverify("nomail.example")
+    lab.equal(code, 1)
+    lab.match(text, "accepts no mail")
+
+
+@lab.test("Ctrl-C leaves at once, though the host says nothing for minutes")
+def interrupted():
+    tree = setup()
+    for _ in range(20):
+        address = "127.%d.%d.%d" % tuple(random.randrange(2, 250) for _ in range(3))
+        mute = socket.socket()
+        with contextlib.suppress(OSError):
+            mute.bind((address, 25))
+            break
+    mute.listen(5)
+    tree.zone("mute.example")
+    with tree.change():
+        tree.mx("mute.example", "10 mx.mute.example")
+        tree.a("mx.mute.example", address)
+        tree.tlsa("_25._tcp.mx.mute.example", "3 1 1 " + "00" * 32)
+    t = terminal.console(gateway, columns=40)
+    t.type("daneverify mute.example")
+    t.until(r"Connecting to %s on port 25\.\s*" % re.escape(address))
+    began = time.monotonic()
+    t.type("\x03", enter=False)
+    t.until(r"> $")
+    lab.equal(time.monotonic() - began < 2, True, "back at the prompt within two seconds")
+    lab.match(t.ask("version"), "Postern")
+    t.leave()
+    mute.close()
+
+
+# --- tlsverify
+
+
+def trust_lab():
+    setup()
+    gateway.configure("certconfig certauthority custom set lab certificate=<<CA\n%sCA\n"
+                      "certconfig certauthority set custom_list=yes\n" % lab.read_text(state["ca"].cert))
+
+
+@lab.test("tlsverify, to the letter")
+def tlsverify():
+    trust_lab()
+    address = state["named"]
+    done = gateway.console("tlsverify byname.example mx.byname.example")
+    text = re.sub(r"from interface 127\.\d+\.\d+\.\d+\.", "from interface 10.10.10.10.", done.stdout)
+    text = re.sub(r"protocol TLSv1\.\d, cipher [A-Z0-9_-]+\.", "protocol TLSv1, cipher RC4-SHA.", text)
+    lab.equal(text.replace(address, "1.1.1.1"), """\
+Connecting to 1.1.1.1 on port 25.
+Connected to 1.1.1.1 from interface 10.10.10.10.
+Checking TLS connection.
+TLS connection established: protocol TLSv1, cipher RC4-SHA.
+Verifying peer certificate.
+Verifying certificate common name byname.example.
+TLS certificate match byname.example
+TLS certificate verified.
+TLS connection to 1.1.1.1 succeeded.
+
+TLS successfully connected to mx.byname.example.
+TLS verification completed.
+""")
+
+
+@lab.test("tlsverify: what goes wrong is said, and the last line comes always")
+def tlsverify_fails():
+    trust_lab()
+    for words, lines in (
+            ("good.example mx.good.example", ("Certificate verification failed: self-signed certificate.",
+                                              "TLS connection to %s failed: verify error." % state["good"])),
+            ("strange.example", ("Verifying certificate common name elsewhere.example.",
+                                 "Certificate verification failed: peer cert does not match domain strange.example.",
+                                 "Required - Verify Hosted Domains")),
+            ("nostarttls.example", ("TLS connection to %s failed: STARTTLS not supported." % state["clear"],)),
+            ("good.example 127.255.1.1:26", ("Connecting to 127.255.1.1 on port 26.",
+                                             "Failed to connect to 127.255.1.1: Connection refused.",
+                                             "Failed to connect to [127.255.1.1].")),
+            ("good.example nowhere.good.example", ("Failed to connect to [nowhere.good.example].",))):
+        done = gateway.console("tlsverify " + words, check=False)
+        lab.equal(done.returncode, 1, words)
+        for line in lines:
+            assert line in done.stdout, "%s: no %r in\n%s" % (words, line, done.stdout)
+        assert done.stdout.endswith("\nTLS verification completed.\n"), done.stdout
+    *lines, last = [json.loads(l) for l in gateway.console("tlsverify byname.example --json").stdout.splitlines()]
+    lab.equal(last["data"]["success"], True)
+    lab.equal([l["data"]["protocol"] for l in lines if l["data"]["event"] == "tls" and "protocol" in l["data"]],
+              ["TLSv1.3"])
+
+
+# --- tlsexplain
+
+
+@lab.test("tlsexplain shows what applies, where it comes from and what it leads to")
+def tlsexplain():
+    setup()
+    gateway.configure("destconfig set leaf.example use_tls=require dane=opportunistic\n"
+                      "destconfig set plain.example use_tls=off\n")
+    data = gateway.json("tlsexplain leaf.example")["data"]
+    lab.equal({s["name"]: (s["value"], s["from"]) for s in data["settings"]},
+              {"use_tls": ("require", "leaf.example"), "dane": ("opportunistic", "leaf.example"),
+               "mta_sts": ("off", "built in")})
+    lab.equal(data["mx"]["security"], "secure")
+    host = data["hosts"][0]
+    lab.equal((host["host"], host["mx_secure"], host["tlsa"]["state"]), ("mx.leaf.example", True, "usable"))
+    verdict = host["addresses"][0]
+    lab.equal((verdict["rule"], verdict["use"], verdict["must"], verdict["modern"]), ("dane", "must", ["dane"], True))
+    data = gateway.json("tlsexplain plain.example")["data"]
+    lab.equal([s["from"] for s in data["settings"]], ["plain.example", "TLS is No", "TLS is No"])
+    lab.equal(data["hosts"][0]["addresses"][0]["rule"], "level-none")
+    for domain, rule in (("bogus.example", None), ("tlsafails.example", "dane-failed"), ("pkix.example", "dane-mandatory"),
+                         ("none.example", "dane-mandatory"), ("half.example", "dane-mandatory"),
+                         ("good.example", "dane")):
+        data = gateway.json("tlsexplain " + domain)["data"]
+        if rule:
+            lab.equal(data["hosts"][0]["addresses"][0]["rule"], rule, domain)
+        else:
+            lab.equal(data["mx"]["status"], "Bogus", domain)
+        lab.equal("waits" in data["summary"], not EXPECTED[domain][0], domain)
+        assert EXPECTED[domain][0] or data["advice"], "no advice about " + domain
+    text = gateway.console("tlsexplain beside.example").stdout
+    lab.match(text, r"1 1 1\s+[0-9a-f]{64}\s+unusable: usage 1 \(PKIX-EE\)\s+is not for SMTP")
+    gateway.configure("destconfig delete leaf.example\ndestconfig delete plain.example\n")
+
+
+@lab.test("tlsexplain mid: the record of an attempt, over a restart too")
+def attempts():
+    setup()
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for domain in ("second.example", "mismatch.example", "bogus.example"):
+            c.message("a@sender.example", ["b@" + domain, "c@" + domain], "Subject: record %s\r\n\r\nx\r\n" % domain)
+        c.quit()
+    mids = {d: int(log.wait_for(r"MID (\d+) Subject 'record %s'" % d)[1])
+            for d in ("second.example", "mismatch.example", "bogus.example")}
+    log.wait_for(r"Message finished MID %d done" % mids["second.example"])
+    for domain in ("mismatch.example", "bogus.example"):
+        log.wait_for(r"Delayed: (DCID \d+ )?MID %d to RID 1 " % mids[domain])
+
+    def check():
+        a = gateway.json("tlsexplain mid %d" % mids["second.example"])["data"]["attempts"][-1]
+        lab.equal((a["delivered"], a["deferred"], a["domain"]), (2, 0, "second.example"))
+        lab.equal([h["end"] for h in a["hosts"]][-1], "used")
+        last = a["hosts"][-1]
+        lab.equal((last["tls"], last["rule"], last["dane_state"]), ("dane", "dane", "usable"))
+        lab.match(last["matched"], r"^3 1 1 |^mx\.good\.example$")
+        a = gateway.json("tlsexplain mid %d" % mids["mismatch.example"])["data"]["attempts"][-1]
+        lab.equal((a["delivered"], a["deferred"]), (0, 2))
+        assert a["hosts"][-1]["end"] in ("insecure", "down"), a
+        a = gateway.json("tlsexplain mid %d" % mids["bogus.example"])["data"]["attempts"]
+        lab.equal([h["end"] for one in a for h in one.get("hosts", [])], ["route"])
+
+    check()
+    gateway.restart()
+    check()
+    text = gateway.console("tlsexplain mid %d" % mids["second.example"]).stdout
+    lab.match(text, r"The mail was handed over, encrypted, verified by DANE")
+    assert gateway.console("tlsexplain mid 999999", check=False).returncode != 0
 
 
 lab.main()
