@@ -47,7 +47,9 @@ static bool read_words(struct ui *ui, struct question *q)
         q->type = word;
     else if (word)
         q->tcp = true;
-    if (word && !q->type)
+    if (q->tcp && *word == '@')
+        q->server = word + 1;
+    else if (q->tcp)
         q->name = xstrdup(word);
     q->source = ui_option(ui, "-s");
     q->reverse = ui_flag(ui, "-x");
@@ -230,19 +232,21 @@ const struct command cmd_dig = {
 
 /* --- nslookup --- */
 
+/* clang-format off */
 static const struct ui_choice kinds[] = {
-    {"A",     "the host's IP address"                                         },
-    {"AAAA",  "the host's IPv6 address"                                       },
-    {"CNAME", "the canonical name for an alias"                               },
-    {"MX",    "the mail exchanger"                                            },
-    {"NS",    "the name server for the named zone"                            },
-    {"PTR",   "the hostname if the query is an Internet address,\n"
-            "           otherwise the pointer to other information"},
-    {"SOA",   "the domain's \"start-of-authority\" information"               },
-    {"TXT",   "the text information"                                          },
-    {"TLSA",  "the certificate association of a service"                      },
-    {NULL,    NULL                                                            }
+    {"A",     "A       the host's IP address"},
+    {"AAAA",  "AAAA    the host's IPv6 address"},
+    {"CNAME", "CNAME   the canonical name for an alias"},
+    {"MX",    "MX      the mail exchanger"},
+    {"NS",    "NS      the name server for the named zone"},
+    {"PTR",   "PTR     the hostname if the query is an Internet address,\n"
+              "           otherwise the pointer to other information"},
+    {"SOA",   "SOA     the domain's \"start-of-authority\" information"},
+    {"TXT",   "TXT     the text information"},
+    {"TLSA",  "TLSA    the certificate association of a service"},
+    {NULL, NULL}
 };
+/* clang-format on */
 
 /* "30m", "1h", "23h 59m" */
 static char *short_time(json_int_t seconds, char out[40])

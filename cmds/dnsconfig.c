@@ -223,6 +223,79 @@ static const struct menu_op main_ops[] = {
 };
 static const struct menu main_menu = {say_dns, main_ops, countof(main_ops), &section_dns_server};
 
+/* --- AsyncOS's words: "parent new ADDRESS PRIORITY", "alt new DOMAIN ADDRESS", "parent delete
+ * ADDRESS ADDRESS" --- */
+
+static void set_words(struct ui *ui, struct row *r, const char *key, const char *name,
+                      const char *field)
+{
+    AUTO(buf) struct buf value = BUF_INIT(4000);
+    struct err err = {0};
+
+    for (const char *word; (word = ui_word(ui));)
+        buf_printf(&value, "%s%s", value.n ? ", " : "", word);
+    if (!row_set(r, key, name, &err) || !row_set(r, field, buf_str(&value), &err))
+        ui_error(ui, &err);
+}
+
+/* "new NAME" alone: a person is asked for the rest. */
+static void new_named(struct ui *ui, struct session *s, const struct section *sec)
+{
+    struct row *r = session_new(s, sec, NULL);
+    struct err err = {0};
+
+    if (!row_set(r, section_key(sec)->name, ui_word(ui), &err))
+        ui_error(ui, &err);
+    for (size_t i = 0; i < sec->nfields && !ui_failed(ui); i++)
+        if (!sec->fields[i].key)
+            ask_field(ui, s, r, sec->fields[i].name);
+}
+
+static bool positional(struct ui *ui, struct session *s)
+{
+    const char *kind = ui_peek(ui, 0), *verb = ui_peek(ui, 1), *name = ui_peek(ui, 2);
+    const struct section *sec = NULL;
+
+    for (size_t i = 0; kind && i < countof(kinds); i++)
+        if (str_ieq(kind, new_kinds[i].word))
+            sec = kinds[i];
+    if (!sec || !verb)
+        return false;
+    if (str_ieq(verb, "print") && !name) {
+        ui_word(ui);
+        ui_word(ui);
+        print_rows(ui, s, sec, NULL);
+    } else if (str_ieq(verb, "new") && name) {
+        ui_word(ui);
+        ui_word(ui);
+        if (!ui_peek(ui, 1) || sec == &section_dns_untrusted) {
+            new_named(ui, s, sec);
+        } else {
+            name = ui_word(ui);
+            set_words(ui, session_new(s, sec, NULL), section_key(sec)->name, name,
+                      sec->fields[1].name);
+        }
+    } else if (str_ieq(verb, "delete") && name) {
+        ui_word(ui);
+        ui_word(ui);
+        while ((name = ui_word(ui)) && !ui_failed(ui)) {
+            if (!has_name(s, sec, NULL, name))
+                ui_fail(ui, E_NOT_FOUND, "There is no %s \"%s\".", sec->noun, str_printable(name));
+            else
+                session_delete(s, sec, name);
+        }
+    } else {
+        ui_fail(ui, E_USAGE, "Type \"help dnsconfig\" for what can follow \"dnsconfig %s\".", kind);
+    }
+    return true;
+}
+
+static void run(struct ui *ui, struct session *s)
+{
+    if (!positional(ui, s))
+        run_menu(ui, s, &main_menu, NULL);
+}
+
 const struct command cmd_dnsconfig = {
     .name = "dnsconfig",
     .help = "Configure DNS setup",
@@ -237,4 +310,5 @@ const struct command cmd_dnsconfig = {
     .commits = true,
     .section = &section_dns_setup,
     .menu = &main_menu,
+    .run = run,
 };

@@ -24,6 +24,72 @@
 #define ASK SECONDS(20)
 #define CONNECT SECONDS(15)
 
+/* --- work that its user may get tired of --- */
+
+/* Done by a fiber of its own on the same loop, so that the connection can be looked at meanwhile:
+ * shared by both. */
+struct job {
+    unsigned refs;
+    struct wait wait;
+    bool (*run)(struct job *j, struct err *err); /* YIELDS */
+    json_t *args, *data;
+    struct conn *conn; /* of telnet.open: made by the job, taken by who waits */
+    bool ok;
+    struct err err;
+};
+
+static void job_unref(struct job *j)
+{
+    if (--j->refs > 0)
+        return;
+    json_decref(j->args);
+    json_decref(j->data);
+    if (j->conn)
+        conn_free(&j->conn);
+    free(j);
+}
+
+static void job_fiber(void *arg)
+{
+    struct job *j = arg;
+
+    j->ok = j->run(j, &j->err);
+    wait_done(&j->wait);
+    job_unref(j);
+}
+
+/* YIELDS. A reference for the caller; NULL: cancelled, or err is set. What it found is added to
+ * data. */
+static struct job *do_job(struct control *c, bool (*run)(struct job *j, struct err *err),
+                          const json_t *args, json_t *data, struct err *err)
+{
+    struct job *j = xcalloc(1, sizeof(*j));
+    bool done = false;
+
+    j->refs = 2;
+    j->run = run;
+    j->args = json_deep_copy(args);
+    j->data = json_object();
+    wait_init(&j->wait);
+    if (!fiber_spawn(loop_self(), "console tool", job_fiber, j)) {
+        j->refs = 1;
+        err_set(err, E_LIMIT, "The gateway is too busy for this now.");
+    } else {
+        while (!done && !control_cancelled(c) && !fiber_stopping())
+            done = wait_until(&j->wait, clock_in(100), "a console tool");
+        if (done)
+            json_object_update(data, j->data);
+        if (!done)
+            err_set(err, E_CLOSED, "Stopped.");
+        else if (!j->ok)
+            *err = j->err;
+        else
+            return j;
+    }
+    job_unref(j);
+    return NULL;
+}
+
 /* --- dns.query --- */
 
 static bool question_of(const json_t *args, const char **name, int *type, struct err *err)
@@ -106,7 +172,7 @@ static bool server_query(const json_t *args, const char *name, int type, json_t 
     if (*source && !addr_parse(source, &o.source))
         return err_set(err, E_USAGE, "\"%s\" is not an address.", str_printable(source));
     if (!dns_raw_ask(server, name, type, &o, clock_in(ASK), &reply, err)) /* YIELDS */
-        return false;
+        return err_wrap(err, "%s", str_printable(server));
     r = xcalloc(1, sizeof(*r));
     while (dns_packet_next(&reply.packet, r)) {
         AUTO(buf) struct buf text = BUF_INIT(16384);
@@ -138,19 +204,31 @@ static bool server_query(const json_t *args, const char *name, int type, json_t 
     return true;
 }
 
-static bool run_query(struct control *c, const json_t *args, json_t *data, struct err *err)
+static bool query_job(struct job *j, struct err *err)
 {
-    const char *name, *server = json_str(args, "server", "");
+    const char *name, *server = json_str(j->args, "server", "");
     int type;
 
-    if (!question_of(args, &name, &type, err))
+    if (!question_of(j->args, &name, &type, err))
         return false;
-    if (!*server) {
-        own_query(name, type, data); /* YIELDS */
-        return true;
-    }
-    control_audit(c, "dig", name, "ok", server); /* YIELDS */
-    return server_query(args, name, type, data, err);
+    if (*server)
+        return server_query(j->args, name, type, j->data, err);
+    own_query(name, type, j->data);
+    return true;
+}
+
+static bool run_query(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    const char *server = json_str(args, "server", "");
+    struct job *j;
+
+    if (*server)
+        control_audit(c, "dig", str_printable(json_str(args, "name", "")), "ok",
+                      str_printable(server)); /* YIELDS */
+    j = do_job(c, query_job, args, data, err);
+    if (j)
+        job_unref(j);
+    return j != NULL;
 }
 
 /* --- dns.flush, dns.status --- */
@@ -448,38 +526,50 @@ static void telnet_read(struct telnet *t, json_t *data)
     json_put(data, "open", json_boolean(open));
 }
 
-static bool telnet_open(struct control *c, const json_t *args, json_t *data, struct err *err)
+static bool connect_job(struct job *j, struct err *err)
 {
-    const char *host = json_str(args, "host", "");
-    json_int_t port = json_int(args, "port", 25);
-    char where[300], address[ADDR_TEXT];
-    struct telnet *t;
-    struct conn *conn;
+    const char *host = json_str(j->args, "host", "");
+    json_int_t port = json_int(j->args, "port", 25);
+    char address[ADDR_TEXT];
     struct addr to;
 
-    if (port < 1 || port > 65535)
-        return err_set(err, E_INVALID, "The port is a number from 1 to 65535.");
-    control_keep(c, NULL, NULL);
     if (!find_host(host, &to, err)) /* YIELDS */
         return false;
     to.port = (unsigned)port;
-    snprintf(where, sizeof(where), "%s port %d", str_printable(host), (int)port);
-    control_audit(c, "telnet", where, "ok", addr_text(&to, address)); /* YIELDS */
-    conn = conn_connect(&to, NULL, clock_in(CONNECT), err);
-    if (!conn)
-        return err_wrap(err, "Connecting to %s", where);
+    json_put_str(j->data, "host", host);
+    json_put_str(j->data, "address", addr_text(&to, address));
+    json_put_int(j->data, "port", port);
+    j->conn = conn_connect(&to, NULL, clock_in(CONNECT), err); /* YIELDS */
+    return j->conn || err_wrap(err, "Connecting to %s port %d", str_printable(host), (int)port);
+}
+
+static bool telnet_open(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    json_int_t port = json_int(args, "port", 25);
+    char where[300];
+    struct telnet *t;
+    struct job *j;
+
+    if (port < 1 || port > 65535)
+        return err_set(err, E_INVALID, "The port is a number from 1 to 65535.");
+    snprintf(where, sizeof(where), "%s port %d", str_printable(json_str(args, "host", "")),
+             (int)port);
+    control_keep(c, NULL, NULL);
+    control_audit(c, "telnet", where, "ok", NULL); /* YIELDS */
+    j = do_job(c, connect_job, args, data, err);
+    if (!j)
+        return false;
     t = xcalloc(1, sizeof(*t));
     t->refs = 2;
-    t->conn = conn;
+    t->conn = j->conn;
+    j->conn = NULL;
+    job_unref(j);
     t->used = clock_now();
     t->end = clock_in(TELNET_LONGEST);
-    conn_set_deadline(conn, t->end);
+    conn_set_deadline(t->conn, t->end);
     control_keep(c, t, telnet_end);
     if (!fiber_spawn(loop_self(), "telnet", telnet_watch, t))
         t->refs--;
-    json_put_str(data, "host", host);
-    json_put_str(data, "address", address);
-    json_put_int(data, "port", port);
     telnet_read(t, data); /* YIELDS */
     return true;
 }

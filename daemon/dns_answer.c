@@ -141,6 +141,7 @@ static int by_preference(const void *a, const void *b)
 void dns_answer_mx(const struct dns_answer *a, struct dns_mx *out)
 {
     struct preferred *list;
+    uint32_t random = 0;
     unsigned n = 0;
 
     memset(out, 0, sizeof(*out));
@@ -150,6 +151,8 @@ void dns_answer_mx(const struct dns_answer *a, struct dns_mx *out)
     str_copy(out->canonical, sizeof(out->canonical), a->canonical);
     if (a->status != DNS_OK)
         return;
+    if (getrandom(&random, sizeof(random), 0) < 0 || !random)
+        random = 1;
     list = xcalloc(a->n ? a->n : 1, sizeof(*list));
     for (unsigned i = 0; i < a->n; i++) {
         const struct dns_rdata *r = &a->rdata[i];
@@ -158,8 +161,10 @@ void dns_answer_mx(const struct dns_answer *a, struct dns_mx *out)
             continue;
         list[n].preference = (unsigned)r->p[0] << 8 | r->p[1];
         list[n].rdata = r;
-        if (getrandom(&list[n].random, sizeof(list[n].random), 0) < 0)
-            list[n].random = i;
+        random ^= random << 13; /* xorshift: fair enough, and one system call is enough */
+        random ^= random >> 17;
+        random ^= random << 5;
+        list[n].random = random;
         n++;
     }
     qsort(list, n, sizeof(*list), by_preference);

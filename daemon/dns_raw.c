@@ -173,10 +173,8 @@ bool dns_raw_ask(const char *server, const char *name, int type, const struct dn
     if (ok && !out->tcp && dns_packet_truncated(&out->packet))
         ok = ask_tcp(&q, out, err);
     out->took = clock_now() - began;
-    if (!ok) {
-        err_wrap(err, "%s", server);
+    if (!ok)
         dns_reply_free(out);
-    }
     return ok;
 }
 

@@ -23,7 +23,7 @@
 #define MAX_SERVERS 12u
 #define CHECK SECONDS(2) /* of one server */
 #define DECIDE SECONDS(3) /* questions wait so long for the first check after a change */
-#define BETWEEN_CHECKS SECONDS(2) /* that failed questions ask for */
+#define BETWEEN_CHECKS 500 /* that failed questions ask for */
 #define SYSTEM_ANCHOR "/usr/share/dns/root.key"
 
 /* Of the Internet's root, for systems without the package that has them: IANA's KSK-2017 and
@@ -575,29 +575,29 @@ struct resolver *dns_servers_resolver(unsigned *seen)
 
 bool dns_servers_recheck(unsigned seen, msec_t deadline)
 {
-    msec_t until = clock_in(SECONDS(2) * MAX_SERVERS);
+    msec_t until = clock_in(CHECK * MAX_SERVERS);
+    bool changed, go, rung = false;
     unsigned target;
-    bool changed, go;
 
-    if (!fiber_self())
-        return false;
     pthread_mutex_lock(&dns.lock);
     changed = dns.changes != seen;
-    go = !changed && dns.running && dns.servers.n > 1 &&
-         (clock_now() >= dns.checked + BETWEEN_CHECKS || !dns.waiting);
-    target = dns.rounds + 1;
-    if (go && dns.waiting)
-        ring();
+    go = !changed && dns.running && dns.servers.n > 1 && fiber_self();
+    target =
+        dns.rounds + (dns.waiting ? 1 : 2); /* a check that runs began before the question failed */
     pthread_mutex_unlock(&dns.lock);
     if (until > deadline)
         until = deadline;
     while (go && clock_now() < until) {
-        if (!fiber_sleep(20))
-            break;
         pthread_mutex_lock(&dns.lock);
+        if (!rung && clock_now() >= dns.checked + BETWEEN_CHECKS) {
+            rung = true;
+            ring();
+        }
         changed = dns.changes != seen;
         go = !changed && (int)(dns.rounds - target) < 0;
         pthread_mutex_unlock(&dns.lock);
+        if (go && !fiber_sleep(20))
+            break;
     }
     return changed;
 }
