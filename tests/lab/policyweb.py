@@ -161,11 +161,12 @@ class PolicyWeb:
 
     def policy(self, domain, text=None, **keywords):
         self.policies["mta-sts." + domain] = text if text is not None else policy_text(**keywords)
-        return self
+        return self.fault(domain, None)
 
     def fault(self, domain, name):
         assert name is None or name in FAULTS, name
         self.faults["mta-sts." + domain] = name
+        self.context("mta-sts." + domain, name) # made now: a client waits for seconds only
         return self
 
     def count(self, domain):
