@@ -61,7 +61,7 @@ struct session {
     uint64_t trust; /* authorities that need was made under */
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
-    unsigned tried, dane_failed; /* targets */
+    unsigned tried, dane_failed, sts_failed; /* targets */
     struct trail trail; /* the hosts that led to the open connection, for the records */
     struct tls_evidence facts; /* of the last of them */
     struct smtp_reply refusal; /* its reply, code 0: none */
@@ -250,6 +250,7 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
     note_insecure(s, t->of->host, "", e);
     record_host(s, t, e, TRAIL_REFUSED, NULL, reason);
     s->dane_failed += rule == RULE_DANE_FAILED || rule == RULE_DANE_MANDATORY;
+    s->sts_failed += rule == RULE_STS_MX;
     maillog_tls_refused(s->domain, t->of->host, tls_rule_word(rule), reason);
     if (rule == RULE_STS_MX)
         maillog_sts_failed(s->domain);
@@ -291,6 +292,7 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     if (!ok && d->insecure) {
         note_insecure(s, t->of->host, d->why, e);
         s->dane_failed += !!(v->must & TLS_CHECK_DANE);
+        s->sts_failed += !!(v->must & TLS_CHECK_MX);
         if (v->use == TLS_MUST)
             alert_tls_required(s->cfg, s->domain, t->of->host, d->why);
     } else if (!ok && !s->insecure) {
@@ -469,14 +471,24 @@ static bool connect_counted(struct session *s, unsigned flags)
     return ok;
 }
 
-static void alert_dane(struct session *s)
+static void alert_sts(struct session *s)
+{
+    char key[300];
+
+    snprintf(key, sizeof(key), "mta-sts %s", s->domain);
+    alert_raise(ALERT_DELIVERY, ALERT_WARNING, key,
+                "No MX host of the domain \"%s\" meets its MTA-STS policy.\n%s", s->domain,
+                s->trouble);
+}
+
+static void alert_dane(struct session *s, const char *why)
 {
     char key[300];
 
     snprintf(key, sizeof(key), "dane %s", s->domain);
     alert_raise(ALERT_DELIVERY, ALERT_WARNING, key,
                 "DANE verification failed for all MX hosts of the domain \"%s\".\n%s", s->domain,
-                s->trouble);
+                why);
 }
 
 /* YIELDS. Tries the hosts of the domain until every recipient has a result. false: none may be
@@ -495,7 +507,7 @@ static bool attempt(struct session *s, struct batch *b)
         trail_begin(&s->trail);
     }
     s->announced = false;
-    s->tried = s->dane_failed = 0;
+    s->tried = s->dane_failed = s->sts_failed = 0;
     s->any_full = s->unreachable = s->insecure = false;
     *s->trouble = '\0';
     s->refusal.code = 0;
@@ -516,6 +528,8 @@ static bool attempt(struct session *s, struct batch *b)
                 return true;
             case ROUTE_RETRY:
                 record_no_host(s, TRAIL_ROUTE, problem.text);
+                if (problem.bogus && s->controls.dane != DANE_OFF)
+                    alert_dane(s, problem.text);
                 decide_all(b, OUTCOME_RETRY, 0, problem.status, problem.text);
                 return true;
             case ROUTE_FAIL:
@@ -531,7 +545,9 @@ static bool attempt(struct session *s, struct batch *b)
             if (s->any_full && !*s->trouble)
                 return false;
             if (s->dane_failed && s->dane_failed == s->tried)
-                alert_dane(s);
+                alert_dane(s, s->trouble);
+            else if (s->sts_failed && s->sts_failed == s->tried)
+                alert_sts(s);
             decide_all(b, OUTCOME_RETRY, s->refusal.code,
                        s->insecure              ? "4.7.5"
                        : s->refusal.enhanced[0] ? s->refusal.enhanced
@@ -861,6 +877,21 @@ static void forget_hosts(struct session *s)
     forget_targets(s);
 }
 
+/* RFC 8461 section 5.1: no permanent failure before a new policy was looked for. */
+static bool deserves_a_last_look(const struct session *s)
+{
+    return s->controls.mta_sts && route_uses_dns(route_find(s->cfg, s->domain));
+}
+
+static void give_up(struct batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->results[i].outcome == OUTCOME_RETRY) {
+            b->results[i].outcome = OUTCOME_FAILED;
+            str_copy(b->results[i].status, sizeof(b->results[i].status), "5.4.7");
+        }
+}
+
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
 static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
@@ -870,7 +901,7 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     bool stray, ok;
 
     b->expired = first->attempts && t->now > t->expires;
-    if (b->expired) {
+    if (b->expired && !deserves_a_last_look(s)) {
         decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
                    first->last_error ? first->last_error : "the message is too old");
         return true;
@@ -880,7 +911,7 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
         forget_hosts(s);
-    if (!stray && !s->client && queue_dest_down(s->dest, down, sizeof(down)) &&
+    if (!stray && !s->client && !b->expired && queue_dest_down(s->dest, down, sizeof(down)) &&
         !(b->m->flags & MSG_ACCEPTED && str_starts(down, "4.7"))) { /* DANE is not for these */
         down[5] = '\0'; /* "4.7.5 mx.example.com: ..." */
         decide_all(b, OUTCOME_RETRY, 0, down, down + 6);
@@ -890,6 +921,8 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         return true;
     }
     ok = attempt(s, b);
+    if (ok && b->expired)
+        give_up(b);
     if (ok && s->unreachable && !stray)
         snprintf(down, sizeof(down), "%s %.470s", s->insecure ? "4.7.5" : "4.4.0", s->trouble);
     if (ok)

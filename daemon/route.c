@@ -216,6 +216,7 @@ struct search {
     const struct controls *controls;
     struct targets *out;
     msec_t deadline;
+    bool bogus; /* an answer was */
     bool temporary; /* something may be found later */
     bool looped; /* we are one of the hosts ourselves */
     struct err err; /* the last temporary failure */
@@ -295,6 +296,7 @@ static bool add_host(struct search *s, const char *host, unsigned port, unsigned
     maillog_debug("DNS query: A/AAAA '%s'", host);
     if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a, &err)) {
         s->temporary = true;
+        s->bogus = s->bogus || a.status == DNS_BOGUS;
         s->err = err;
         str_copy(h->why, sizeof(h->why), err.text);
         maillog_dns_failure(host, "A", dns_status_name(a.status));
@@ -328,6 +330,7 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
     maillog_debug("DNS query: MX '%s'", domain);
     if (!dns_mx(domain, s->deadline, &mx, &s->err)) {
         s->temporary = true;
+        s->bogus = mx.status == DNS_BOGUS;
         maillog_dns_failure(domain, "MX", dns_status_name(mx.status));
         dns_mx_free(&mx);
         return ROUTE_OK;
@@ -459,6 +462,7 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
         return ROUTE_OK;
     out->n = 0; /* the hosts say what is wrong with them */
     problem->dns = true;
+    problem->bogus = s.bogus;
     if (result == ROUTE_FAIL)
         return ROUTE_FAIL;
     if (s.temporary) {

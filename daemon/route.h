@@ -75,6 +75,7 @@ struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */
     const char *status; /* "5.1.2" */
     char text[480];
     bool dns; /* counts as a DNS bounce */
+    bool bogus; /* an answer that DNSSEC refutes */
 };
 /* YIELDS. turn rotates hosts of equal priority, so that connections are spread over them. Without
  * ROUTE_OK there are no targets, but hosts that have no address, perhaps: free them in any case. */

@@ -1,15 +1,12 @@
 # Real mail through every corner of DANE (RFC 7672, 7671): a signed DNS tree, servers with chosen certificates on port 25 of
 # loopback addresses of their own, and what becomes of each message: over TLS that DANE proves, over TLS, in clear, or waiting.
 
-import hashlib
-import os
-import random
 import re
-import subprocess
 import time
 
 import dnstree
 import lab
+from mxhosts import CLEAR, PROVEN, TLS, WAITS, Mail, Server, tlsa
 
 lab.need_root() # port 25
 box = lab.Sandbox()
@@ -19,41 +16,7 @@ ca = lab.make_cert(certs, "Lab CA", is_ca=True)
 other_ca = lab.make_cert(certs, "Another CA", is_ca=True)
 gateway = lab.Posternd(box.path("home"), start=False)
 log = gateway.maillog()
-sender = "sender@client.lab.example"
-PROVEN, TLS, CLEAR, WAITS = "proven", "tls", "clear", "waits"
-
-
-def net():
-    return "127.%d.%d.%d" % (random.randrange(64, 128), random.randrange(1, 255), random.randrange(1, 255))
-
-
-def der(pair, what):
-    """The certificate, or its public key, in DER."""
-    certificate = subprocess.run(["openssl", "x509", "-in", pair.cert, "-outform", "DER"], check=True,
-                                 stdout=subprocess.PIPE).stdout
-    if what == 0:
-        return certificate
-    key = subprocess.run(["openssl", "x509", "-in", pair.cert, "-pubkey", "-noout"], check=True, stdout=subprocess.PIPE)
-    return subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key.stdout, check=True,
-                          stdout=subprocess.PIPE).stdout
-
-
-def tlsa(usage, selector, matching, pair):
-    data = der(pair, selector)
-    data = {0: data, 1: hashlib.sha256(data).digest(), 2: hashlib.sha512(data).digest()}[matching]
-    return "%d %d %d %s" % (usage, selector, matching, data.hex())
-
-
-class Server(lab.Sink):
-    """A sink on port 25 of an address of its own. chain: sends the CA's certificate as well."""
-
-    def __init__(self, stem, *options, chain=None, **cert):
-        self.pair = lab.make_cert(certs, stem=stem, **cert)
-        path = self.pair.cert
-        if chain:
-            path = box.write("certs/%s.chain" % stem, lab.read_text(self.pair.cert) + lab.read_text(chain.cert))
-        self.address = net()
-        super().__init__("--listen", self.address + ":25", "--cert", path, "--key", self.pair.key, *options)
+mail = Mail(gateway)
 
 
 S = {}     # servers
@@ -84,16 +47,16 @@ MANDATORY = r"DANE is mandatory and the host does not support it"
 
 
 def servers():
-    S["good"] = Server("good", name="nobody.invalid", sans=["nobody.invalid"])
-    S["expired"] = Server("expired", name="nobody.invalid", sans=[], expired=True)
-    S["bare"] = Server("bare", "--no-starttls", name="nobody.invalid")
-    S["refuses"] = Server("refuses", "--reply", "STARTTLS=454 4.7.0 Not now", name="nobody.invalid")
-    S["garbage"] = Server("garbage", "--garbage-tls", name="nobody.invalid")
-    S["ta-host"] = Server("ta-host", name="x.invalid", sans=["mx-ta.sec.example", "mx-ta2.sec.example"], ca=ca, chain=ca)
-    S["ta-domain"] = Server("ta-domain", name="x.invalid", sans=["d12.sec.example"], ca=ca, chain=ca)
-    S["ta-other"] = Server("ta-other", name="x.invalid", sans=["x.invalid"], ca=ca, chain=ca)
-    S["ta-expired"] = Server("ta-expired", name="x.invalid", sans=["mx-tae.sec.example"], ca=ca, chain=ca, expired=True)
-    S["ta-leaf"] = Server("ta-leaf", name="x.invalid", sans=["mx-leaf.sec.example"], ca=ca) # without the CA's certificate
+    S["good"] = Server(box, "good", name="nobody.invalid", sans=["nobody.invalid"])
+    S["expired"] = Server(box, "expired", name="nobody.invalid", sans=[], expired=True)
+    S["bare"] = Server(box, "bare", "--no-starttls", name="nobody.invalid")
+    S["refuses"] = Server(box, "refuses", "--reply", "STARTTLS=454 4.7.0 Not now", name="nobody.invalid")
+    S["garbage"] = Server(box, "garbage", "--garbage-tls", name="nobody.invalid")
+    S["ta-host"] = Server(box, "ta-host", name="x.invalid", sans=["mx-ta.sec.example", "mx-ta2.sec.example"], ca=ca, chain=ca)
+    S["ta-domain"] = Server(box, "ta-domain", name="x.invalid", sans=["d12.sec.example"], ca=ca, chain=ca)
+    S["ta-other"] = Server(box, "ta-other", name="x.invalid", sans=["x.invalid"], ca=ca, chain=ca)
+    S["ta-expired"] = Server(box, "ta-expired", name="x.invalid", sans=["mx-tae.sec.example"], ca=ca, chain=ca, expired=True)
+    S["ta-leaf"] = Server(box, "ta-leaf", name="x.invalid", sans=["mx-leaf.sec.example"], ca=ca) # without the CA's certificate
 
 
 def zones():
@@ -222,20 +185,6 @@ def zones():
     case("... and has to match", "implicit2", WAITS, MISMATCH)
 
 
-def configure(*statements):
-    gateway.console("; ".join(statements) + '; commit "test" Y')
-
-
-def submit(rcpt, port=None, ident="t"):
-    with lab.Smtp(port or gateway.private) as c:
-        c.ehlo()
-        c.cmd("MAIL FROM:<%s>" % sender, 250)
-        c.cmd("RCPT TO:<%s>" % rcpt, 250)
-        mid = int(re.search(r"Message (\d+) accepted", c.data(lab.make_message(ident, 500)))[1])
-        c.quit()
-    return mid
-
-
 def setup():
     if gateway.child:
         return
@@ -250,34 +199,14 @@ def setup():
     gateway.configure("\n".join(statements) + "\n")
 
 
-def outcome(mid, domain):
-    """Proven: by DANE, for this domain. A session that was proven for another one may carry what needs no proof."""
-    def decided():
-        return (log.find(r"Message done DCID \d+ MID %d " % mid) or log.find(r"Delayed: DCID \d+ MID %d " % mid)
-                or log.find(r"Bounced: DCID \d+ MID %d " % mid))
-
-    line = lab.eventually(decided, 40, "MID %d is decided" % mid)[0]
-    if line.startswith("Bounced"):
-        return "bounced"
-    if line.startswith("Delayed"):
-        return WAITS
-    dcid = re.search(r"DCID (\d+)", line)[1]
-    tls = re.search(r"DCID %s TLS success protocol \S+ cipher \S+(?: for (\S+))?$" % dcid, log.text(), re.M)
-    return CLEAR if not tls else PROVEN if tls[1] == domain else TLS
-
-
-def queued():
-    return {r["mid"]: r for r in gateway.json("showrecipients all")["data"]["recipients"]}
-
-
 @lab.test("every corner: proven, encrypted, in clear or waiting")
 def corners():
     setup()
-    mids = {c: submit("rcpt@" + c[0]) for c in CASES}
+    mids = {c: mail.submit("rcpt@" + c[0]) for c in CASES}
     corners.mids = {c[0]: mid for c, mid in mids.items()}
     wrong = []
-    fates = {c: outcome(mid, c[0]) for c, mid in mids.items()}
-    waiting = queued()
+    fates = {c: mail.outcome(mid, c[0]) for c, mid in mids.items()}
+    waiting = mail.queued()
     for c, fate in fates.items():
         shown = waiting.get(mids[c], {}).get("last_error") or ""
         if fate != c[2] or (c[3] and not re.search(c[3], shown)):
@@ -307,24 +236,36 @@ def said():
     log.wait_for(r"DCID \d+ TLS success protocol TLSv1\.3 cipher \S+ for plainly\.sec\.example$")
 
 
+@lab.test("DANE that fails on all hosts of a domain raises an alert")
+def alerted():
+    setup()
+    def texts():
+        return " ".join(a["text"] for a in gateway.json("displayalerts")["data"]["alerts"])
+
+    for domain in ("mismatch", "d1a", "d12x", "mandatory"):
+        lab.eventually(lambda: 'DANE verification failed for all MX hosts of the domain "%s.sec.example".' % domain
+                       in texts(), 10, domain)
+    lab.equal([d for d in ("plainly", "d18a", "none") if '"%s.sec.example"' % d in texts()], [])
+
+
 @lab.test("mail that is accepted rather than relayed is not subject to DANE")
 def accepted():
     setup()
-    configure("listenerconfig rcptaccess new InboundMail/mismatch.sec.example")
-    lab.equal(outcome(submit("in@mismatch.sec.example", gateway.public), "mismatch.sec.example"), TLS)
+    mail.configure("listenerconfig rcptaccess new InboundMail/mismatch.sec.example")
+    lab.equal(mail.outcome(mail.submit("in@mismatch.sec.example", gateway.public), "mismatch.sec.example"), TLS)
 
 
 @lab.test("a route that leads elsewhere leaves DANE out; USEDNS does not")
 def routes():
     setup()
-    configure("smtproutes new mismatch.sec.example %s" % S["good"].address, "smtproutes new plainly.sec.example USEDNS",
+    mail.configure("smtproutes new mismatch.sec.example %s" % S["good"].address, "smtproutes new plainly.sec.example USEDNS",
               "smtproutes new mandatory.sec.example %s" % S["good"].address)
-    lab.equal(outcome(submit("a@mismatch.sec.example"), "mismatch.sec.example"), TLS)
-    lab.equal(outcome(submit("a@plainly.sec.example"), "plainly.sec.example"), PROVEN)
-    mid = submit("a@mandatory.sec.example")
-    lab.equal(outcome(mid, ""), WAITS)
-    lab.match(queued()[mid]["last_error"], MANDATORY)
-    configure("smtproutes delete mismatch.sec.example", "smtproutes delete plainly.sec.example",
+    lab.equal(mail.outcome(mail.submit("a@mismatch.sec.example"), "mismatch.sec.example"), TLS)
+    lab.equal(mail.outcome(mail.submit("a@plainly.sec.example"), "plainly.sec.example"), PROVEN)
+    mid = mail.submit("a@mandatory.sec.example")
+    lab.equal(mail.outcome(mid, ""), WAITS)
+    lab.match(mail.queued()[mid]["last_error"], MANDATORY)
+    mail.configure("smtproutes delete mismatch.sec.example", "smtproutes delete plainly.sec.example",
               "smtproutes delete mandatory.sec.example")
 
 
@@ -335,16 +276,16 @@ def rollover():
     tree.set("mx-roll.sec.example", "A", S["good"].address)
     tree.set("_25._tcp.mx-roll.sec.example", "TLSA", tlsa(3, 1, 1, good))
     tree.set("roll.sec.example", "MX", "10 mx-roll.sec.example.")
-    lab.equal(outcome(submit("a@roll.sec.example"), "roll.sec.example"), PROVEN)
+    lab.equal(mail.outcome(mail.submit("a@roll.sec.example"), "roll.sec.example"), PROVEN)
     before = S["good"].stats()
-    lab.equal(outcome(submit("b@roll.sec.example"), "roll.sec.example"), PROVEN)
+    lab.equal(mail.outcome(mail.submit("b@roll.sec.example"), "roll.sec.example"), PROVEN)
     lab.equal(S["good"].stats()["connections"], before["connections"], "the open connection is used")
     tree.set("_25._tcp.mx-roll.sec.example", "TLSA", tlsa(3, 1, 1, S["bare"].pair))
     time.sleep(tree.ttl + 1)
-    configure("destconfig edit default concurrency_limit=499") # opens the connections anew, with what the DNS says now
-    mid = submit("c@roll.sec.example")
-    lab.equal(outcome(mid, ""), WAITS, "no resumed session stands in for a certificate that does not match")
-    lab.match(queued()[mid]["last_error"], MISMATCH)
+    mail.configure("destconfig edit default concurrency_limit=499") # opens the connections anew, with what the DNS says now
+    mid = mail.submit("c@roll.sec.example")
+    lab.equal(mail.outcome(mid, ""), WAITS, "no resumed session stands in for a certificate that does not match")
+    lab.match(mail.queued()[mid]["last_error"], MISMATCH)
 
 
 lab.main()
