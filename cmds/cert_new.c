@@ -235,7 +235,9 @@ void cert_new(struct ui *ui, struct session *s, struct row *unused)
     ui_say(ui, "%s", json_str(answer, "subject", ""));
     if (ui_interactive(ui) && ask_yes(ui, "view_csr", "Do you want to view the CSR?", true))
         out_text(ui, json_str(answer, "csr", ""));
-    ui_say(ui, "The CSR was saved on machine \"%s\" as \"%s\".", session_hostname(s),
-           json_str(answer, "csr_path", ""));
+    if (json_str(answer, "csr_path", NULL))
+        ui_say(ui, "The CSR was saved on machine \"%s\" as \"%s\".", session_hostname(s),
+               json_str(answer, "csr_path", ""));
+    cert_say_warnings(ui, answer);
     out_data(ui, answer);
 }

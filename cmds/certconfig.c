@@ -242,25 +242,27 @@ char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool 
 
 /* --- DETAIL and CHECK --- */
 
-static const struct out_column detail_keys[] = {
-    {"Subject",         "subject",     0, false},
-    {"Issuer",          "issuer_name", 0, false},
-    {"Names",           "all_names",   0, false},
-    {"Serial Number",   "serial",      0, false},
-    {"Valid From",      "not_before",  0, false},
-    {"Valid Until",     "not_after",   0, false},
-    {"Status",          "status",      0, false},
-    {"Days Remaining",  "days",        0, false},
-    {"Public Key",      "key",         0, false},
-    {"Signature",       "signature",   0, false},
-    {"SHA-256",         "sha256",      0, false},
-    {"Used By",         "used_by",     0, false},
-    {"Signing Request", "csr_there",   0, false},
-};
-
-/* One certificate of a profile, as "Label: value" lines. chain: the last two are not of it. */
+/* One certificate of a profile, as "Label: value" lines; the daemon has escaped what came from outside. chain: the last
+ * two are not of it. */
 static void say_certificate(struct ui *ui, json_t *c, bool chain)
 {
+    static const struct {
+        const char *label, *key;
+    } lines[] = {
+        {"Subject",         "subject"    },
+        {"Issuer",          "issuer_name"},
+        {"Names",           "all_names"  },
+        {"Serial Number",   "serial"     },
+        {"Valid From",      "not_before" },
+        {"Valid Until",     "not_after"  },
+        {"Status",          "status"     },
+        {"Days Remaining",  "days"       },
+        {"Public Key",      "key"        },
+        {"Signature",       "signature"  },
+        {"SHA-256",         "sha256"     },
+        {"Used By",         "used_by"    },
+        {"Signing Request", "csr_there"  },
+    };
     char *days = remaining(c);
 
     put_joined(c, "names", "all_names");
@@ -268,7 +270,8 @@ static void say_certificate(struct ui *ui, json_t *c, bool chain)
     json_put_str(c, "days", days);
     json_put_str(c, "csr_there", json_bool_of(c, "request", false) ? "Yes" : "No");
     free(days);
-    out_record(ui, detail_keys, countof(detail_keys) - (chain ? 2 : 0), json_incref(c));
+    for (size_t i = 0; i < countof(lines) - (chain ? 2 : 0); i++)
+        out_line(ui, "%s: %s", lines[i].label, json_str(c, lines[i].key, ""));
 }
 
 static json_t *ask_daemon(struct ui *ui, struct session *s, const char *op, const char *name)

@@ -295,7 +295,8 @@ bool cert_findings(struct control *c, const char *name, json_t *data, struct err
     json_t *list = r ? find(cfg, r, err) : NULL, *warnings = json_array(), *f; /* YIELDS */
     size_t i;
 
-    json_array_foreach(list, i, f) json_array_append(warnings, json_object_get(f, "text"));
+    json_array_foreach(list, i, f) if (!str_eq(json_str(f, "severity", ""), "note"))
+        json_array_append(warnings, json_object_get(f, "text"));
     json_put(data, "warnings", warnings);
     json_put(data, "findings", list ? json_incref(list) : json_array());
     json_decref(list);

@@ -45,6 +45,12 @@ static void secret_buf_free(struct buf *b)
     buf_free(b);
 }
 
+static void add_warning(json_t *data, char *text)
+{
+    json_array_insert_new(json_object_get(data, "warnings"), 0, json_string(text));
+    free(text);
+}
+
 /* --- the profile that is written --- */
 
 /* What a profile is called when nobody says: its common name, in the letters a name may have. */
@@ -216,6 +222,7 @@ bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *e
 {
     struct make_job j = {.cert = BUF_INIT(65536), .key = BUF_INIT(65536), .csr = BUF_INIT(65536)};
     struct target t = {0};
+    struct err saving = {0};
     bool ok;
 
     read_request(args, &j);
@@ -225,9 +232,12 @@ bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *e
         const struct parts p = {buf_str(&j.cert), "", buf_str(&j.csr), buf_str(&j.key)};
 
         ok = stage(c, &t, &p, data, err) && /* YIELDS */
-             put_subject(buf_str(&j.cert), data, err) &&
-             save_csr(c, t.name, buf_str(&j.csr), data, err); /* YIELDS */
+             put_subject(buf_str(&j.cert), data, err);
         json_put_str(data, "certificate", buf_str(&j.cert));
+        json_put_str(data, "csr", buf_str(&j.csr));
+        json_put(data, "warnings", json_array());
+        if (ok && !save_csr(c, t.name, buf_str(&j.csr), data, &saving)) /* YIELDS */
+            add_warning(data, xstrdup(saving.text)); /* the profile is there all the same */
     }
     secret_buf_free(&j.key);
     buf_free(&j.cert);
@@ -437,12 +447,6 @@ static bool read_files(const json_t *args, struct import_job *j, struct err *err
     if (ok && key && *key)
         ok = read_file(key, &j->key_file, err); /* YIELDS */
     return ok && (j->file.n || err_set(err, E_INVALID, "The file is empty."));
-}
-
-static void add_warning(json_t *data, char *text)
-{
-    json_array_insert_new(json_object_get(data, "warnings"), 0, json_string(text));
-    free(text);
 }
 
 static void add_remarks(const struct cert_file *b, json_t *data)

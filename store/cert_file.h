@@ -8,7 +8,7 @@
 #include "store/base/str.h"
 
 #define CERT_FILE_MAX (1u << 20) /* bytes of a file */
-#define CERT_FILE_ROUNDS 20000000 /* of key derivation in one file: seconds. Hostile ones ask for billions */
+#define CERT_FILE_ROUNDS 5000000 /* of key derivation in one file: seconds. Hostile ones ask for billions */
 
 struct cert_file {
     struct buf certificate, intermediates, private_key; /* PEM; private_key is empty when the text had none */
