@@ -218,6 +218,7 @@ bool candidate_stage(struct candidate *c, struct config_edit *edits, size_t n, u
     struct undo *before;
     bool ok;
 
+    check->errors_only = true; /* the commit tells the warnings */
     check_config(view, old, check);
     ok = !check->errors ||
          err_set(err, E_INVALID, "%s: %s", check->items[0].object, check->items[0].text);

@@ -13,6 +13,7 @@
 
 #include "daemon/candidate.h"
 #include "daemon/config_db.h"
+#include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "store/base/str.h"
 #include "store/cert_uses.h"
@@ -134,6 +135,42 @@ static json_t *profile_json(const struct row *r)
     pthread_mutex_unlock(&lock);
     return o;
 }
+
+/* After a start or a commit the facts are gathered in the background, before somebody asks. */
+static void warm(void *arg)
+{
+    struct config *cfg = arg;
+
+    for (size_t i = 0; i < config_count(cfg, &section_certificate) && i < MAX_LISTED; i++)
+        json_decref(profile_json(config_at(cfg, &section_certificate, i)));
+    config_free(&cfg);
+}
+
+static bool prepare(const struct config *old, const struct config *cfg, void **state,
+                    struct err *err)
+{
+    (void)old;
+    (void)cfg;
+    (void)err;
+    *state = NULL;
+    return true;
+}
+
+static void publish(void *state, const struct config *cfg)
+{
+    struct config *mine = config_ref(cfg);
+
+    (void)state;
+    if (!worker_post(warm, mine))
+        config_free(&mine);
+}
+
+static void discard(void *state)
+{
+    (void)state;
+}
+
+const struct reload_part reload_certs = {"facts of certificates", prepare, publish, discard};
 
 /* --- cert.list --- */
 

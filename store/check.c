@@ -139,7 +139,7 @@ void check_certificate(const struct config *cfg, const struct row *row, struct c
         if (*texts[i] && !x509_count(texts[i]))
             check_error(out, fields[i],
                         "This is not a certificate in PEM format (-----BEGIN CERTIFICATE-----).");
-    if (out->errors == errors && *c->certificate && !c->demo)
+    if (out->errors == errors && !out->errors_only && *c->certificate && !c->demo)
         warn_certificate(cfg, row, out);
 }
 
@@ -246,7 +246,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
                     "Certificate profile %s has no certificate yet; import the signed one or "
                     "choose another profile.",
                     l->certificate);
-    if (c)
+    if (c && !out->errors_only)
         warn_listener(cfg, row, c, out);
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",

@@ -15,6 +15,7 @@ struct check {
     struct check_item *items;
     size_t n, cap, errors;
     const struct row *row; /* the object under examination */
+    bool errors_only; /* warnings take their time and nobody will see them */
     const struct config *old; /* what there was before; NULL: everything is new */
 };
 void check_error(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
