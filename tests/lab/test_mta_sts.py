@@ -92,6 +92,7 @@ def faults():
     web, tree = setup()
     assert set(REFUSED) == set(policyweb.FAULTS)
     before = lab.pss_bytes([gateway.engine])
+    web.names([fault + ".fault.lab.example" for fault in REFUSED])
     with tree.change():
         for fault in REFUSED:
             domain = fault + ".fault.lab.example"
@@ -253,6 +254,7 @@ def mail_domain(domain, host):
 def modes():
     web, tree = setup()
     hosts = mx_hosts()
+    web.names([name + ".mail.lab.example" for name in CASES])
     with tree.change():
         for name, (host, mode, fault, listed, _) in CASES.items():
             domain = name + ".mail.lab.example"
