@@ -101,35 +101,40 @@ static void known_keys(bool deflt, struct buf *out)
             buf_printf(out, "%s%s", out->n ? ", " : "", keys[i].name);
 }
 
-/* Our word for one of the file: "2" and "Required" are "require". NULL: it is none of them. */
-static char *our_word(const char *words, const char *value)
+/* The next of the words: theirs, and ours, which is the same unless "=" says otherwise. */
+static bool next_word(const char **words, struct slice *theirs, struct slice *ours)
 {
-    AUTO(strlist) struct strlist list = {0};
-    char *found = NULL;
+    size_t n = strcspn(*words, " "), equals = strcspn(*words, " =");
 
-    strlist_split(&list, words, ' ');
-    for (size_t i = 0; i < list.n && !found; i++) {
-        char *theirs = list.items[i], *ours = strchr(theirs, '=');
-        char number[24];
+    if (!n)
+        return false;
+    *theirs = (struct slice){*words, equals};
+    *ours = equals < n ? (struct slice){*words + equals + 1, n - equals - 1} : *theirs;
+    *words += n + strspn(*words + n, " ");
+    return true;
+}
 
-        if (ours)
-            *ours++ = '\0';
-        snprintf(number, sizeof(number), "%zu", i);
-        if (str_ieq(value, theirs) || str_eq(value, number) || (ours && str_ieq(value, ours)))
-            found = xstrdup(ours ? ours : theirs);
+/* Our word for one of the file: "2" and "Required" are "require". False: it is none of them. */
+static bool our_word(const char *words, const char *value, char *out, size_t size)
+{
+    struct slice theirs, ours;
+
+    for (char digit = '0'; next_word(&words, &theirs, &ours); digit++) {
+        if (slice_ieq(theirs, value) || slice_ieq(ours, value) || (*value == digit && !value[1])) {
+            str_copy(out, ours.n < size ? ours.n + 1 : size, ours.p);
+            return true;
+        }
     }
-    return found;
+    return false;
 }
 
 /* "0 or off, 1 or on" */
 static void choices_of(const char *words, struct buf *out)
 {
-    AUTO(strlist) struct strlist list = {0};
+    struct slice theirs, ours;
 
-    strlist_split(&list, words, ' ');
-    for (size_t i = 0; i < list.n; i++)
-        buf_printf(out, "%s%zu or %.*s", i ? ", " : "", i, (int)strcspn(list.items[i], "="),
-                   list.items[i]);
+    for (char digit = '0'; next_word(&words, &theirs, &ours); digit++)
+        buf_printf(out, "%s%c or %.*s", out->n ? ", " : "", digit, (int)theirs.n, theirs.p);
 }
 
 static bool set_value(struct reading *r, const struct key *k, const char *value)
@@ -137,21 +142,20 @@ static bool set_value(struct reading *r, const struct key *k, const char *value)
     struct row *to = k->scope == GLOBAL ? r->setup : r->row;
     bool inherits = str_ieq(value, "default") && k->scope != GLOBAL &&
                     !(k->scope == DOMAINS && config_row(r->base, &section_bounce_profile, value));
-    AUTO(str) char *ours = NULL;
     AUTO(buf) struct buf choices = BUF_INIT(400);
+    char ours[64];
     struct err err = {0};
 
     if (inherits) {
         value = str_eq(k->field, "limit_type")    ? "host"
                 : str_eq(k->field, "limit_apply") ? "system"
                                                   : "default";
-    } else if (k->words) {
-        ours = our_word(k->words, value);
-        choices_of(k->words, &choices);
-        if (!ours)
-            return refuse(r, r->in.line, k->name, "\"%s\" is not one of the values: %s.",
-                          str_printable(value), buf_str(&choices));
+    } else if (k->words && our_word(k->words, value, ours, sizeof(ours))) {
         value = ours;
+    } else if (k->words) {
+        choices_of(k->words, &choices);
+        return refuse(r, r->in.line, k->name, "\"%s\" is not one of the values: %s.",
+                      str_printable(value), buf_str(&choices));
     }
     if (!row_set(to, k->field, value, &err))
         return refuse(r, r->in.line, k->name, "%s", err.text);
@@ -361,29 +365,22 @@ bool dest_ini_import(const char *text, size_t n, const struct config *base,
 
 static const char *text_in_file(const struct row *r, const struct key *k)
 {
-    const char *ours = row_text(r, k->field);
-    AUTO(strlist) struct strlist list = {0};
     static _Thread_local char word[64];
+    const char *text = row_text(r, k->field), *words = k->words ? k->words : "";
+    struct slice theirs, ours;
 
-    if (k == &keys[IP] && !str_eq(ours, "default")) {
-        str_copy(word, sizeof(word), ours);
-        for (char *p = word; *p; p++)
-            *p = (char)toupper((unsigned char)*p);
-        return word;
-    }
-    if (k->words)
-        strlist_split(&list, k->words, ' ');
-    for (size_t i = 0; i < list.n; i++) {
-        char *theirs = list.items[i], *equals = strchr(theirs, '=');
-
-        if (equals)
-            *equals++ = '\0';
-        if (str_eq(ours, equals ? equals : theirs)) {
-            str_copy(word, sizeof(word), theirs);
+    while (next_word(&words, &theirs, &ours)) {
+        if (slice_eq(ours, text)) {
+            str_copy(word, theirs.n < sizeof(word) ? theirs.n + 1 : sizeof(word), theirs.p);
             return word;
         }
     }
-    return ours;
+    if (k != &keys[IP] || str_eq(text, "default"))
+        return text;
+    str_copy(word, sizeof(word), text);
+    for (char *p = word; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
+    return word;
 }
 
 /* What "default" comes to where there is nothing to inherit from. */

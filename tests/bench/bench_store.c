@@ -12,6 +12,8 @@
 #include "daemon/commit.h"
 #include "daemon/config_db.h"
 #include "daemon/reload.h"
+#include "daemon/route.h"
+#include "store/dest_ini.h"
 
 #define CHUNK 500 /* objects in one request, as the console's batch sends them */
 
@@ -119,6 +121,63 @@ static void one_change(struct candidate *c, unsigned objects)
            objects, staged[20], staged[40], cpu);
 }
 
+/* What a message pays for the table of destinations: one look-up of a domain that has an entry, one
+ * of a domain below one that has none. */
+static void look_up(unsigned objects)
+{
+    enum { TIMES = 200000 };
+    struct config *cfg = running_config();
+    struct controls c;
+    char name[60];
+    double start = cpu_seconds();
+    unsigned long sum = 0;
+
+    for (unsigned i = 0; i < TIMES; i++) {
+        snprintf(name, sizeof(name), i & 1 ? "d%06u.example" : "mail.x%06u.example",
+                 i * 7919u % objects);
+        route_controls(cfg, name, &c);
+        sum += (unsigned)c.tls;
+    }
+    printf("controls of a domain among %6u entries          %.2f us%s\n", objects,
+           (cpu_seconds() - start) * 1e6 / TIMES, sum ? "" : " (none found)");
+    config_free(&cfg);
+}
+
+/* The table to a file and back, with one value changed in every section. */
+static void ini(struct candidate *c, unsigned objects)
+{
+    struct config *cfg = config_ref(candidate_view(c));
+    struct buf text = BUF_INIT(DEST_INI_MAX);
+    struct config_edits edits = {0};
+    struct check check = {0};
+    struct err err = {0};
+    double start = seconds(), written, read, staged, cpu;
+    size_t entries;
+
+    dest_ini_export(cfg, &text);
+    written = seconds();
+    for (char *p = text.p; (p = strstr(p, "table_tls = required")) != NULL; p++)
+        memcpy(p, "table_tls = 4        ", 20);
+    read = seconds();
+    cpu = cpu_seconds();
+    need(dest_ini_import(buf_str(&text), text.n, cfg, &edits, &entries, &err), &err);
+    read = seconds() - read;
+    cpu = cpu_seconds() - cpu;
+    staged = seconds();
+    need(candidate_stage(c, edits.items, edits.n, 0, &check, &err), &err);
+    staged = seconds() - staged;
+    printf("INI file of %6zu sections (%zu KiB) written      %.2f s, read %.2f s (CPU %.2f s), "
+           "staged %.2f s\n",
+           entries, text.n / 1024, written - start, read, cpu, staged);
+    start = seconds();
+    commit(c);
+    printf("the %6u changed entries committed              %.2f s\n", objects, seconds() - start);
+    check_free(&check);
+    config_edits_free(&edits);
+    buf_free(&text);
+    config_free(&cfg);
+}
+
 int main(int argc, char **argv)
 {
     bool whole = argc < 2 || strcmp(argv[1], "--short") != 0;
@@ -153,6 +212,8 @@ int main(int argc, char **argv)
         one_change(c, objects);
     }
 
+    look_up(objects);
+    ini(c, objects);
     candidate_detach(&c);
     config_db_stop();
     start = seconds();

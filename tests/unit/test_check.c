@@ -121,6 +121,30 @@ static void rules(void **state)
     expect("destconfig set a.example recipient_limit=5", "destconfig a.example",
            "recipient_minutes", "both");
     expect("destconfig set a.example recipient_limit=5 recipient_minutes=1", NULL, NULL, NULL);
+    expect("destconfig set a.example recipient_limit=5 recipient_limit_minutes=1 "
+           "concurrency_limit_type=MXIP concurrency_limit_apply=vg",
+           NULL, NULL, NULL);
+    expect("destconfig set a.example dane=mandatory", "destconfig a.example", "dane",
+           "needs TLS, but use_tls is off in the default entry; set use_tls to \"on\" or more, or "
+           "dane to \"none\".");
+    expect("destconfig set a.example use_tls=off mta_sts=on", "destconfig a.example", "mta_sts",
+           "needs TLS, but use_tls is off; set use_tls to \"on\" or more, or mta_sts to \"off\".");
+    expect("destconfig set default dane=opportunistic", "destconfig default", "dane", "needs TLS");
+    expect("destconfig set default use_tls=on dane=opportunistic mta_sts=on; "
+           "destconfig set a.example use_tls=off",
+           NULL, NULL, NULL); /* what it says itself counts; what it inherits does not contradict */
+    expect("destconfig set a.example use_tls=require dane=none mta_sts=on", NULL, NULL, NULL);
+    expect("sslconfig inbound_min=tlsv1.3 inbound_max=tlsv1.2", "sslconfig", "inbound_min",
+           "must not be newer than the newest one (inbound_max, TLS v1.2)");
+    expect("sslconfig outbound_ciphers=TLS_AES_128_GCM_SHA256", "sslconfig", "outbound_ciphers",
+           "names TLS v1.3 suites only");
+    expect("sslconfig outbound_ciphers=TLS_AES_128_GCM_SHA256 outbound_min=tlsv1.3", NULL, NULL,
+           NULL);
+    expect("sslconfig inbound_min=tlsv1.0", NULL, NULL, NULL); /* a warning */
+    expect("tlsexceptions set x kind=no-dane target=192.0.2.1 reason=r owner=o expires=2030-01-01",
+           "tlsexceptions x", "target", "is an MX host");
+    expect("tlsexceptions set x kind=no-tls target=192.0.2.1 reason=r owner=o expires=2001-01-01",
+           NULL, NULL, NULL); /* over: a warning, so that old files load */
     expect("destconfig set a.example bounce_profile=nope", "destconfig a.example", "bounce_profile",
            "Bounce profile nope does not exist");
     expect("smtproutes set a.example hosts=\"USEDNS, b.example\"", "smtproutes a.example", "hosts",
