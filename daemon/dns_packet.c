@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { TYPE_OPT = 41, FLAG_TC = 0x0200, FLAG_QR = 0x8000, OPTION_EDE = 15 };
 
@@ -134,7 +135,7 @@ bool dns_packet_open(struct dns_packet *m, const unsigned char *p, size_t n, uns
     if (length && name[length - 1] == '.')
         length--;
     if (m->id != id || !(m->flags & FLAG_QR) || m->questions != 1 || !read_text(m, &m->at, asked) ||
-        strlen(asked) != length || strncasecmp(asked, name, length) || m->at + 4 > n ||
+        strlen(asked) != length || strncasecmp(asked, name, length) != 0 || m->at + 4 > n ||
         u16(p + m->at) != (unsigned)type)
         return false;
     m->at += 4;

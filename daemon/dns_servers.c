@@ -24,6 +24,7 @@
 #define CHECK SECONDS(2) /* of one server */
 #define DECIDE SECONDS(3) /* questions wait so long for the first check after a change */
 #define BETWEEN_CHECKS 500 /* that failed questions ask for */
+#define STALE_DAYS 15
 #define SYSTEM_ANCHOR "/usr/share/dns/root.key"
 
 /* Of the Internet's root, for systems without the package that has them: IANA's KSK-2017 and
@@ -36,7 +37,7 @@ struct server {
     char address[ADDR_TEXT + 8];
     unsigned priority;
     bool used, up, dnssec, checked;
-    msec_t took;
+    msec_t took, at; /* of the last check */
     usec_t since;
     char why[120];
 };
@@ -156,15 +157,15 @@ static void plan_of(const struct config *cfg, const struct servers *servers, boo
 
     today(day);
     memset(p, 0, sizeof(*p));
-    p->validate = validate;
     p->min_ttl = (unsigned)s->min_ttl;
     p->max_ttl = (unsigned)s->max_ttl;
     p->cache_mib = (unsigned)s->cache_size;
     for (unsigned i = 0; i < servers->n; i++)
         if (servers->items[i].used)
             strlist_add(&p->servers, servers->items[i].address);
-    if (!has_root_anchor(cfg))
+    if (validate && !has_root_anchor(cfg))
         str_copy(p->root_key, sizeof(p->root_key), root_key);
+    p->validate = validate;
     if (!cfg)
         return;
     for (size_t i = 0; i < config_count(cfg, &section_dns_anchor); i++) {
@@ -177,6 +178,8 @@ static void plan_of(const struct config *cfg, const struct servers *servers, boo
             free(line);
         }
     }
+    p->validate |=
+        p->anchors.n && s->validation != DNS_VALIDATE_OFF; /* zones of one's own, at least */
     for (size_t i = 0; i < config_count(cfg, &section_dns_untrusted); i++) {
         const struct dns_untrusted *u = config_at(cfg, &section_dns_untrusted, i)->data;
 
@@ -286,6 +289,7 @@ static void check_server(struct server *s)
     struct err err = {0};
 
     s->dnssec = true;
+    s->at = clock_now();
     s->why[0] = '\0';
     for (size_t i = 0; i < countof(questions); i++) {
         struct dns_reply reply;
@@ -452,19 +456,43 @@ static void warn_of_ends(const struct config *cfg)
         snprintf(key, sizeof(key), "dns insecure %s", u->domain);
         alert_raise(
             ALERT_SYSTEM, ALERT_WARNING, key,
-            "The negative trust anchor for %s (%s) ends on %s; from then on its answers are "
+            "The negative trust anchor for %s (%s) ends on %s; after that day its answers are "
             "validated again.",
             u->domain, u->reason, u->expires);
     }
 }
 
-/* YIELDS */
-static void check_servers(struct servers *s)
+static void newest_check(void *arg, const struct dns_anchor_info *a)
+{
+    usec_t *newest = arg;
+
+    if (a->checked > *newest)
+        *newest = a->checked;
+}
+
+/* A key that comes is trusted after 30 days (RFC 5011 section 2.4.1): who does not look for longer
+ * may miss a rollover. */
+static void warn_of_old_anchor(void)
+{
+    usec_t newest = 0;
+
+    dns_anchors_list(newest_check, &newest);
+    if (newest && clock_wall() - newest > STALE_DAYS * (usec_t)86400000000)
+        alert_raise(
+            ALERT_SYSTEM, ALERT_WARNING, "dns root anchor",
+            "The trust anchor of the root has not been confirmed for %d days. See dnsstatus.",
+            (int)((clock_wall() - newest) / 86400000000));
+}
+
+/* YIELDS. Who was silent a moment ago is not waited for again, however many questions fail. */
+static void check_servers(struct servers *s, msec_t interval)
 {
     for (unsigned i = 0; i < s->n; i++) {
         struct server *one = &s->items[i];
         bool up = one->up, dnssec = one->dnssec;
 
+        if (one->checked && !up && clock_now() < one->at + interval)
+            continue;
         check_server(one);
         if (up != one->up || dnssec != one->dnssec)
             one->since = clock_wall();
@@ -482,10 +510,11 @@ static void check_round(void)
     struct round *w = xcalloc(1, sizeof(*w));
     struct found *f = &w->found;
     struct resolver *r = NULL;
-    bool want, was_validating, new_day;
+    bool want, was_validating, new_day, first;
     struct err err = {0};
 
     pthread_mutex_lock(&dns.lock);
+    first = dns.checked < dns.configured || !dns.rounds;
     f->generation = dns.generation;
     f->cfg = dns.cfg ? config_ref(dns.cfg) : NULL;
     f->servers = dns.servers;
@@ -500,7 +529,7 @@ static void check_round(void)
     if (!same_servers(&w->fresh, &f->servers))
         f->servers = w->fresh;
     want = setup_of(f->cfg)->validation != DNS_VALIDATE_OFF;
-    check_servers(&f->servers);
+    check_servers(&f->servers, SECONDS(setup_of(f->cfg)->health_interval));
     choose(&f->servers, want);
     if (want && !f->proven)
         r = prove(f);
@@ -511,8 +540,10 @@ static void check_round(void)
     if (put(f, &r) && same_servers(&w->before, &f->servers))
         for (unsigned i = 0; i < f->servers.n; i++)
             tell(&w->before.items[i], &f->servers.items[i], want && (f->proven || f->validates));
-    if (new_day)
+    if (new_day || first) {
         warn_of_ends(f->cfg);
+        warn_of_old_anchor();
+    }
     config_free(&f->cfg);
     free(w);
 }
@@ -692,11 +723,11 @@ static void list_root_key(void (*fn)(void *arg, const struct dns_anchor_info *a)
         if (sscanf(line, ";;last_success: %lld", &last) == 1 || *line == ';')
             continue;
         if (id)
-            tag = atoi(id + 5);
+            tag = (int)strtol(id + 5, NULL, 10);
         else if ((id = strstr(line, "keytag ")))
-            tag = atoi(id + 7);
+            tag = (int)strtol(id + 7, NULL, 10);
         else if ((ds = strstr(line, " DS ")))
-            tag = atoi(ds + 4);
+            tag = (int)strtol(ds + 4, NULL, 10);
         open = state ? strchr(state, '[') : NULL;
         if (open)
             sscanf(open + 1, " %19[A-Z]", word);
@@ -785,7 +816,7 @@ static bool prepare(const struct config *old, const struct config *cfg, void **s
     servers_of(cfg, &p->found.servers);
     choose(&p->found.servers, false);
     demanded = validation == DNS_VALIDATE_REQUIRE ||
-               (validation == DNS_VALIDATE_AUTO && config_count(cfg, &section_dns_anchor));
+               (validation == DNS_VALIDATE_AUTO && has_root_anchor(cfg));
     p->found.validates = validation != DNS_VALIDATE_OFF;
     p->found.proven = demanded;
     p->found.decided = demanded || !p->found.validates;

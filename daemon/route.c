@@ -293,7 +293,6 @@ static bool add_host(struct search *s, const char *host, unsigned port, unsigned
         return true;
     if (addr_parse(host, &literal))
         return add_target(s, h, &literal);
-    maillog_debug("DNS query: A/AAAA '%s'", host);
     if (!dns_addresses(host, pref != IP_REQUIRE_V6, pref != IP_REQUIRE_V4, s->deadline, &a, &err)) {
         s->temporary = true;
         s->bogus = s->bogus || a.status == DNS_BOGUS;
@@ -327,7 +326,6 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
 {
     struct dns_mx mx;
 
-    maillog_debug("DNS query: MX '%s'", domain);
     if (!dns_mx(domain, s->deadline, &mx, &s->err)) {
         s->temporary = true;
         s->bogus = mx.status == DNS_BOGUS;

@@ -216,6 +216,21 @@ def island():
     gateway.console("dnsconfig anchor delete island.example; commit no Y")
 
 
+@lab.test("an anchor of one's own holds although the rest cannot be validated")
+def private_anchor():
+    setup()
+    home = lab.Posternd(box.path("private"), start=False)
+    os.makedirs(home.home)
+    with open(os.path.join(home.home, "root.key"), "w") as f:
+        f.write(". 3600 IN DNSKEY %s\n" % tree.wrong.dnskey)
+    home.start()
+    home.console("dnsconfig setup source=own; dnsconfig parent set 127.0.0.1@%d; dnsconfig anchor set island.example "
+                 "records=\"DS %s\"; commit own Y" % (tree.port, tree.key.ds("island.example")))
+    lab.equal(verdict("secure.example", "MX", home), ("OK", "insecure"))
+    lab.equal(verdict("island.example", "MX", home), ("OK", "secure"))
+    home.stop()
+
+
 @lab.test("servers of one domain answer for it alone")
 def alternate():
     setup()
