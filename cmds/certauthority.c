@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 
+#include "cmds/certconfig.h"
 #include "cmds/common.h"
+
+#define MANY 30 /* more names than one wants to see before a question */
 
 static bool setting(struct session *s, const char *field)
 {
@@ -112,7 +115,7 @@ static void print(struct ui *ui, struct session *s, const char *list)
 
     if (!data)
         return;
-    t = out_table_new(ui, "authorities", columns, countof(columns), '-');
+    t = out_table_new(ui, "authorities", columns, countof(columns) - str_eq(list, "system"), '-');
     json_array_foreach(json_object_get(data, "authorities"), i, a)
     {
         if (!out_json(ui))
@@ -157,6 +160,18 @@ static void detail(struct ui *ui, struct session *s, const char *list, const cha
     json_decref(data);
 }
 
+/* "print NAME" is what other sections call it. */
+static void print_or_detail(struct ui *ui, struct session *s, const char *list)
+{
+    const char *name = ui_word(ui);
+    AUTO(str) char *kept = name ? xstrdup(name) : NULL;
+
+    if (kept)
+        detail(ui, s, list, kept);
+    else
+        print(ui, s, list);
+}
+
 static void export(struct ui *ui, struct session *s, const char *list)
 {
     char *question = xasprintf("Enter the name of the file on machine \"%s\" to export to:",
@@ -177,6 +192,14 @@ static void export(struct ui *ui, struct session *s, const char *list)
     free(question);
     free(name);
     free(file);
+}
+
+/* People have PRINT; a line may say "list" as everywhere else. */
+static bool batch_only(struct session *s, const struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    return false;
 }
 
 /* --- custom --- */
@@ -219,7 +242,7 @@ static void say_import(struct ui *ui, const json_t *data)
     json_t *w;
     size_t i;
 
-    ui_say(ui, "%lld certificate authorities added, %lld kept, %lld removed.",
+    ui_say(ui, "Added %lld, kept %lld, removed %lld certificate authorities.",
            (long long)json_int(data, "added", 0), (long long)json_int(data, "kept", 0),
            (long long)json_int(data, "removed", 0));
     json_array_foreach(json_object_get(data, "warnings"), i, w)
@@ -229,10 +252,9 @@ static void say_import(struct ui *ui, const json_t *data)
 /* From a file of the export area, or pasted: no file name at a terminal, text=<<TAG in a batch. */
 static void take_in(struct ui *ui, struct session *s, bool add)
 {
-    char *question =
-        xasprintf("Enter the name of the file on machine \"%s\" to import, or nothing to paste "
-                  "the certificates:",
-                  session_hostname(s));
+    char *question = xasprintf("Enter the name of the file on machine \"%s\" to import:\n"
+                               "(Press Enter to paste the certificates instead.)",
+                               session_hostname(s));
     const char *given = ui_key(ui, "text");
     char *text = given ? xstrdup(given) : NULL, *file = NULL;
     json_t *args = json_object(), *data = NULL;
@@ -242,10 +264,7 @@ static void take_in(struct ui *ui, struct session *s, bool add)
         file = xstrdup(ask_text(ui, "file", question, ui_interactive(ui) ? "" : NULL));
     if (file && !*file && !ui_failed(ui))
         text = ask_block(ui, "text", "Paste the certificates in PEM format (end with '.'):");
-    fqdn = ask_yes(ui, "fqdn",
-                   "Do you want to check that the names in the certificates are fully qualified "
-                   "domain names (FQDN validation)?",
-                   false);
+    fqdn = cert_ask_fqdn(ui);
     if (text)
         json_put_str(args, "text", text);
     else if (file)
@@ -285,15 +304,16 @@ static void custom_export(struct ui *ui, struct session *s, struct row *unused)
 static void custom_print(struct ui *ui, struct session *s, struct row *unused)
 {
     (void)unused;
-    print(ui, s, "custom");
+    print_or_detail(ui, s, "custom");
 }
 
 static void say_names(struct ui *ui, struct session *s)
 {
     AUTO(strlist) struct strlist names = {0};
 
-    if (ui_interactive(ui))
-        session_names(s, &section_authority, NULL, &names);
+    if (!ui_interactive(ui) || session_count(s, &section_authority, NULL) > MANY)
+        return; /* PRINT has them all, with a pager */
+    session_names(s, &section_authority, NULL, &names);
     for (size_t i = 0; i < names.n; i++)
         ui_say(ui, "%zu. %s", i + 1, names.items[i]);
 }
@@ -347,7 +367,7 @@ static const struct menu_op custom_ops[] = {
     {"EXPORT",        "Export the list of custom certificate authorities", NULL, custom_export,
      custom_any                                                                                               },
     {"PRINT",         "Print the list of custom certificate authorities",  NULL, custom_print,   NULL         },
-    {"LIST",          "The same as PRINT",                                 NULL, custom_print,   NULL         },
+    {"LIST",          "The same as PRINT",                                 NULL, custom_print,   batch_only   },
     {"DETAIL",        "View a certificate of the custom list",             NULL, custom_detail,  custom_any   },
     {"EDIT",          "Trust a certificate of the custom list, or do not", NULL, custom_edit,    custom_any   },
     {"DELETE",        "Remove a certificate from the custom list",         NULL, custom_delete,  custom_any   },
@@ -400,7 +420,7 @@ static void system_export(struct ui *ui, struct session *s, struct row *unused)
 static void system_print(struct ui *ui, struct session *s, struct row *unused)
 {
     (void)unused;
-    print(ui, s, "system");
+    print_or_detail(ui, s, "system");
 }
 
 static void offer_system(void *arg, const char *typed, struct offers *out)
@@ -456,7 +476,7 @@ static const struct menu_op system_ops[] = {
     {"DISABLE", "Disable the system list",                           NULL, system_disable, system_is_on },
     {"EXPORT",  "Export the list of system certificate authorities", NULL, system_export,  NULL         },
     {"PRINT",   "Print the list of system certificate authorities",  NULL, system_print,   NULL         },
-    {"LIST",    "The same as PRINT",                                 NULL, system_print,   NULL         },
+    {"LIST",    "The same as PRINT",                                 NULL, system_print,   batch_only   },
     {"DETAIL",  "View a certificate of the system list",             NULL, system_detail,  NULL         },
     {"UPDATE",  "Update the system list now",                        NULL, system_update,  NULL         },
 };

@@ -439,7 +439,23 @@ const struct command cmd_certconfig = {
              "certconfig certificate list\n"
              "certconfig certificate detail NAME\n"
              "certconfig certificate print\n"
-             "certconfig certificate check [NAME]",
+             "certconfig certificate check [NAME]\n"
+             "certconfig certificate tlsa NAME\n"
+             "certconfig certauthority status\n"
+             "certconfig certauthority custom enable|disable\n"
+             "certconfig certauthority custom import|add FILE [fqdn=yes]\n"
+             "certconfig certauthority custom import|add text=<<END [fqdn=yes]\n"
+             "certconfig certauthority custom export FILE\n"
+             "certconfig certauthority custom print\n"
+             "certconfig certauthority custom detail NAME\n"
+             "certconfig certauthority custom edit NAME enabled=yes|no\n"
+             "certconfig certauthority custom delete NAME\n"
+             "certconfig certauthority custom check_ca_flag yes|no\n"
+             "certconfig certauthority system enable|disable\n"
+             "certconfig certauthority system export FILE\n"
+             "certconfig certauthority system print\n"
+             "certconfig certauthority system detail NAME\n"
+             "certconfig certauthority system update",
     .roles = ROLE_ADMIN,
     .commits = true,
     .menu = &main_menu,

@@ -134,15 +134,54 @@ static void add_place(struct asking *a, const char *host, unsigned port)
     a->places[a->n++].port = port;
 }
 
+/* The names of the certificate itself, for one that no host we know of goes by. */
+static void add_own_names(struct asking *a)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(a->chain.items[0], NID_subject_alt_name, NULL, NULL);
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && a->hosts.n < MAX_NAMES; i++) {
+        const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+        AUTO(str) char *name = NULL;
+
+        if (g->type != GEN_DNS)
+            continue;
+        name = xstrndup((const char *)ASN1_STRING_get0_data(g->d.dNSName),
+                        (size_t)ASN1_STRING_length(g->d.dNSName));
+        str_lower(name);
+        if (host_is_fqdn(name) && !strlist_has(&a->hosts, name))
+            strlist_add(&a->hosts, name);
+    }
+    GENERAL_NAMES_free(names);
+}
+
+/* Is it what a client sees that asks for no name, or not in use yet? */
+static bool is_first(const struct config *cfg, const char *profile)
+{
+    bool used = false;
+
+    for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
+        const struct listener *l = config_at(cfg, &section_listener, i)->data;
+
+        if (str_eq(l->certificate, profile))
+            return true;
+        used = used || uses(l, profile);
+    }
+    return !used;
+}
+
 static void find_places(struct asking *a, const struct config *cfg, const char *profile)
 {
+    const char *hostname = CONFIG_SINGLE(cfg, system)->hostname;
     AUTO(strlist) struct strlist domains = {0};
     bool any = false;
 
-    strlist_add(&a->hosts, CONFIG_SINGLE(cfg, system)->hostname);
+    if (is_first(cfg, profile) || covers(&a->chain, hostname))
+        strlist_add(&a->hosts, hostname);
     local_domains(cfg, &domains);
     for (size_t i = 0; i < domains.n; i++)
         add_mx_hosts(a, domains.items[i]); /* YIELDS */
+    if (!a->hosts.n)
+        add_own_names(a);
     for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
         const struct listener *l = config_at(cfg, &section_listener, i)->data;
 

@@ -140,7 +140,7 @@ void authority_name(const X509 *x, char out[AUTHORITY_NAME])
     for (size_t i = 0; i < countof(nids) && !n; i++) {
         AUTO(str) char *text = entry_text(X509_get_subject_name(x), nids[i]);
 
-        for (const char *p = text ? text : ""; *p && n < 40; p++) {
+        for (const char *p = text ? text : ""; *p && n < 48; p++) {
             unsigned char c = (unsigned char)*p;
 
             if (c < 0x80 && (isalnum(c) || (n && strchr("._", c))))
