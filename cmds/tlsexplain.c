@@ -128,7 +128,7 @@ static void print_tlsa(struct ui *ui, const json_t *t)
 
     row(ui, "TLSA", "%s%s%s%s", json_str(t, "sentence", ""), *note ? " (" : "", note,
         *note ? ")" : "");
-    if (*why)
+    if (*why && !json_array_size(json_object_get(t, "records"))) /* which say it themselves */
         row(ui, "", "%s", why);
     if (json_array_size(json_object_get(t, "records")))
         row(ui, "", "at %s", json_str(t, "name", ""));

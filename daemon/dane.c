@@ -105,10 +105,10 @@ static bool sort_records(void *arg, struct err *err)
             continue;
         }
         if (why && !*d->why) {
-            char text[200], record[80];
+            char text[200], record[23]; /* enough to know it by */
 
             tlsa_format(t, record, sizeof(record));
-            snprintf(text, sizeof(text), "%s: %s", record, why);
+            snprintf(text, sizeof(text), "%s...: %s", record, why);
             say(d, text);
         }
         d->unusable++;

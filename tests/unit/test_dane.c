@@ -272,10 +272,7 @@ static void reasons_are_for_people(void **state)
     dane_free(&d);
     fakes = unusable;
     look_up("mx.example", 25, false, &addrs, &d);
-    assert_string_equal(
-        d.why,
-        "3 1 3 0101010101010101010101010101010101010101010101010101010101010101: its matching "
-        "type is unknown");
+    assert_string_equal(d.why, "3 1 3 0101010101010101...: its matching type is unknown");
     dane_free(&d);
 }
 
