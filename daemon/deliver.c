@@ -39,6 +39,7 @@
 #define RESOLVE_TIMEOUT SECONDS(60)
 #define SLOW_PEER                                                                                  \
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
+#define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
@@ -236,8 +237,7 @@ static void record_attempt(struct session *s, const struct batch *b)
 
 static void record_no_host(struct session *s, enum trail_end end, const char *why)
 {
-    trail_add(&s->trail,
-              &(struct trail_host){.entry = s->controls.entry, .end = end, .why = why});
+    trail_add(&s->trail, &(struct trail_host){.entry = s->controls.entry, .end = end, .why = why});
 }
 
 /* YIELDS. A host that may not be tried at all. */
@@ -549,7 +549,7 @@ static bool attempt(struct session *s, struct batch *b)
             else if (s->sts_failed && s->sts_failed == s->tried)
                 alert_sts(s);
             decide_all(b, OUTCOME_RETRY, s->refusal.code,
-                       s->insecure              ? "4.7.5"
+                       s->insecure              ? TLS_STATUS
                        : s->refusal.enhanced[0] ? s->refusal.enhanced
                                                 : "4.4.0",
                        s->refusal.code ? s->refusal.text : s->trouble);
@@ -892,12 +892,44 @@ static void give_up(struct batch *b)
         }
 }
 
+/* What made a destination unreachable, as the queue keeps it: a letter, the revision under which it
+ * happened, the text. */
+struct down {
+    bool insecure; /* not the network, but the TLS it does not do */
+    char text[480];
+};
+
+static void note_down(struct session *s, msec_t lasts)
+{
+    char text[sizeof(s->trouble) + 32];
+
+    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s", s->insecure ? 'T' : 'N',
+             config_revision(s->cfg), s->trouble);
+    queue_dest_failed(s->dest, lasts, text);
+}
+
+/* Is the destination not to be tried now for this message? What failed for want of TLS is tried
+ * again under every new configuration, and at once for mail that DANE is not asked about. */
+static bool is_down(struct session *s, const struct batch *b, struct down *d)
+{
+    char text[sizeof(d->text) + 32];
+    uint64_t revision;
+
+    if (!queue_dest_down(s->dest, text, sizeof(text)))
+        return false;
+    d->insecure = text[0] == 'T';
+    revision = strtoull(text + 2, NULL, 16);
+    str_copy(d->text, sizeof(d->text), text + 19);
+    return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
+}
+
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
 static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
 {
     const struct rcpt *first = &b->m->rcpts[b->rids[0]];
-    char key[600], down[480];
+    char key[600];
+    struct down d;
     bool stray, ok;
 
     b->expired = first->attempts && t->now > t->expires;
@@ -911,26 +943,20 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
         forget_hosts(s);
-    if (!stray && !s->client && !b->expired && queue_dest_down(s->dest, down, sizeof(down)) &&
-        !(b->m->flags & MSG_ACCEPTED && str_starts(down, "4.7"))) { /* DANE is not for these */
-        down[5] = '\0'; /* "4.7.5 mx.example.com: ..." */
-        decide_all(b, OUTCOME_RETRY, 0, down, down + 6);
+    if (!stray && !s->client && !b->expired && is_down(s, b, &d)) {
+        decide_all(b, OUTCOME_RETRY, 0, d.insecure ? TLS_STATUS : "4.4.0", d.text);
         trail_begin(&s->trail);
-        record_no_host(s, TRAIL_DOWN, down + 6);
+        record_no_host(s, TRAIL_DOWN, d.text);
         record_attempt(s, b);
         return true;
     }
     ok = attempt(s, b);
     if (ok && b->expired)
         give_up(b);
-    if (ok && s->unreachable && !stray)
-        snprintf(down, sizeof(down), "%s %.470s", s->insecure ? "4.7.5" : "4.4.0", s->trouble);
     if (ok)
         record_attempt(s, b);
     if (ok && s->unreachable && !stray)
-        queue_dest_failed(s->dest,
-                          (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10),
-                          down);
+        note_down(s, (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10));
     if (stray)
         forget_hosts(s);
     return ok;

@@ -269,6 +269,36 @@ def routes():
               "smtproutes delete mandatory.sec.example")
 
 
+@lab.test("D23 a host is excepted for a while, and only for that")
+def excepted():
+    setup()
+    exception = "tlsexceptions new broken kind=no-dane target=mx-d14a.sec.example reason=rollover owner=lab expires="
+    waiting = corners.mids["d14a.sec.example"]
+    mail.configure(exception + "2099-12-31")
+    gateway.console("delivernow all")
+    log.wait_for(r"Message done DCID \d+ MID %d " % waiting)
+    lab.equal(mail.outcome(mail.submit("a@d14a.sec.example"), "d14a.sec.example"), TLS)
+    lab.equal(mail.outcome(mail.submit("a@d8x.sec.example"), "d8x.sec.example"), PROVEN)
+    mail.configure("tlsexceptions delete broken")
+    lab.equal(mail.outcome(mail.submit("b@d14a.sec.example"), "d14a.sec.example"), WAITS)
+
+
+@lab.test("1,000 MX records cost bounded time, and the first ones are tried")
+def thousand():
+    setup()
+    with tree.change():
+        tree.set("many.plain.example", "MX", *("%d h%d.plain.example." % (i, i) for i in range(1000)))
+        for i in range(1000):
+            tree.set("h%d.plain.example" % i, "A", S["good"].address if i == 5 else "127.%d.0.%d" % (130 + i // 250, i % 250 + 1))
+    asked = len(tree.asked)
+    began = time.monotonic()
+    mid = mail.submit("a@many.plain.example")
+    lab.equal(mail.outcome(mid, ""), TLS)
+    lab.equal(time.monotonic() - began < 10, True, "in time")
+    names = {name for name, kind in tree.asked[asked:] if re.match(r"h\d+\.plain", name)}
+    lab.equal(len(names) <= 64, True, "%d hosts were looked up" % len(names))
+
+
 @lab.test("another TLSA record ends open connections and TLS sessions that were proven by the old one")
 def rollover():
     setup()

@@ -146,6 +146,15 @@ def reuse():
     lab.equal(S["self"].stats()["messages"], before + 1)
 
 
+@lab.test("an exception makes a domain's policy count for nothing")
+def excepted():
+    setup()
+    waiting = mail.submit("x@s2.sec.example")
+    lab.equal(mail.outcome(waiting, ""), WAITS)
+    mail.configure("tlsexceptions new s2 kind=no-mta-sts target=s2.sec.example reason=broken owner=lab expires=2099-12-31")
+    lab.equal(mail.outcome(mail.submit("y@s2.sec.example"), ""), TLS)
+
+
 @lab.test("before mail is returned because of a policy, a new policy is looked for")
 def last_look():
     setup()
