@@ -110,6 +110,8 @@ static void head(struct ui *ui, const json_t *data)
     char text[40], oldest[96];
     json_int_t up = json_int(data, "as_of", 0) - json_int(data, "up_since", 0);
     char duration[40];
+    json_t *l;
+    size_t i;
 
     if (json_int(data, "oldest_message", -1) < 0)
         str_copy(oldest, sizeof(oldest), "No Messages");
@@ -121,6 +123,15 @@ static void head(struct ui *ui, const json_t *data)
     out_line(ui, "Last counter reset:            %s", date(data, "last_reset", text));
     out_line(ui, "System status:                 %s", json_str(data, "status", "unknown"));
     out_line(ui, "Oldest Message:                %s", oldest);
+    json_array_foreach(json_object_get(data, "listeners"), i, l)
+    {
+        char name[80];
+
+        if (!*json_str(l, "missing", ""))
+            continue;
+        snprintf(name, sizeof(name), "Listener %s:", json_str(l, "name", ""));
+        out_line(ui, "%-30s %s", name, str_printable(json_str(l, "missing", "")));
+    }
 }
 
 static void three_columns(struct ui *ui, const struct line *lines, size_t n, const json_t *values,

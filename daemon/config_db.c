@@ -11,6 +11,7 @@
 #include "daemon/alert.h"
 #include "daemon/candidate.h"
 #include "daemon/commit.h"
+#include "daemon/listeners.h"
 #include "daemon/reload.h"
 #include "daemon/writer.h"
 #include "store/base/home.h"
@@ -286,9 +287,14 @@ bool config_db_start(const char *home, uid_t owner, struct err *err)
 bool config_db_activate(struct err *err)
 {
     struct config *cfg = config_db_head();
-    bool ok = reload_prepare(cfg, err);
     struct err why;
+    bool ok;
 
+    /* A commit that was cut off is taken back when it cannot be activated; a configuration that has worked before
+     * starts with what is to be had. */
+    listeners_strict_start(head_was_applying);
+    ok = reload_prepare(cfg, err);
+    listeners_strict_start(false);
     if (ok) {
         reload_publish(cfg);
         if (head_was_applying)

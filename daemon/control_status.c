@@ -149,8 +149,11 @@ static json_t *listeners(const struct config *cfg)
     for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
         const char *name = config_at(cfg, &section_listener, i)->name;
         json_t *one = json_object();
+        char why[256];
 
         json_put_str(one, "name", name);
+        if (listeners_missing(name, why, sizeof(why)))
+            json_put_str(one, "missing", why);
         json_put(one, "suspended", json_boolean(listeners_suspended(name)));
         json_put_int(one, "connections", limits_connections(limits_listener(name)));
         json_array_append_new(out, one);

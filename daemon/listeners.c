@@ -33,6 +33,8 @@
 #define ACCEPT_BATCH 32 /* connections taken before the loop's other work goes on */
 #define LOOPS_MAX 8
 #define PAUSE SECONDS(1) /* when descriptors have run out */
+#define FIRST_RETRY SECONDS(1) /* of ports that somebody else had when we started; then twice as long */
+#define RETRY SECONDS(30) /* ... up to this */
 
 struct port;
 
@@ -44,7 +46,8 @@ struct port_watch { /* of one loop */
 
 struct port {
     int refs; /* the list that names it, and each loop that watches it */
-    int fd;
+    atomic_int fd; /* -1: not to be had so far, nobody watches it; set once, under lock */
+    char why[256]; /* ... for this reason; under lock */
     char *name; /* of the listener */
     struct addr addr;
     unsigned backlog;
@@ -67,7 +70,8 @@ static void port_free(struct port *p)
 {
     if (__atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
         return;
-    close(p->fd);
+    if (p->fd >= 0)
+        close(p->fd);
     free(p->name);
     free(p);
 }
@@ -78,15 +82,27 @@ static struct port *port_ref(struct port *p)
     return p;
 }
 
-static struct port *port_new(const char *name, int fd, const struct addr *a, unsigned backlog)
+static void set_socket(struct port *p, int fd)
 {
-    struct port *p = xcalloc(1, sizeof(*p));
     int on = 1;
 
     /* accepted sockets inherit it; conn gathers what belongs together itself */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    p->refs = 1;
     p->fd = fd;
+}
+
+/* fd -1: it is tried again, why says what was wrong. */
+static struct port *port_new(const char *name, int fd, const char *why, const struct addr *a,
+                             unsigned backlog)
+{
+    struct port *p = xcalloc(1, sizeof(*p));
+
+    p->refs = 1;
+    if (fd >= 0)
+        set_socket(p, fd);
+    else
+        p->fd = fd;
+    str_copy(p->why, sizeof(p->why), why);
     p->name = xstrdup(name);
     p->addr = *a;
     p->backlog = backlog;
@@ -380,8 +396,10 @@ unsigned listeners_connections(void)
 
 /* --- reload ---------------------------------------------------------------------------------- */
 
-/* The port for a listener: the one that runs, the same socket under another name, or a new one. */
-static struct port *port_for(const struct ports *old, const struct listener *l, struct err *err)
+/* The port for a listener: the one that runs, the same socket under another name, or a new one. lenient: one that is
+ * not to be had is made all the same, and waits. */
+static struct port *port_for(const struct ports *old, const struct listener *l, bool lenient,
+                             struct err *err)
 {
     struct port *same;
     struct addr a;
@@ -393,33 +411,125 @@ static struct port *port_for(const struct ports *old, const struct listener *l, 
     }
     a.port = (unsigned)l->port;
     same = ports_find(old, &a);
-    if (same && str_eq(same->name, l->name) && same->backlog == l->backlog)
+    if (same && same->fd >= 0 && str_eq(same->name, l->name) && same->backlog == l->backlog)
         return port_ref(same);
-    if (same) {
+    if (same && same->fd >= 0) {
         fd = dup(same->fd);
         if (fd < 0)
             err_errno(err, errno, "another descriptor for its socket");
     } else {
         fd = supervisor_bind(l->address, a.port, (unsigned)l->backlog, err);
+        if (fd < 0 && same && str_eq(same->name, l->name) && same->backlog == l->backlog)
+            return port_ref(same); /* no news: what else the commit changes is not held up by it */
         for (size_t i = 0; fd < 0 && i < old->n;
              i++) /* 0.0.0.0:25 and 127.0.0.1:25 exclude each other */
-            if (err->code == E_BUSY && old->items[i]->addr.port == a.port)
+            if (err->code == E_BUSY && old->items[i]->addr.port == a.port && old->items[i]->fd >= 0)
                 err_set(err, E_BUSY,
                         "Port %u is held by listener %s until it is freed: move that listener to "
                         "another port, "
                         "commit, and then take this one",
                         a.port, old->items[i]->name);
     }
-    return fd < 0 ? NULL : port_new(l->name, fd, &a, (unsigned)l->backlog);
+    if (fd < 0 && !same && !lenient)
+        return NULL;
+    return port_new(l->name, fd, fd < 0 ? err->text : "", &a, (unsigned)l->backlog);
 }
 
-static bool prepare(const struct config *unused, const struct config *cfg, void **state,
+/* --- ports that somebody else has ----------------------------------------------------------- */
+
+static void port_missing(const struct port *p)
+{
+    char key[100];
+
+    snprintf(key, sizeof(key), "port %s", p->name);
+    log_critical("listener %s: %s; it is tried again and again", p->name, p->why);
+    alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
+                "The listener %s receives no mail: %s. It is tried again every half minute; the other "
+                "listeners work.",
+                p->name, p->why);
+}
+
+/* A reference to the n-th port that waits; NULL: there are no more. */
+static struct port *waiting_port(size_t n)
+{
+    struct port *found = NULL;
+
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < running.n && !found; i++)
+        if (running.items[i]->fd < 0 && n-- == 0)
+            found = port_ref(running.items[i]);
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+/* true: it is ours now. */
+static bool try_again(struct port *p)
+{
+    struct err err = {0};
+    char address[ADDR_TEXT];
+    int fd = supervisor_bind(addr_text(&p->addr, address), p->addr.port, p->backlog, &err);
+    bool wanted;
+
+    pthread_mutex_lock(&lock);
+    wanted = ports_has(&running, p);
+    if (wanted && fd >= 0) {
+        set_socket(p, fd);
+        on_every_loop(p, begin_watch, true);
+    } else if (wanted) {
+        str_copy(p->why, sizeof(p->why), err.text);
+    }
+    pthread_mutex_unlock(&lock);
+    if (!wanted && fd >= 0)
+        close(fd); /* a commit came in between */
+    if (!wanted || fd < 0)
+        return false;
+    log_info("listener %s listens now", p->name);
+    return true;
+}
+
+static void retry_fiber(void *unused)
+{
+    msec_t pause = FIRST_RETRY;
+
+    (void)unused;
+    for (; fiber_sleep(pause); pause = pause * 2 < RETRY ? pause * 2 : RETRY) {
+        struct port *p;
+        size_t n = 0;
+
+        while ((p = waiting_port(n))) {
+            n += !try_again(p);
+            port_free(p);
+        }
+    }
+}
+
+bool listeners_missing(const char *name, char *why, size_t size)
+{
+    bool missing = false;
+
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < running.n && !missing; i++) {
+        missing = running.items[i]->fd < 0 && str_eq(running.items[i]->name, name);
+        if (missing)
+            str_copy(why, size, running.items[i]->why);
+    }
+    pthread_mutex_unlock(&lock);
+    return missing;
+}
+
+static bool strict_start;
+
+void listeners_strict_start(bool on)
+{
+    strict_start = on;
+}
+
+static bool prepare(const struct config *before, const struct config *cfg, void **state,
                     struct err *err)
 {
     struct ports *new = xcalloc(1, sizeof(*new)), old;
     size_t n = config_count(cfg, &section_listener);
 
-    (void)unused;
     /* one commit at a time: what is listed here stays listed until this one is published or
      * discarded */
     pthread_mutex_lock(&lock);
@@ -428,7 +538,7 @@ static bool prepare(const struct config *unused, const struct config *cfg, void 
     new->items = xcalloc(n, sizeof(*new->items));
     for (size_t i = 0; i < n; i++) {
         const struct row *row = config_at(cfg, &section_listener, i);
-        struct port *p = port_for(&old, row->data, err);
+        struct port *p = port_for(&old, row->data, !before && !strict_start, err);
 
         if (!p) {
             err_wrap(err, "listener %s", row->name);
@@ -444,6 +554,7 @@ static bool prepare(const struct config *unused, const struct config *cfg, void 
 
 static void publish(void *state, const struct config *cfg)
 {
+    static bool retrying;
     struct ports *new = state, old;
 
     (void)cfg;
@@ -453,13 +564,19 @@ static void publish(void *state, const struct config *cfg)
     pthread_mutex_unlock(&lock);
     free(new);
     for (size_t i = 0; i < old.n; i++)
-        if (!ports_has(&running, old.items[i]))
+        if (!ports_has(&running, old.items[i]) && old.items[i]->fd >= 0)
             on_every_loop(old.items[i], end_watch, false);
     for (size_t i = 0; i < running.n; i++) {
         struct port *p = running.items[i];
 
         if (ports_has(&old, p))
             continue;
+        if (p->fd < 0) {
+            port_missing(p);
+            if (!retrying)
+                retrying = fiber_spawn(loops_get(0), "listener ports", retry_fiber, NULL);
+            continue;
+        }
         if (listen(p->fd, (int)p->backlog) != 0) /* the backlog of a socket taken over may differ */
             log_warning("listener %s: %s", p->name, strerror(errno));
         on_every_loop(p, begin_watch, true);
@@ -484,6 +601,7 @@ void listeners_stop(void)
     running = (struct ports){0};
     pthread_mutex_unlock(&lock);
     for (size_t i = 0; i < old.n; i++)
-        on_every_loop(old.items[i], end_watch, false);
+        if (old.items[i]->fd >= 0)
+            on_every_loop(old.items[i], end_watch, false);
     ports_free(&old);
 }

@@ -4,6 +4,7 @@
 #define POSTERN_LISTENERS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "store/base/err.h"
 
@@ -16,6 +17,12 @@ void listeners_suspend(const char *name, bool suspend);
 bool listeners_suspended(const char *name); /* NULL: are all? */
 
 void listeners_abort(void); /* ends the sessions that suspended listeners still have, wherever they are */
+
+/* true: this listener's port is not to be had, why says the reason; it is tried again by itself. Any thread. */
+bool listeners_missing(const char *name, char *why, size_t size);
+/* At the start a port that is taken keeps only its own listener waiting, unless on: then the configuration cannot be
+ * activated, as in a commit. */
+void listeners_strict_start(bool on);
 
 unsigned listeners_connections(void);
 void listeners_stop(void); /* no new connections; those that are open go on */

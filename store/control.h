@@ -29,7 +29,8 @@
  *                    administrator for users and certificates
  * config.clear       -> {cleared}                                                                     operator
  * config.diff        [from],[to] revision numbers | "running" | "candidate"; [section],[name] -> {objects:[{section,command,
- *                    name,title,kind:"new|changed|deleted",fields:[{name,label,old,new}]}]}           readonly
+ *                    name,title,kind:"new|changed|deleted|renamed",[from: the old name],
+ *                    fields:[{name,label,old,new}]}]}                                                 readonly
  * config.resolve     section, name, [field], take:"mine"|"theirs" -> {changes}                        operator
  * commit             [comment],[keep],[check],[plan] -> {revision (null: nothing to commit), time, time_us,
  *                    merged:[{section,command,name,title,field}], plan, new, changed, deleted}        operator
@@ -84,7 +85,8 @@
  * status             -> {host, version, as_of, up_since, last_reset (0: never), status:"Online", oldest_message
  *                    (seconds, null: none), counters:{NAME:{reset,uptime,lifetime}}, rates:{NAME:{"1","5","15"}} (events
  *                    per hour), ids:{message_id,injection_conn_id,delivery_conn_id}, gauges:{NAME:number},
- *                    listeners:[{name,suspended,connections}], tls_exceptions:{in_force,[next,expires,days]}}; times in UNIX seconds; counter names are those of
+ *                    listeners:[{name,suspended,connections,[missing: why its port is not to be had]}],
+ *                    tls_exceptions:{in_force,[next,expires,days]}}; times in UNIX seconds; counter names are those of
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,

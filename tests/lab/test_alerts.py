@@ -6,6 +6,7 @@ import email.policy
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -169,6 +170,33 @@ def denied():
                           text=True, timeout=30)
     lab.match(done.stderr, "has no role")
     lab.eventually(lambda: [a for a in shown() if re.search(r"\(uid 54321\) was denied: log in", a["text"])], 10)
+
+
+@lab.test("a port that is taken at the start keeps only its own listener waiting; a commit is still refused")
+def port():
+    setup()
+    gateway.stop()
+    thief = socket.create_server(("127.0.0.1", gateway.public))
+    gateway.start()
+    lab.equal(lab.listening(gateway.private), True)
+    lab.match(gateway.console("status").stdout,
+              r"\nListener InboundMail:          Port %d of 127\.0\.0\.1 is in use by another program" % gateway.public)
+    m, text = lab.eventually(lambda: about("The listener InboundMail receives no mail"), 10)[0]
+    lab.match(m["Subject"], "^Critical <System> ")
+    gateway.configure("bounceconfig edit Default max_retry=2\n") # what does not concern it goes on
+    other = socket.create_server(("127.0.0.1", 0))
+    done = gateway.console("listenerconfig edit OutboundMail port=%d; commit -y" % other.getsockname()[1], check=False)
+    lab.match(done.stdout + done.stderr, "is in use by another program")
+    other.close()
+    gateway.console("clearchanges", check=False)
+    thief.close()
+    lab.eventually(lambda: lab.listening(gateway.public), 20)
+    with lab.Smtp(gateway.public) as c:
+        c.ehlo()
+        c.quit()
+    lab.eventually(lambda: "missing" not in str(gateway.json("status")["data"]["listeners"]), 5)
+    gateway.configure("listenerconfig edit InboundMail max_concurrency=7\n")
+    lab.equal(lab.listening(gateway.public), True)
 
 
 @lab.test("a disk that fills up: a warning, resource conservation, and its end")
