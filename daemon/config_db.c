@@ -22,7 +22,8 @@
 
 static struct writer *writer;
 static uid_t owner_uid;
-static bool head_was_applying; /* the process before this one died between write and publish */
+/* It has never worked: it is new, or the process before this one died between write and publish. */
+static bool head_was_applying;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct config *head;
@@ -258,6 +259,7 @@ static bool load(sqlite3 *db, const char *home, struct err *err)
         if (!fill(db, home, err))
             return false;
         rev = 1;
+        head_was_applying = true;
     }
     if (!db_snapshot(db, rev, &head, err) || !db_migrate_head(db, head, &migrated, err))
         return false;
@@ -290,8 +292,8 @@ bool config_db_activate(struct err *err)
     struct err why;
     bool ok;
 
-    /* A commit that was cut off is taken back when it cannot be activated; a configuration that has worked before
-     * starts with what is to be had. */
+    /* A commit that was cut off is taken back when it cannot be activated; a configuration that has
+     * worked before starts with what is to be had. */
     listeners_strict_start(head_was_applying);
     ok = reload_prepare(cfg, err);
     listeners_strict_start(false);
@@ -304,11 +306,13 @@ bool config_db_activate(struct err *err)
                      (unsigned long long)config_revision(cfg), err->text);
         why = *err;
         ok = commit_take_back(err);
-        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "configuration taken back",
-                    "Revision %llu of the configuration could not be activated at the start (%s). %s",
-                    (unsigned long long)config_revision(cfg), why.text,
-                    ok ? "The gateway runs with the one before; its changes are staged again for their author."
-                       : "Going back failed, too.");
+        alert_raise(
+            ALERT_SYSTEM, ALERT_CRITICAL, "configuration taken back",
+            "Revision %llu of the configuration could not be activated at the start (%s). %s",
+            (unsigned long long)config_revision(cfg), why.text,
+            ok ? "The gateway runs with the one before; its changes are staged again for their "
+                 "author."
+               : "Going back failed, too.");
     }
     config_free(&cfg);
     return ok;

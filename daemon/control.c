@@ -551,13 +551,13 @@ static unsigned connections_of(uid_t uid)
     return n;
 }
 
-/* YIELDS. Takes the hello first: closing a socket with bytes unread would take the answer away from
+/* YIELDS. Takes the hello, too: closing a socket with bytes unread would take the answer away from
  * the peer. */
 static void refuse_login(struct control *c, enum err_code code, const char *text)
 {
+    refuse(c, code, text);
     conn_set_timeout(c->conn, SECONDS(2));
     conn_read_some(c->conn, 65536);
-    refuse(c, code, text);
 }
 
 static bool identify(struct control *c)
