@@ -167,9 +167,13 @@ static const struct menu main_menu = {say_count, main_ops, countof(main_ops), &s
 const struct command cmd_destconfig = {
     .name = "destconfig",
     .help = "Configure destination controls: limits and TLS of deliveries",
-    .detail = "An entry \"example.com\" is for that domain alone, \".example.com\" for what is "
-              "below it; all other domains "
-              "have the default entry. What an entry does not say it takes from the default entry.",
+    .detail =
+        "An entry \"example.com\" is for that domain alone, \".example.com\" for what is "
+        "below it; all other domains "
+        "have the default entry. What an entry does not say it takes from the default entry. "
+        "IMPORT replaces the whole table by an INI file of the export area, as other gateways "
+        "write them: a section [DEFAULT] and one for each domain; a file with an error "
+        "changes nothing.",
     .usage = "destconfig default FIELD=VALUE ...\n"
              "destconfig detail DOMAIN|default|all\n"
              "destconfig clear\n"

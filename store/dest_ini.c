@@ -206,6 +206,30 @@ static bool read_key(struct reading *r)
     return set_value(r, k, value);
 }
 
+/* What "default" comes to where there is nothing to inherit from. */
+static const char *resolved(const struct key *k, const char *text)
+{
+    if (!str_eq(text, "default"))
+        return text;
+    return k == &keys[IP] ? "PREFER_V6" : k == &keys[DANE] ? "none" : "off";
+}
+
+/* The file says what "default" comes to in the default entry; where that is what it was, it stays
+ * "default". */
+static void keep_default_words(struct reading *r)
+{
+    static const size_t which[] = {IP, DANE, STS, BOUNCES};
+    const struct row *base = config_row(r->base, &section_destination, "default");
+
+    for (size_t i = 0; base && i < countof(which); i++) {
+        const struct key *k = &keys[which[i]];
+
+        if (str_eq(row_text(base, k->field), "default") &&
+            str_ieq(row_text(r->row, k->field), resolved(k, "default")))
+            row_set(r->row, k->field, "default", NULL);
+    }
+}
+
 static bool needs(struct reading *r, size_t key, size_t wants)
 {
     if (!(r->seen & SEEN(key)) || (r->seen & SEEN(wants)))
@@ -237,7 +261,9 @@ static bool end_section(struct reading *r)
     if (deflt && d->use_tls == DEST_TLS_DEFAULT)
         return refuse(r, r->began, keys[TLS].name,
                       "The default entry has nothing to inherit from; write off, on or more.");
-    if (!deflt)
+    if (deflt)
+        keep_default_words(r);
+    else
         r->entries++;
     row_freeze(r->row);
     config_edits_put(r->out, &section_destination, r->row->name, r->row);
@@ -381,14 +407,6 @@ static const char *text_in_file(const struct row *r, const struct key *k)
     for (char *p = word; *p; p++)
         *p = (char)toupper((unsigned char)*p);
     return word;
-}
-
-/* What "default" comes to where there is nothing to inherit from. */
-static const char *resolved(const struct key *k, const char *text)
-{
-    if (!str_eq(text, "default"))
-        return text;
-    return k == &keys[IP] ? "PREFER_V6" : k == &keys[DANE] ? "none" : "off";
 }
 
 static void write_default(const struct row *r, const struct row *setup, struct buf *out)
