@@ -59,22 +59,38 @@ static void list_policies(struct ui *ui, struct session *s, struct row *unused)
         ui_say(ui, "No MTA-STS policies are cached.");
 }
 
+static const struct out_column keys[] = {
+    {"Domain",           "domain",    0, false},
+    {"Mode",             "mode",      0, false},
+    {"Policy id",        "id",        0, false},
+    {"MX hosts",         "mx",        0, false},
+    {"Maximum age",      "max_age",   0, false},
+    {"Fetched",          "fetched",   0, false},
+    {"Expires",          "expires",   0, false},
+    {"Next refresh",     "refresh",   0, false},
+    {"Last used",        "used",      0, false},
+    {"Last failure",     "failure",   0, false},
+    {"Failed id",        "failed_id", 0, false},
+    {"Not tried before", "retry",     0, false},
+};
+
+/* Of a domain of which only a failure is known, half of them are missing. */
+static void print_policy(struct ui *ui, json_t *policy)
+{
+    struct out_column there[countof(keys)];
+    size_t n = 0;
+
+    for (size_t i = 0; i < countof(keys); i++) {
+        const json_t *value = json_object_get(policy, keys[i].key);
+
+        if (value && !(json_is_string(value) && !json_string_length(value)))
+            there[n++] = keys[i];
+    }
+    out_record(ui, there, n, policy);
+}
+
 static void show_policy(struct ui *ui, struct session *s, struct row *unused)
 {
-    static const struct out_column keys[] = {
-        {"Domain",           "domain",    0, false},
-        {"Mode",             "mode",      0, false},
-        {"Policy id",        "id",        0, false},
-        {"MX hosts",         "mx",        0, false},
-        {"Maximum age",      "max_age",   0, false},
-        {"Fetched",          "fetched",   0, false},
-        {"Expires",          "expires",   0, false},
-        {"Next refresh",     "refresh",   0, false},
-        {"Last used",        "used",      0, false},
-        {"Last failure",     "failure",   0, false},
-        {"Failed id",        "failed_id", 0, false},
-        {"Not tried before", "retry",     0, false},
-    };
     const char *domain =
         ask_some(ui, "domain", "Enter the domain whose MTA-STS policy you wish to see.");
     json_t *args = json_object(), *data;
@@ -87,7 +103,7 @@ static void show_policy(struct ui *ui, struct session *s, struct row *unused)
     }
     data = session_call(s, ui, "sts.show", args);
     if (data)
-        out_record(ui, keys, countof(keys), data);
+        print_policy(ui, data);
 }
 
 static void refresh_policy(struct ui *ui, struct session *s, struct row *unused)

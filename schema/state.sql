@@ -1,7 +1,7 @@
 -- state.db: what the gateway has learnt and can learn again, but would rather not lose over a restart. Nothing here is
 -- configuration and nothing here is mail. Each table belongs to one file of daemon/, named in its comment.
 
--- sts.c: MTA-STS policies (RFC 8461), one row per policy domain
+-- mta_sts.c: MTA-STS policies (RFC 8461), one row per policy domain
 CREATE TABLE IF NOT EXISTS sts_policy (
     domain TEXT PRIMARY KEY, -- A-labels, lower case
     id TEXT NOT NULL,        -- of the TXT record the policy was fetched under

@@ -343,6 +343,26 @@ def off():
     lab.equal(web.count(domain), 0)
 
 
+@lab.test("a gateway that stops while it fetches a policy neither waits nor lets the mail go without it")
+def stopped():
+    web, _ = setup()
+    sink = mx_hosts()["clear"].sink
+    domain = publish(mail_domain("stopped.lab.example", "clear"), fault="silent")
+    gateway.configure("updateconfig set idle_timeout=60 total_timeout=60\n")
+    before = sink.stats()["messages"]
+    mid = submit(domain)
+    lab.eventually(lambda: web.count(domain) == 1, what="the fetch has begun")
+    started = time.monotonic()
+    gateway.stop()
+    took = time.monotonic() - started
+    assert took < 5, "%.1f s" % took
+    web.fault(domain, None)
+    gateway.start()
+    gateway.configure(SHORT)
+    waits(mid)
+    lab.equal(sink.stats()["messages"], before)
+
+
 @lab.test("policies are listed, shown and flushed, in JSON too")
 def console():
     publish("ill.lab.example", fault="404")
