@@ -1,5 +1,5 @@
-/* expiry.c - see expiry.h. One fiber looks once an hour and after each commit; only it touches what
- * was said. */
+/* expiry.c - see expiry.h. One fiber looks once an hour and after each commit; what was said is touched by it and by the
+ * job it waits for. */
 #include "daemon/expiry.h"
 
 #include <pthread.h>
@@ -12,6 +12,7 @@
 #include "daemon/reload.h"
 #include "daemon/served.h"
 #include "daemon/state.h"
+#include "daemon/worker.h"
 #include "store/authorities.h"
 #include "store/base/log.h"
 #include "store/base/map.h"
@@ -276,6 +277,13 @@ static void sleep_until_needed(void)
     pthread_mutex_unlock(&lock);
 }
 
+static bool look_job(void *arg, struct err *err) /* on a worker: there may be a thousand to parse */
+{
+    (void)err;
+    expiry_look(arg, clock_wall());
+    return true;
+}
+
 static void round_and_round(void *arg)
 {
     struct err err = {0};
@@ -288,7 +296,7 @@ static void round_and_round(void *arg)
         struct config *cfg = running_config();
 
         if (cfg)
-            expiry_look(cfg, clock_wall());
+            worker_call(look_job, cfg, NULL); /* YIELDS */
         config_free(&cfg);
         served_check_all(); /* YIELDS */
         sleep_until_needed();

@@ -228,12 +228,28 @@ static bool install(SSL *ssl, const struct set *set)
     return true;
 }
 
+/* Until TLS 1.2 the cipher suite says whose signature is expected. */
+static bool has_suite(SSL *ssl, const struct identity *id)
+{
+    const STACK_OF(SSL_CIPHER) *offered = SSL_get_client_ciphers(ssl);
+    int type = EVP_PKEY_get_base_id(id->key);
+    int wanted = type == EVP_PKEY_RSA || type == EVP_PKEY_RSA_PSS ? NID_auth_rsa : NID_auth_ecdsa;
+
+    if (SSL_version(ssl) >= TLS1_3_VERSION)
+        return true;
+    for (int i = 0; i < sk_SSL_CIPHER_num(offered); i++)
+        if (SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(offered, i)) == wanted)
+            return true;
+    return false;
+}
+
 /* Can the client verify a signature by one of them? */
 static bool usable(SSL *ssl, const struct set *set)
 {
     for (unsigned i = 0; i < set->n; i++)
-        if (SSL_check_chain(ssl, set->items[i]->leaf, set->items[i]->key, set->items[i]->chain) &
-            CERT_PKEY_SIGN)
+        if (has_suite(ssl, set->items[i]) &&
+            SSL_check_chain(ssl, set->items[i]->leaf, set->items[i]->key, set->items[i]->chain) &
+                CERT_PKEY_SIGN)
             return true;
     return false;
 }

@@ -36,6 +36,7 @@ struct client {
     const char *sni, *sigalgs;
     int version; /* 0: the newest */
     SSL_SESSION *offer;
+    const char *ciphers; /* of TLS 1.2 */
 };
 struct seen {
     bool ok, resumed;
@@ -45,8 +46,8 @@ struct seen {
 
 static struct seen shake(struct tls_context *server, struct client how)
 {
-    struct tls_context *client =
-        tls_context_new(&(struct tls_settings){.max_version = how.version}, NULL);
+    struct tls_context *client = tls_context_new(
+        &(struct tls_settings){.max_version = how.version, .ciphers = how.ciphers}, NULL);
     SSL *s = SSL_new(tls_context_ssl(server)), *c = SSL_new(tls_context_ssl(client));
     int done_c = 0, done_s = 0;
     struct seen seen = {0};
@@ -123,7 +124,7 @@ static void the_name_and_the_key_type_decide(void **state)
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         for (size_t i = 0; i < countof(cases); i++) {
             struct seen seen =
-                shake(s, (struct client){cases[i].sni, cases[i].sigalgs, version, NULL});
+                shake(s, (struct client){cases[i].sni, cases[i].sigalgs, version, NULL, NULL});
 
             if (seen.ok != (cases[i].cn != NULL) || (seen.ok && strcmp(seen.cn, cases[i].cn) != 0))
                 fail_msg("%s with %s: %s", cases[i].sni ? cases[i].sni : "no name",
@@ -158,6 +159,31 @@ static void both_key_types_serve_a_client_without_a_name(void **state)
     tls_context_free(&t);
 }
 
+/* An old client that names ECDSA among its algorithms and has no cipher suite for it. */
+static void the_cipher_suites_count_too(void **state)
+{
+    static const int all[] = {FIRST, A_EC, A_RSA, WILD, WILD_RSA};
+    struct tls_context *s = server_of(all, countof(all));
+    static const char *const cases[][2] = {
+        {"a.example",      "a-rsa"   },
+        {"x.wild.example", "wild-rsa"},
+        {"first.example",  "a-rsa"   },
+        {"nobody.example", "a-rsa"   }
+    };
+    (void)state;
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct seen seen = shake(s, (struct client){.sni = cases[i][0],
+                                                    .version = TLS1_2_VERSION,
+                                                    .ciphers = "ECDHE-RSA-AES128-GCM-SHA256"});
+
+        assert_true(seen.ok);
+        assert_string_equal(seen.cn, cases[i][1]);
+        SSL_SESSION_free(seen.session);
+    }
+    tls_context_free(&s);
+}
+
 static void a_ticket_is_for_one_name_and_its_certificates(void **state)
 {
     static const int before[] = {FIRST, A_EC, WILD}, after[] = {CN_ONLY, WILD, A_EC, WILD_RSA};
@@ -165,7 +191,7 @@ static void a_ticket_is_for_one_name_and_its_certificates(void **state)
 
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         struct tls_context *s = server_of(before, 3), *t = server_of(after, 4);
-        struct seen a = shake(s, (struct client){"a.example", NULL, version, NULL}), seen;
+        struct seen a = shake(s, (struct client){"a.example", NULL, version, NULL, NULL}), seen;
         static const struct {
             const char *sni;
             bool other; /* server */
@@ -182,7 +208,7 @@ static void a_ticket_is_for_one_name_and_its_certificates(void **state)
         assert_true(a.ok && !a.resumed);
         for (size_t i = 0; i < countof(cases); i++) {
             seen = shake(cases[i].other ? t : s,
-                         (struct client){cases[i].sni, NULL, version, a.session});
+                         (struct client){cases[i].sni, NULL, version, a.session, NULL});
             assert_true(seen.ok);
             if (seen.resumed != cases[i].resumed)
                 fail_msg("%s at %s", cases[i].sni ? cases[i].sni : "no name",
@@ -190,9 +216,9 @@ static void a_ticket_is_for_one_name_and_its_certificates(void **state)
             SSL_SESSION_free(seen.session);
         }
         SSL_SESSION_free(a.session);
-        a = shake(s, (struct client){"x.wild.example", NULL, version, NULL});
-        seen = shake(t, (struct client){"x.wild.example", NULL, version,
-                                        a.session}); /* another certificate came beside it */
+        a = shake(s, (struct client){"x.wild.example", NULL, version, NULL, NULL});
+        seen = shake(t, (struct client){"x.wild.example", NULL, version, a.session,
+                                        NULL}); /* another certificate came beside it */
         assert_false(seen.resumed);
         SSL_SESSION_free(seen.session);
         SSL_SESSION_free(a.session);
@@ -247,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_name_and_the_key_type_decide),
         cmocka_unit_test(both_key_types_serve_a_client_without_a_name),
+        cmocka_unit_test(the_cipher_suites_count_too),
         cmocka_unit_test(a_ticket_is_for_one_name_and_its_certificates),
         cmocka_unit_test(a_further_certificate_is_checked_like_the_first),
     };
