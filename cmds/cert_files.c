@@ -1,12 +1,13 @@
-/* cert_files.c - certconfig > certificate > import and export: files of the export area, PKCS#12 and PEM. The console
- * never sees a private key: the daemon reads and writes the files. */
+/* cert_files.c - certconfig > certificate > import and export: files of the export area, PKCS#12
+ * and PEM. The console never sees a private key: the daemon reads and writes the files. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmds/certconfig.h"
 #include "store/base/home.h"
 
-/* Asks the daemon; a file with several keys is asked for again with the one that was chosen. Steals args. */
+/* Asks the daemon; a file with several keys is asked for again with the one that was chosen. Steals
+ * args. */
 static json_t *try_import(struct ui *ui, struct session *s, json_t *args)
 {
     json_t *answer = session_answer(s, ui, "cert.import", json_incref(args)), *keys, *data = NULL;
@@ -21,12 +22,11 @@ static json_t *try_import(struct ui *ui, struct session *s, json_t *args)
         ui_interactive(ui)) {
         for (i = 0; i < n; i++)
             choices[i].word = json_string_value(json_array_get(keys, i));
-        json_put_int(args, "key",
-                     1 + ask_choice(ui, "key", "Select the private key you wish to import:",
-                                    choices, -1));
+        json_put_int(
+            args, "key",
+            1 + ask_choice(ui, "key", "Select the private key you wish to import:", choices, -1));
         json_decref(answer);
-        answer = ui_failed(ui) ? NULL
-                               : session_answer(s, ui, "cert.import", json_incref(args));
+        answer = ui_failed(ui) ? NULL : session_answer(s, ui, "cert.import", json_incref(args));
     }
     if (answer && !json_bool_of(answer, "ok", false))
         session_show_error(s, ui, answer);
@@ -75,8 +75,8 @@ static const char *ask_file_name(struct ui *ui, const char *key, const char *que
 
 static void ask_file(struct ui *ui, struct session *s, json_t *args)
 {
-    char *question = xasprintf("Enter the name of the file on machine \"%s\" to import:",
-                               session_hostname(s));
+    char *question =
+        xasprintf("Enter the name of the file on machine \"%s\" to import:", session_hostname(s));
     const char *data = ui_key(ui, "data"), *file;
 
     if (data)
@@ -108,7 +108,8 @@ void cert_import(struct ui *ui, struct session *s, struct row *unused)
             json_put_int(args, "key", strtol(which, NULL, 10));
         ask_file(ui, s, args);
         json_put(args, "fqdn", json_boolean(cert_ask_fqdn(ui)));
-        pem = is_pem(json_str(args, "file", "")) || strstr(json_str(args, "data", ""), "-----BEGIN");
+        pem =
+            is_pem(json_str(args, "file", "")) || strstr(json_str(args, "data", ""), "-----BEGIN");
         ask_pass_phrase(ui,
                         pem ? "Enter pass phrase of the private key (leave empty if it has none):"
                             : "Enter pass phrase for PKCS#12:",

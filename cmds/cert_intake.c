@@ -1,4 +1,5 @@
-/* cert_intake.c - certconfig > certificate > paste and edit: certificates and chains that come as PEM texts. */
+/* cert_intake.c - certconfig > certificate > paste and edit: certificates and chains that come as
+ * PEM texts. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,8 @@ static bool check_chain_text(const char *pem, struct err *err)
     return x509_count(pem) > 0 || check_certificate_text(pem, err);
 }
 
-/* Chain certificates to be added behind those of before ("" for none), refused while they do not fit. */
+/* Chain certificates to be added behind those of before ("" for none), refused while they do not
+ * fit. */
 static void ask_intermediates(struct ui *ui, const char *leaf, const char *before,
                               const char *question, json_t *args)
 {

@@ -1,5 +1,5 @@
-/* cert_new.c - certconfig > certificate > new: a self-signed certificate and the request an authority signs. The key is
- * made by the daemon and stays there. */
+/* cert_new.c - certconfig > certificate > new: a self-signed certificate and the request an
+ * authority signs. The key is made by the daemon and stays there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,11 +162,11 @@ static void ask_subject(struct ui *ui, json_t *args)
         const char *key, *question;
         bool (*accept)(void *arg, const char *answer, struct err *err);
     } questions[] = {
-        {"organization", "Enter Organization:",             NULL          },
-        {"unit",         "Enter Organizational Unit:",      NULL          },
-        {"locality",     "Enter Locality or City:",         NULL          },
-        {"state",        "Enter State or Province:",        NULL          },
-        {"country",      "Enter Country (2 letter code):",  accept_country},
+        {"organization", "Enter Organization:",            NULL          },
+        {"unit",         "Enter Organizational Unit:",     NULL          },
+        {"locality",     "Enter Locality or City:",        NULL          },
+        {"state",        "Enter State or Province:",       NULL          },
+        {"country",      "Enter Country (2 letter code):", accept_country},
     };
     AUTO(strlist) struct strlist names = {0};
     json_t *list = json_array();
@@ -187,7 +187,8 @@ static void ask_subject(struct ui *ui, json_t *args)
     json_put(args, "names", list);
 }
 
-/* A profile without a name is called as its host. What no profile can be called is left to the daemon. */
+/* A profile without a name is called as its host. What no profile can be called is left to the
+ * daemon. */
 static bool take_common_name(struct ui *ui, struct session *s, const char *common_name, char **name,
                              bool *replace)
 {
@@ -218,9 +219,8 @@ void cert_new(struct ui *ui, struct session *s, struct row *unused)
         json_put_str(args, "name", name);
         json_put(args, "replace", json_boolean(replace));
         json_put_int(args, "days",
-                     (json_int_t)ask_number(ui, "days",
-                                            "Duration before expiration (in days):", 3650, 1,
-                                            36500));
+                     (json_int_t)ask_number(
+                         ui, "days", "Duration before expiration (in days):", 3650, 1, 36500));
         ask_algorithm(ui, args);
         ask_digest(ui, args);
     }

@@ -242,8 +242,8 @@ char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool 
 
 /* --- DETAIL and CHECK --- */
 
-/* One certificate of a profile, as "Label: value" lines; the daemon has escaped what came from outside. chain: the last
- * two are not of it. */
+/* One certificate of a profile, as "Label: value" lines; the daemon has escaped what came from
+ * outside. chain: the last two are not of it. */
 static void say_certificate(struct ui *ui, json_t *c, bool chain)
 {
     static const struct {

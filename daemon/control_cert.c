@@ -1,8 +1,8 @@
-/* control_cert.c - looking at certificate profiles: cert.list, cert.detail, cert.check. What changes them is in
- * control_cert_make.c.
+/* control_cert.c - looking at certificate profiles: cert.list, cert.detail, cert.check. What
+ * changes them is in control_cert_make.c.
  *
- * The facts of a certificate never change, so they are kept by the digest of its profile: listing a thousand profiles
- * parses none of them twice. */
+ * The facts of a certificate never change, so they are kept by the digest of its profile: listing a
+ * thousand profiles parses none of them twice. */
 #include "daemon/control_cert.h"
 
 #include <openssl/crypto.h>
@@ -425,7 +425,7 @@ static bool cert_detail(struct control *c, const json_t *args, json_t *data, str
     struct config *cfg = candidate_config(c);
     struct detail d = {r, cfg, data};
     bool ok = r && worker_call(detail_job, &d, err) && /* YIELDS */
-              cert_findings(c, name, data, err);       /* YIELDS */
+              cert_findings(c, name, data, err); /* YIELDS */
 
     config_free(&cfg);
     row_free(&r);

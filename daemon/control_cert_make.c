@@ -1,9 +1,11 @@
-/* control_cert_make.c - certificate profiles made, pasted, imported from files and exported: cert.new, cert.paste,
- * cert.import, cert.export, cert.csr. All of it is staged like any other change.
+/* control_cert_make.c - certificate profiles made, pasted, imported from files and exported:
+ * cert.new, cert.paste, cert.import, cert.export, cert.csr. All of it is staged like any other
+ * change.
  *
- * What came from outside is parsed on a worker. A key made here never leaves the daemon but sealed in a PKCS#12 file,
- * which the daemon writes itself; one that comes in is sealed before anything is staged. What is there already
- * is said to be, and stages nothing, so that scripts may say the same thing twice. */
+ * What came from outside is parsed on a worker. A key made here never leaves the daemon but sealed
+ * in a PKCS#12 file, which the daemon writes itself; one that comes in is sealed before anything is
+ * staged. What is there already is said to be, and stages nothing, so that scripts may say the same
+ * thing twice. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -265,7 +267,7 @@ bool cert_csr(struct control *c, const json_t *args, json_t *data, struct err *e
 
 struct paste_job {
     const char *certificate, *key, *added, *removed; /* NULL: not given */
-    const struct certificate *before;                /* or NULL */
+    const struct certificate *before; /* or NULL */
     bool fqdn;
     struct buf leaf, chain;
     char *common_name;
@@ -283,7 +285,8 @@ static bool check_key(const struct paste_job *j, const char *leaf, struct err *e
                          err);
 }
 
-/* Chain certificates may stand behind the leaf, as authorities deliver them, or come by themselves. */
+/* Chain certificates may stand behind the leaf, as authorities deliver them, or come by themselves.
+ */
 static bool order_chain(struct paste_job *j, const char *leaf, struct err *err)
 {
     AUTO(buf) struct buf all = BUF_INIT(900u << 10), ordered = BUF_INIT(256u << 10);
@@ -349,7 +352,8 @@ static bool stage_pasted(struct control *c, const json_t *args, struct target *t
     return ok &&
            stage(c, t, &(struct parts){buf_str(&j->leaf), buf_str(&j->chain), NULL, j->key}, data,
                  err) && /* YIELDS */
-           put_subject(buf_str(&j->leaf), data, err) && cert_findings(c, t->name, data, err); /* YIELDS */
+           put_subject(buf_str(&j->leaf), data, err) &&
+           cert_findings(c, t->name, data, err); /* YIELDS */
 }
 
 bool cert_paste(struct control *c, const json_t *args, json_t *data, struct err *err)
@@ -365,8 +369,8 @@ bool cert_paste(struct control *c, const json_t *args, json_t *data, struct err 
     bool ok = !*json_str(args, "name", "") || find_target(c, args, "", &t, err);
 
     j.before = t.before ? t.before->data : NULL;
-    ok = ok && worker_call(paste_job, &j, err) &&       /* YIELDS */
-         stage_pasted(c, args, &t, &j, data, err);      /* YIELDS */
+    ok = ok && worker_call(paste_job, &j, err) && /* YIELDS */
+         stage_pasted(c, args, &t, &j, data, err); /* YIELDS */
     paste_job_free(&j);
     target_free(&t);
     return ok;
@@ -391,7 +395,8 @@ static bool decode(const char *text, struct buf *out, struct err *err)
 
     if (strstr(text, "-----BEGIN ")) {
         buf_add(out, text, n);
-        return !out->full || err_set(err, E_LIMIT, "The text is longer than %u bytes.", CERT_FILE_MAX);
+        return !out->full ||
+               err_set(err, E_LIMIT, "The text is longer than %u bytes.", CERT_FILE_MAX);
     }
     for (; *text; text++)
         if (!strchr(" \t\r\n", *text))
@@ -461,20 +466,22 @@ static void add_remarks(const struct cert_file *b, json_t *data)
 
 bool cert_import(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    struct import_job j = {.file = BUF_INIT(2 * CERT_FILE_MAX + 4),
-                           .key_file = BUF_INIT(CERT_FILE_MAX + 16384),
-                           .pass = json_str(args, "pass_phrase", ""),
-                           .which = (unsigned)json_int(args, "key", 0),
-                           .paste = {.fqdn = json_bool_of(args, "fqdn", false),
-                                     .leaf = BUF_INIT(64u << 10),
-                                     .chain = BUF_INIT(256u << 10)}};
+    struct import_job j = {
+        .file = BUF_INIT(2 * CERT_FILE_MAX + 4),
+        .key_file = BUF_INIT(CERT_FILE_MAX + 16384),
+        .pass = json_str(args, "pass_phrase", ""),
+        .which = (unsigned)json_int(args, "key", 0),
+        .paste = {.fqdn = json_bool_of(args, "fqdn", false),
+                  .leaf = BUF_INIT(64u << 10),
+                  .chain = BUF_INIT(256u << 10)}
+    };
     struct target t = {0};
     bool ok = !*json_str(args, "name", "") || find_target(c, args, "", &t, err);
 
     cert_file_init(&j.found);
     j.paste.before = t.before ? t.before->data : NULL;
     ok = ok && read_files(args, &j, err) && worker_call(import_job, &j, err) && /* YIELDS */
-         stage_pasted(c, args, &t, &j.paste, data, err);                         /* YIELDS */
+         stage_pasted(c, args, &t, &j.paste, data, err); /* YIELDS */
     if (ok)
         add_remarks(&j.found, data);
     else if (j.found.keys.n > 1 && !j.which) { /* so that a person can choose */
@@ -509,8 +516,7 @@ static bool export_job(void *arg, struct err *err)
                         j->name, j->pass, j->old, &j->out, err);
 }
 
-static bool write_export(const json_t *args, const struct row *r, json_t *data,
-                         struct err *err)
+static bool write_export(const json_t *args, const struct row *r, json_t *data, struct err *err)
 {
     const struct certificate *profile = r->data;
     char *deflt = xasprintf("%s.p12", r->name), *path = NULL;
@@ -525,7 +531,7 @@ static bool write_export(const json_t *args, const struct row *r, json_t *data,
     if (ok && (!*profile->certificate || !*profile->private_key))
         ok = err_set(err, E_INVALID, "Certificate profile \"%s\" has no certificate yet.", r->name);
     ok = ok && config_db_secret(profile->private_key, &j.key, err) && /* YIELDS */
-         worker_call(export_job, &j, err);                            /* YIELDS */
+         worker_call(export_job, &j, err); /* YIELDS */
     if (ok)
         path = write_file(json_str(args, "file", deflt), j.out.p, j.out.n, err); /* YIELDS */
     if (path)

@@ -14,8 +14,8 @@
 void cert_file_init(struct cert_file *b)
 {
     *b = (struct cert_file){.certificate = BUF_INIT(64u << 10),
-                         .intermediates = BUF_INIT(256u << 10),
-                         .private_key = BUF_INIT(64u << 10)};
+                            .intermediates = BUF_INIT(256u << 10),
+                            .private_key = BUF_INIT(64u << 10)};
 }
 
 void cert_file_free(struct cert_file *b)
@@ -77,8 +77,8 @@ static bool check_rounds(struct slice block, struct err *err)
     return ok;
 }
 
-static bool read_private(struct slice block, struct slice label, const char *pass, struct cert_file *out,
-                         struct err *err)
+static bool read_private(struct slice block, struct slice label, const char *pass,
+                         struct cert_file *out, struct err *err)
 {
     AUTO_BIO b = BIO_new_mem_buf(block.p, (int)block.n);
     AUTO_PKEY k = NULL;

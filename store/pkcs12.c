@@ -1,5 +1,5 @@
-/* pkcs12.c - see pkcs12.h. The bags are walked here and not by PKCS12_parse, which takes the last of several
- * keys without a word. */
+/* pkcs12.c - see pkcs12.h. The bags are walked here and not by PKCS12_parse, which takes the last
+ * of several keys without a word. */
 #include "store/pkcs12.h"
 
 #include <openssl/crypto.h>
@@ -54,19 +54,21 @@ struct reading {
     X509 **certs;
     int n_keys, n_certs;
     uint64_t rounds;
-    bool old_cipher, sealed; /* sealed: the file is as it was made, and the pass phrase is its own */
+    bool old_cipher,
+        sealed; /* sealed: the file is as it was made, and the pass phrase is its own */
     struct err *err;
 };
 
 static bool damaged(struct err *err)
 {
     ERR_clear_error();
-    return err_set(err, E_INVALID,
-                   "The PKCS#12 file is damaged or incomplete. Export it again where it came from.");
+    return err_set(
+        err, E_INVALID,
+        "The PKCS#12 file is damaged or incomplete. Export it again where it came from.");
 }
 
-/* What cannot be decrypted: an unknown cipher, or what the pass phrase is not for. With the seal intact it can only be
- * the contents. */
+/* What cannot be decrypted: an unknown cipher, or what the pass phrase is not for. With the seal
+ * intact it can only be the contents. */
 static bool not_opened(struct reading *r)
 {
     unsigned long e = ERR_peek_error();
@@ -115,7 +117,8 @@ static bool pbes2_rounds(const ASN1_TYPE *parameter, uint64_t *rounds, bool *old
         kdf = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), p->keyfunc->parameter);
         ok = kdf ? add_rounds(rounds, kdf->iter, err) : damaged(err);
         PBKDF2PARAM_free(kdf);
-    } else if (OBJ_obj2nid(p->keyfunc->algorithm) != NID_id_scrypt) { /* which limits its own memory */
+    } else if (OBJ_obj2nid(p->keyfunc->algorithm) !=
+               NID_id_scrypt) { /* which limits its own memory */
         ok = err_set(err, E_INVALID,
                      "The key of the file is derived with %s, which is not supported. Export it "
                      "with PBKDF2.",
@@ -160,8 +163,9 @@ static bool add_key(struct reading *r, const PKCS8_PRIV_KEY_INFO *p8, PKCS12_SAF
         str_escape(&escaped, name, strnlen(name, 80));
     OPENSSL_free(name);
     if (!key)
-        return err_set(r->err, E_INVALID, "The PKCS#12 file holds a private key of a kind that "
-                                          "cannot be read. Use RSA, ECDSA or Ed25519.");
+        return err_set(r->err, E_INVALID,
+                       "The PKCS#12 file holds a private key of a kind that "
+                       "cannot be read. Use RSA, ECDSA or Ed25519.");
     if (r->n_keys == MAX_KEYS) {
         EVP_PKEY_free(key);
         return err_set(r->err, E_LIMIT, "The PKCS#12 file holds more than %d keys.", MAX_KEYS);
@@ -190,9 +194,8 @@ static bool add_shrouded(struct reading *r, PKCS12_SAFEBAG *bag)
 
 static bool add_certificate(struct reading *r, PKCS12_SAFEBAG *bag)
 {
-    X509 *x = PKCS12_SAFEBAG_get_bag_nid(bag) == NID_x509Certificate
-                  ? PKCS12_SAFEBAG_get1_cert(bag)
-                  : NULL;
+    X509 *x = PKCS12_SAFEBAG_get_bag_nid(bag) == NID_x509Certificate ? PKCS12_SAFEBAG_get1_cert(bag)
+                                                                     : NULL;
 
     ERR_clear_error();
     if (!x)
@@ -247,8 +250,7 @@ static bool open_safe(struct reading *r, PKCS7 *p7)
             return damaged(r->err);
         break;
     case NID_pkcs7_encrypted:
-        if (!p7->d.encrypted || !p7->d.encrypted->enc_data ||
-            !p7->d.encrypted->enc_data->enc_data)
+        if (!p7->d.encrypted || !p7->d.encrypted->enc_data || !p7->d.encrypted->enc_data->enc_data)
             return damaged(r->err);
         if (!count_rounds(r, p7->d.encrypted->enc_data->algorithm))
             return false;
@@ -289,8 +291,8 @@ static void forget(struct reading *r)
     r->n_keys = r->n_certs = 0;
 }
 
-/* The seal over the file is made with the pass phrase too, so a broken one means either. When the contents
- * open all the same, it was not the pass phrase. */
+/* The seal over the file is made with the pass phrase too, so a broken one means either. When the
+ * contents open all the same, it was not the pass phrase. */
 static bool check_seal(struct reading *r, PKCS12 *p12)
 {
     const ASN1_INTEGER *rounds = NULL;
@@ -330,7 +332,9 @@ static char *key_title(const struct found_key *k)
 {
     char *subject = k->leaf ? name_line(X509_get_subject_name(k->leaf)) : NULL,
          *title = xasprintf("%s%s%s%s", k->name ? k->name : "", k->name && subject ? " (" : "",
-                            subject ? subject : k->name ? "" : "a key without a certificate",
+                            subject   ? subject
+                            : k->name ? ""
+                                      : "a key without a certificate",
                             k->name && subject ? ")" : "");
 
     free(subject);
@@ -420,7 +424,8 @@ bool pkcs12_read(const void *der, size_t n, const char *pass, unsigned which, st
         return false;
     r.pass_length = (int)strlen(r.pass);
     p12 = PKCS12_init_ex(NID_pkcs7_data, library(), NULL);
-    if (!p12 || !d2i_PKCS12(&p12, &p, (long)n) || !p12) { /* which frees and clears p12 when it fails */
+    if (!p12 || !d2i_PKCS12(&p12, &p, (long)n) ||
+        !p12) { /* which frees and clears p12 when it fails */
         ERR_clear_error();
         return n > 0 && *(const unsigned char *)der == 0x30
                    ? damaged(r.err)

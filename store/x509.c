@@ -1,5 +1,5 @@
-/* x509.c - what a certificate and a key say; see x509.h. The chain, the checks and the making of new ones
- * are in x509_chain.c, x509_check.c and x509_make.c.
+/* x509.c - what a certificate and a key say; see x509.h. The chain, the checks and the making of
+ * new ones are in x509_chain.c, x509_check.c and x509_make.c.
  *
  * No call here ever asks on the terminal: OpenSSL's default pass phrase callback would. */
 #include "store/x509.h"
@@ -40,7 +40,6 @@ void bio_clear(BIO **b)
     BIO_free(*b);
     *b = NULL;
 }
-
 
 int no_pass_phrase(char *buf, int size, int rwflag, void *u)
 {
@@ -479,4 +478,3 @@ bool x509_same_key(const char *cert_pem, const char *other_pem, struct err *err)
                      "certificate "
                      "that answers the profile's request, or paste it together with its own key.");
 }
-

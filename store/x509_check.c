@@ -1,11 +1,12 @@
-/* x509_check.c - what is wrong with a certificate; see x509.h. The words of the findings are an interface:
+/* x509_check.c - what is wrong with a certificate; see x509.h. The words of the findings are an
+ * interface:
  *
- *   unreadable demo key-mismatch expired not-yet-valid expires-soon weak-key weak-digest version extensions no-san
- *   not-fqdn name-mismatch authority key-usage no-server-auth no-client-auth lifetime
- *   chain-unreadable chain-order chain-stranger chain-expired chain-incomplete chain-weak
+ *   unreadable demo key-mismatch expired not-yet-valid expires-soon weak-key weak-digest version
+ * extensions no-san not-fqdn name-mismatch authority key-usage no-server-auth no-client-auth
+ * lifetime chain-unreadable chain-order chain-stranger chain-expired chain-incomplete chain-weak
  *
- * Whether an issuer is a public authority is judged by the bundle of the system (SSL_CERT_FILE names another one),
- * which is read once, when it is first needed. */
+ * Whether an issuer is a public authority is judged by the bundle of the system (SSL_CERT_FILE
+ * names another one), which is read once, when it is first needed. */
 #include "store/x509.h"
 
 #include <openssl/err.h>
@@ -95,15 +96,15 @@ static void check_time(const struct x509_facts *f, usec_t now, struct x509_findi
         add(out, X509_ERROR, "expired",
             "The certificate has expired; peers that verify it will refuse it.");
     else if (now < f->not_before)
-        add(out, X509_ERROR, "not-yet-valid",
-            "The certificate is not valid yet: it begins at %s.",
+        add(out, X509_ERROR, "not-yet-valid", "The certificate is not valid yet: it begins at %s.",
             clock_rfc3339(f->not_before, date));
     else if (days < SOON)
         add(out, X509_WARNING, "expires-soon", "The certificate expires in %lld day%s.",
             (long long)days, days == 1 ? "" : "s");
 }
 
-/* CA/Browser Forum, ballots SC-031 and SC-081: the longest life of what a public authority issues. */
+/* CA/Browser Forum, ballots SC-031 and SC-081: the longest life of what a public authority issues.
+ */
 static unsigned public_limit(usec_t issued)
 {
     static const struct {
@@ -327,7 +328,8 @@ void x509_check(const struct x509_subject *s, struct x509_findings *out)
     facts_of(x, &f);
     if (s->demo)
         add(out, X509_WARNING, "demo",
-            "This is the demonstration certificate, which proves nothing to peers. Use it for tests "
+            "This is the demonstration certificate, which proves nothing to peers. Use it for "
+            "tests "
             "only.");
     if (s->private_key && *s->private_key &&
         !x509_key_matches(s->certificate, s->private_key, &err))

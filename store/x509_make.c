@@ -102,7 +102,8 @@ bool x509_check_digest(const char *word, struct err *err)
                        "Signatures with %s can be forged and are refused by today's mail servers. "
                        "Choose sha256, sha384 or sha512.",
                        str_ieq(word, "sha1") ? "SHA-1" : "MD5");
-    return !*word || str_ieq(word, "sha256") || str_ieq(word, "sha384") || str_ieq(word, "sha512") ||
+    return !*word || str_ieq(word, "sha256") || str_ieq(word, "sha384") ||
+           str_ieq(word, "sha512") ||
            err_set(err, E_INVALID,
                    "Unknown signature digest \"%s\". Choose one of: sha256, sha384, sha512.",
                    str_printable(word));

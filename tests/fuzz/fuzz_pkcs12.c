@@ -1,5 +1,5 @@
-/* fuzz_pkcs12.c - PKCS#12 files of strangers. The first byte chooses the key. What is read is written, and read again the
- * same. */
+/* fuzz_pkcs12.c - PKCS#12 files of strangers. The first byte chooses the key. What is read is
+ * written, and read again the same. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

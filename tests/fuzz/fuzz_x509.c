@@ -1,6 +1,7 @@
-/* fuzz_x509.c - certificates, chains and keys as they are pasted or come in PEM files. The first byte says whether what
- * follows is the text itself or the bytes of certificates that are put into a text, so that damage gets beyond base64.
- * What the facts and findings say must be fit for a terminal; what was taken in reads the same again. */
+/* fuzz_x509.c - certificates, chains and keys as they are pasted or come in PEM files. The first
+ * byte says whether what follows is the text itself or the bytes of certificates that are put into
+ * a text, so that damage gets beyond base64. What the facts and findings say must be fit for a
+ * terminal; what was taken in reads the same again. */
 #include <assert.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -52,8 +53,12 @@ static void look(const char *text)
     struct err err = {0};
     char *host[] = {(char *)"mail.example.com"};
     const struct strlist hosts = {host, 1, 1};
-    const struct x509_subject s = {
-        .certificate = text, .intermediates = text, .hosts = &hosts, .server = true, .client = true, .now = 1700000000000000};
+    const struct x509_subject s = {.certificate = text,
+                                   .intermediates = text,
+                                   .hosts = &hosts,
+                                   .server = true,
+                                   .client = true,
+                                   .now = 1700000000000000};
 
     if (x509_read(text, &f, &err)) {
         const char *texts[] = {f.subject, f.issuer, f.common_name, f.issued_by,
@@ -99,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!size || size > 100000)
         return 0;
-    setenv("SSL_CERT_FILE", "/dev/null", 1); /* the machine's authorities are not part of the input */
+    setenv("SSL_CERT_FILE", "/dev/null",
+           1); /* the machine's authorities are not part of the input */
     if (data[0] & 1)
         buf_add(&text, data + 1, size - 1);
     else

@@ -486,7 +486,7 @@ def carried():
     lab.equal(["PRIVATE KEY" in t for t in (encrypted, masked, plain)], [False, False, True])
     lab.equal(gate.batch("loadconfig masked.conf mode=replace\n", args=("--json",)).returncode, 0)
     lab.equal(json.loads(gate.console("loadconfig carried.conf mode=replace passphrase=x --json", check=False).stdout)["ok"], False)
-    other = lab.Posternd(box.path("other"))
+    other = lab.Posternd(box.path("second"))
     for name, sentence, pass_phrase in (("masked.conf", "secret", None), ("carried.conf", "passphrase", "wrong"),
                                         ("carried.conf", None, PASS), ("plain.conf", None, None)):
         with open(os.path.join(area(other), name), "w") as f:

@@ -1,5 +1,5 @@
-/* test_cert_file.c - PKCS#12 and PEM: what is written is read again, the key that is meant is found, and what is
- * wrong is told apart. */
+/* test_cert_file.c - PKCS#12 and PEM: what is written is read again, the key that is meant is
+ * found, and what is wrong is told apart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,7 +121,8 @@ static void read_text(const char *text, const char *pass, bool ok, const char *w
 
 static void test_pem(void **state)
 {
-    char *both = xasprintf("words\n%s%s%s", buf_str(&two.cert), buf_str(&one.key), buf_str(&one.cert)),
+    char *both =
+             xasprintf("words\n%s%s%s", buf_str(&two.cert), buf_str(&one.key), buf_str(&one.cert)),
          *keys = xasprintf("%s%s%s", buf_str(&one.cert), buf_str(&one.key), buf_str(&two.key)),
          *other = xasprintf("%s%s", buf_str(&one.cert), buf_str(&two.key)),
          *broken = xasprintf("%.200s\n%s", buf_str(&one.cert), buf_str(&one.key));
@@ -137,10 +138,10 @@ static void test_pem(void **state)
     read_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", NULL, false, "damaged");
     read_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", NULL, false,
               "private key is damaged");
-    read_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", NULL,
-              false, "protected by a pass phrase");
-    read_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "x",
-              false, "is wrong, or the key is damaged");
+    read_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+              NULL, false, "protected by a pass phrase");
+    read_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+              "x", false, "is wrong, or the key is damaged");
     read_text(broken, NULL, false, "damaged");
     free(both);
     free(keys);

@@ -1,4 +1,5 @@
-/* test_x509_check.c - every finding appears for what it is about, and a good certificate has none. */
+/* test_x509_check.c - every finding appears for what it is about, and a good certificate has none.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,7 @@ static const usec_t wall = 1700000000000000; /* 2023-11-14 22:13:20 UTC */
 /* A small authority: what it signs is as odd as the test wants. */
 struct recipe {
     const char *cn, *san, *usage, *extended;
-    const char *digest;  /* NULL: sha256 */
+    const char *digest; /* NULL: sha256 */
     int rsa, from, days; /* key bits (0: P-256), days from now on, life */
     bool ca, v1;
 };
@@ -148,44 +149,57 @@ static void test_words(void **state)
         bool server, client;
         const char *words;
     } cases[] = {
-        {{.cn = "mail.example.com", .san = SAN}, true, true, ""},
-        {{.cn = "mail.example.com", .san = SAN, .from = -100}, true, false, "error:expired"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 1}, true, false, "error:not-yet-valid"},
-        {{.cn = "mail.example.com", .san = SAN, .days = -5}, true, false, "error:expired"},
-        {{.cn = "mail.example.com", .san = SAN, .days = 20}, true, false, "warning:expires-soon"},
-        {{.cn = "mail.example.com", .san = SAN, .rsa = 1024}, true, false, "warning:weak-key"},
-        {{.cn = "mail.example.com", .san = SAN, .rsa = 2048}, true, false, ""},
-        {{.cn = "mail.example.com", .san = SAN, .digest = "sha1"}, true, false, "warning:weak-digest"},
-        {{.cn = "mail.example.com"}, true, false, "warning:no-san"},
-        {{.cn = "mail.example.com", .v1 = true}, true, false, "warning:no-san warning:version"},
-        {{.cn = "mail", .san = "DNS:mail"}, false, false, "warning:not-fqdn"},
-        {{.cn = "mail", .san = SAN}, true, false, ""},
-        {{.cn = "x", .san = "DNS:*.example.com"}, true, false, ""},
-        {{.cn = "x", .san = "DNS:*.com"}, true, false, "warning:name-mismatch warning:not-fqdn"},
-        {{.cn = "mail.example.com", .san = "DNS:mx.example.com"}, true, false, "warning:name-mismatch"},
-        {{.cn = "mail.example.com", .san = SAN, .usage = "keyEncipherment"}, true, false,
-         "warning:key-usage"},
-        {{.cn = "mail.example.com", .san = SAN, .extended = "clientAuth"}, true, false,
-         "warning:no-server-auth"},
-        {{.cn = "mail.example.com", .san = SAN, .extended = "serverAuth"}, true, true,
-         "note:no-client-auth"},
-        {{.cn = "mail.example.com", .san = SAN, .extended = "serverAuth"}, true, false, ""},
-        {{.cn = "mail.example.com", .san = SAN, .ca = true}, true, false, "warning:authority"},
-        {{.cn = "mail.example.com", .san = SAN, .days = 398}, true, false, ""},
-        {{.cn = "mail.example.com", .san = SAN, .days = 399}, true, false, "warning:lifetime"},
-        /* 2026-03-15, 2027-03-15 and 2029-03-15 */
-        {{.cn = "mail.example.com", .san = SAN, .from = 851, .days = 398}, true, false,
-         "error:not-yet-valid"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 852, .days = 201}, true, false,
-         "error:not-yet-valid warning:lifetime"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 852, .days = 200}, true, false,
-         "error:not-yet-valid"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 1217, .days = 101}, true, false,
-         "error:not-yet-valid warning:lifetime"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 1948, .days = 48}, true, false,
-         "error:not-yet-valid warning:lifetime"},
-        {{.cn = "mail.example.com", .san = SAN, .from = 1948, .days = 47}, true, false,
-         "error:not-yet-valid"},
+        {{.cn = "mail.example.com", .san = SAN},                             true,  true,  ""                                      },
+        {{.cn = "mail.example.com", .san = SAN, .from = -100},               true,  false, "error:expired"                         },
+        {{.cn = "mail.example.com", .san = SAN, .from = 1},                  true,  false, "error:not-yet-valid"                   },
+        {{.cn = "mail.example.com", .san = SAN, .days = -5},                 true,  false, "error:expired"                         },
+        {{.cn = "mail.example.com", .san = SAN, .days = 20},                 true,  false, "warning:expires-soon"                  },
+        {{.cn = "mail.example.com", .san = SAN, .rsa = 1024},                true,  false, "warning:weak-key"                      },
+        {{.cn = "mail.example.com", .san = SAN, .rsa = 2048},                true,  false, ""                                      },
+        {{.cn = "mail.example.com", .san = SAN, .digest = "sha1"},
+         true,                                                                      false,
+         "warning:weak-digest"                                                                                                     },
+        {{.cn = "mail.example.com"},                                         true,  false, "warning:no-san"                        },
+        {{.cn = "mail.example.com", .v1 = true},                             true,  false, "warning:no-san warning:version"        },
+        {{.cn = "mail", .san = "DNS:mail"},                                  false, false, "warning:not-fqdn"                      },
+        {{.cn = "mail", .san = SAN},                                         true,  false, ""                                      },
+        {{.cn = "x", .san = "DNS:*.example.com"},                            true,  false, ""                                      },
+        {{.cn = "x", .san = "DNS:*.com"},                                    true,  false, "warning:name-mismatch warning:not-fqdn"},
+        {{.cn = "mail.example.com", .san = "DNS:mx.example.com"},
+         true,                                                                      false,
+         "warning:name-mismatch"                                                                                                   },
+        {{.cn = "mail.example.com", .san = SAN, .usage = "keyEncipherment"},
+         true,                                                                      false,
+         "warning:key-usage"                                                                                                       },
+        {{.cn = "mail.example.com", .san = SAN, .extended = "clientAuth"},
+         true,                                                                      false,
+         "warning:no-server-auth"                                                                                                  },
+        {{.cn = "mail.example.com", .san = SAN, .extended = "serverAuth"},
+         true,                                                                      true,
+         "note:no-client-auth"                                                                                                     },
+        {{.cn = "mail.example.com", .san = SAN, .extended = "serverAuth"},   true,  false, ""                                      },
+        {{.cn = "mail.example.com", .san = SAN, .ca = true},                 true,  false, "warning:authority"                     },
+        {{.cn = "mail.example.com", .san = SAN, .days = 398},                true,  false, ""                                      },
+        {{.cn = "mail.example.com", .san = SAN, .days = 399},                true,  false, "warning:lifetime"                      },
+ /* 2026-03-15, 2027-03-15 and 2029-03-15 */
+        {{.cn = "mail.example.com", .san = SAN, .from = 851, .days = 398},
+         true,                                                                      false,
+         "error:not-yet-valid"                                                                                                     },
+        {{.cn = "mail.example.com", .san = SAN, .from = 852, .days = 201},
+         true,                                                                      false,
+         "error:not-yet-valid warning:lifetime"                                                                                    },
+        {{.cn = "mail.example.com", .san = SAN, .from = 852, .days = 200},
+         true,                                                                      false,
+         "error:not-yet-valid"                                                                                                     },
+        {{.cn = "mail.example.com", .san = SAN, .from = 1217, .days = 101},
+         true,                                                                      false,
+         "error:not-yet-valid warning:lifetime"                                                                                    },
+        {{.cn = "mail.example.com", .san = SAN, .from = 1948, .days = 48},
+         true,                                                                      false,
+         "error:not-yet-valid warning:lifetime"                                                                                    },
+        {{.cn = "mail.example.com", .san = SAN, .from = 1948, .days = 47},
+         true,                                                                      false,
+         "error:not-yet-valid"                                                                                                     },
     };
     char *host[] = {(char *)"mail.example.com"};
     const struct strlist hosts = {host, 1, 1};
@@ -220,7 +234,8 @@ static void expect(const struct x509_subject *s, const char *want)
 
 static void test_key_and_demo(void **state)
 {
-    struct made m = make(&(struct recipe){.cn = "a.example.com", .san = "DNS:a.example.com"}, &root);
+    struct made m =
+        make(&(struct recipe){.cn = "a.example.com", .san = "DNS:a.example.com"}, &root);
     struct x509_subject s = {.certificate = m.pem, .private_key = root.key_pem, .now = wall};
 
     (void)state;
@@ -237,12 +252,14 @@ static void test_key_and_demo(void **state)
 static void test_chain(void **state)
 {
     struct made leaf = make(&(struct recipe){.cn = "m", .san = SAN}, &sub),
-                old = make(&(struct recipe){.cn = "Old", .ca = true, .from = -50, .days = 40}, &root),
+                old =
+                    make(&(struct recipe){.cn = "Old", .ca = true, .from = -50, .days = 40}, &root),
                 late = make(&(struct recipe){.cn = "m", .san = SAN}, &old),
                 weak = make(&(struct recipe){.cn = "Weak", .ca = true, .rsa = 1024}, &root),
                 soft = make(&(struct recipe){.cn = "m", .san = SAN}, &weak),
                 private_leaf = make(&(struct recipe){.cn = "m", .san = SAN, .days = 3000}, &other);
-    char *reversed = xasprintf("%s%s", root.pem, sub.pem), *with = xasprintf("%s%s", sub.pem, other.pem),
+    char *reversed = xasprintf("%s%s", root.pem, sub.pem),
+         *with = xasprintf("%s%s", sub.pem, other.pem),
          *full = xasprintf("%s%s", sub.pem, root.pem);
     struct x509_subject s = {.certificate = leaf.pem, .now = wall};
 
@@ -262,7 +279,8 @@ static void test_chain(void **state)
     s.certificate = soft.pem;
     s.intermediates = weak.pem;
     expect(&s, "warning:chain-weak");
-    s.certificate = private_leaf.pem; /* which no public authority signed: its life is its own affair */
+    s.certificate =
+        private_leaf.pem; /* which no public authority signed: its life is its own affair */
     s.intermediates = other.pem;
     expect(&s, "");
     s.intermediates = "";
