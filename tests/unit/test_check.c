@@ -191,11 +191,90 @@ static void deletion_names_its_users(void **state)
     config_free(&c);
 }
 
+static size_t warnings(const struct config *cfg, const struct config *old, bool errors_only,
+                       struct check *check)
+{
+    *check = (struct check){.errors_only = errors_only};
+    check_config(cfg, old, check);
+    assert_int_equal(check->errors, 0);
+    return check->n;
+}
+
+static bool has(const struct check *c, const char *object, const char *words)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->items[i].warning && str_eq(c->items[i].object, object) &&
+            strstr(c->items[i].text, words))
+            return true;
+    return false;
+}
+
+/* Warnings are told about what changed, and once. */
+static void warnings_about_certificates(void **state)
+{
+    struct x509_request request = {.common_name = "other.example", .days = 10, .algorithm = "p256"};
+    struct buf cert = BUF_INIT(1 << 16), key = BUF_INIT(1 << 16);
+    struct config_edits edits = {0};
+    struct config *with_cert, *with_name;
+    struct check check;
+    struct row *r;
+
+    (void)state;
+    assert_true(x509_make_self_signed(&request, &cert, &key, NULL, NULL));
+    r = row_new(&section_certificate, "mail");
+    row_set(r, "certificate", buf_str(&cert), NULL);
+    row_set(r, "private_key", "sealed:1:2", NULL);
+    row_freeze(r);
+    config_edits_put(&edits, &section_certificate, "mail", r);
+    r = row_copy(config_row(base, &section_listener, "InboundMail"));
+    row_set(r, "certificate", "mail", NULL);
+    row_freeze(r);
+    config_edits_put(&edits, &section_listener, "InboundMail", r);
+    with_cert = config_edit(base, edits.items, edits.n, 2);
+    config_edits_free(&edits);
+
+    assert_int_equal(warnings(with_cert, base, false, &check), 2);
+    assert_true(has(&check, "certconfig mail", "The certificate expires in "));
+    assert_true(has(&check, "listenerconfig InboundMail",
+                    "does not cover the name of this gateway, "
+                    "gw.example.com"));
+    check_free(&check);
+    assert_int_equal(warnings(with_cert, base, true, &check), 0);
+    check_free(&check);
+    assert_int_equal(warnings(with_cert, with_cert, false, &check), 0);
+    check_free(&check);
+
+    r = row_copy(config_row(with_cert, &section_listener, "OutboundMail"));
+    row_set(r, "tls", "required", NULL); /* with Demo; the other listener stays as it was */
+    row_freeze(r);
+    config_edits_put(&edits, &section_listener, "OutboundMail", r);
+    with_name = config_edit(with_cert, edits.items, edits.n, 3);
+    config_edits_free(&edits);
+    assert_int_equal(warnings(with_name, with_cert, false, &check), 1);
+    assert_true(has(&check, "listenerconfig OutboundMail", "demonstration certificate"));
+    check_free(&check);
+    config_free(&with_name);
+
+    r = row_copy(config_row(with_cert, &section_system, "-"));
+    row_set(r, "hostname", "other.example", NULL); /* which the certificate covers */
+    row_freeze(r);
+    config_edits_put(&edits, &section_system, "-", r);
+    with_name = config_edit(with_cert, edits.items, edits.n, 3);
+    config_edits_free(&edits);
+    assert_int_equal(warnings(with_name, with_cert, false, &check), 0);
+    check_free(&check);
+    config_free(&with_name);
+    config_free(&with_cert);
+    buf_free(&cert);
+    buf_free(&key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
         cmocka_unit_test(deletion_names_its_users),
+        cmocka_unit_test(warnings_about_certificates),
     };
 
     return cmocka_run_group_tests(tests, make_base, drop_base);
