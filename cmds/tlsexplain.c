@@ -377,6 +377,7 @@ static void run(struct ui *ui, struct session *s)
                 "the records of its delivery attempts are shown.",
         .accept = accept_subject};
     const char *last = ui_option(ui, "--last");
+    bool accepted = ui_flag(ui, "--accepted");
     AUTO(str) char *subject = xstrdup(ui_ask(ui, &q));
     json_t *args, *explanation = NULL;
 
@@ -396,6 +397,7 @@ static void run(struct ui *ui, struct session *s)
     }
     args = json_object();
     json_put_str(args, "domain", subject);
+    json_put(args, "accepted", json_boolean(accepted));
     json_put_int(args, "last", last ? strtol(last, NULL, 10) : 1);
     if (!ui_end_of_words(ui)) {
         json_decref(args);
@@ -411,14 +413,16 @@ static void run(struct ui *ui, struct session *s)
 const struct command cmd_tlsexplain = {
     .name = "tlsexplain",
     .help = "Show why mail for a domain is encrypted the way it is, or why a message was",
-    .usage = "tlsexplain DOMAIN [--last N]\ntlsexplain mid MID",
+    .usage = "tlsexplain DOMAIN [--last N] [--accepted]\ntlsexplain mid MID",
     .detail = "For a domain: the destination controls that apply and where each value comes from, "
               "the way the mail takes, "
               "what DNSSEC, DANE and MTA-STS say, exceptions, and for each mail host the rule that "
               "decided and the "
               "verdict. Everything is looked up as for a delivery, and nothing is sent. --last "
               "shows so many of the last "
-              "delivery attempts (1 unless said). For a message: the record of each of its "
+              "delivery attempts (1 unless said). "
+              "--accepted looks at mail that a policy accepts rather than relays, which DANE is "
+              "not used for. For a message: the record of each of its "
               "delivery attempts.",
     .roles = ROLE_READONLY,
     .run = run,

@@ -524,6 +524,7 @@ static bool attempt(struct session *s, struct batch *b)
                 s->next = 0;
                 break;
             case ROUTE_DISCARD:
+                record_no_host(s, TRAIL_ROUTE, "the SMTP route throws the mail away");
                 decide_all(b, OUTCOME_DONE, 250, "2.0.0", "discarded");
                 return true;
             case ROUTE_RETRY:

@@ -159,6 +159,10 @@ def zones(tree):
     # A wildcard, whose expansion has to be proven.
     zone(tree, "wild.example", True, good)
     tree.tlsa("*.mx.wild.example", right)
+    # One address family is enough, whatever is wrong with the other one.
+    zone(tree, "family.example", True, good, right)
+    tree.aaaa("mx.family.example", "2001:db8::25")
+    tree.forge("mx.family.example", "AAAA")
     # No MX record: the domain itself is its host (RFC 5321 section 5.1).
     EXPECTED["implicit.example"] = (True, "No MX record")
     tree.zone("implicit.example")
@@ -573,6 +577,8 @@ def tlsexplain():
             lab.equal(data["mx"]["status"], "Bogus", domain)
         lab.equal("waits" in data["summary"], not EXPECTED[domain][0], domain)
         assert EXPECTED[domain][0] or data["advice"], "no advice about " + domain
+    data = gateway.json("tlsexplain good.example --accepted")["data"]
+    lab.equal(data["hosts"][0]["tlsa"]["state"], "not-asked")
     text = gateway.console("tlsexplain beside.example").stdout
     lab.match(text, r"1 1 1\s+[0-9a-f]{64}\s+unusable: usage 1 \(PKIX-EE\)\s+is not for SMTP")
     gateway.configure("destconfig delete leaf.example\ndestconfig delete plain.example\n")
