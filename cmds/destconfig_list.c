@@ -61,16 +61,25 @@ struct listing {
     struct ui *ui;
     json_t *entries;
     int width;
-    bool print_default;
+    struct row *last; /* the default entry, which comes after the others */
 };
 
-static bool measure(void *arg, const struct row *r)
+/* Every entry, the default one behind the others. */
+static void each_entry(struct session *s, struct listing *p,
+                       bool (*fn)(void *arg, const struct row *r))
 {
-    struct listing *p = arg;
-    int n = (int)strlen(r->name);
+    session_each(s, &section_destination, NULL, fn, p);
+    if (p->last && !out_stopped(p->ui))
+        fn(p, p->last);
+    row_free(&p->last);
+}
 
-    if (n > p->width)
-        p->width = n;
+/* The default entry in its place of the alphabet is put by. */
+static bool is_put_by(struct listing *p, const struct row *r)
+{
+    if (p->last || !destination_is_default(r->data))
+        return false;
+    p->last = row_copy(r);
     return true;
 }
 
@@ -85,9 +94,9 @@ static bool list_one(void *arg, const struct row *r)
     struct listing *p = arg;
     const struct destination *d = r->data;
 
-    if (destination_is_default(d) != p->print_default)
+    if (is_put_by(p, r))
         return true;
-    line(p->ui, p->width, p->print_default ? "(Default)" : d->domain,
+    line(p->ui, p->width, destination_is_default(d) ? "(Default)" : d->domain,
          (const char *[]){rate_word(d), tls_word(d), dane_word(d), switch_word(d, d->mta_sts),
                           switch_word(d, d->bounce_verification), profile_word(d)});
     json_array_append_new(p->entries, row_to_json(r));
@@ -108,6 +117,7 @@ static void heading(struct ui *ui, int width)
 
 void destination_list(struct ui *ui, struct session *s, struct row *unused)
 {
+    AUTO(strlist) struct strlist names = {0};
     struct listing p = {.ui = ui, .width = (int)sizeof("(Default)") - 1};
     int room = (int)ui_width(ui) - BEHIND;
     json_t *data;
@@ -117,13 +127,13 @@ void destination_list(struct ui *ui, struct session *s, struct row *unused)
         return;
     p.entries = json_array();
     data = json_object();
-    session_each(s, &section_destination, NULL, measure, &p);
+    session_names(s, &section_destination, NULL, &names);
+    for (size_t i = 0; i < names.n; i++)
+        p.width = (int)strlen(names.items[i]) > p.width ? (int)strlen(names.items[i]) : p.width;
     if (ui_width(ui) && p.width > room)
         p.width = room > NARROWEST ? room : NARROWEST;
     heading(ui, p.width);
-    session_each(s, &section_destination, NULL, list_one, &p);
-    p.print_default = true;
-    session_each(s, &section_destination, NULL, list_one, &p);
+    each_entry(s, &p, list_one);
     json_put(data, "entries", p.entries);
     out_data(ui, data);
 }
@@ -155,13 +165,10 @@ static const char *text_of(const struct destination *d, int value, const struct 
     return table[!value && destination_is_default(d) ? 1 : value].text;
 }
 
-static bool detail_one(void *arg, const struct row *r)
+static void print_detail(struct listing *p, const struct row *r)
 {
-    struct listing *p = arg;
     const struct destination *d = r->data;
 
-    if (destination_is_default(d) != p->print_default)
-        return true;
     if (json_array_size(p->entries))
         out_line(p->ui, "%s", "");
     out_line(p->ui, "%s", destination_is_default(d) ? "(Default)" : d->domain);
@@ -183,6 +190,14 @@ static bool detail_one(void *arg, const struct row *r)
     out_line(p->ui, "Bounce Profile: %s",
              str_eq(d->bounce_profile, "default") ? "Default" : d->bounce_profile);
     json_array_append_new(p->entries, row_to_json(r));
+}
+
+static bool detail_one(void *arg, const struct row *r)
+{
+    struct listing *p = arg;
+
+    if (!is_put_by(p, r))
+        print_detail(p, r);
     return !out_stopped(p->ui);
 }
 
@@ -252,12 +267,9 @@ void destination_detail(struct ui *ui, struct session *s, struct row *unused)
     (void)unused;
     ui_end_of_words(ui); /* before anything is printed */
     if (!ui_failed(ui) && str_eq(name, "all")) {
-        session_each(s, &section_destination, NULL, detail_one, &p);
-        p.print_default = true;
-        session_each(s, &section_destination, NULL, detail_one, &p);
+        each_entry(s, &p, detail_one);
     } else if (!ui_failed(ui) && (r = session_get(s, &section_destination, name))) {
-        p.print_default = destination_is_default(r->data);
-        detail_one(&p, r);
+        print_detail(&p, r);
     } else if (!ui_failed(ui)) {
         ui_fail(ui, E_NOT_FOUND, "There is no entry for \"%s\". Use LIST to see the entries.",
                 str_printable(name));

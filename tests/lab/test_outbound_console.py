@@ -164,6 +164,26 @@ def versions():
     held.quit()
 
 
+@lab.test("deliveries take the versions and ciphers of outbound SMTP")
+def deliveries():
+    pair = lab.make_cert(box.path("pki"), "mx.lab.example", key="rsa")
+    sink = lab.Sink("--cert", pair.cert, "--key", pair.key)
+    out = next(l["port"] for l in gate.json("listenerconfig list")["data"]["entries"] if l["name"] == "OutboundMail")
+    gate.configure("smtproutes new ALL 127.0.0.1:%d\ndestconfig edit default use_tls=require\n" % sink.port)
+    for versions, ciphers, wanted in (
+            ("3-4", None, r"TLS success protocol TLSv1\.3 cipher TLS_"),
+            ("3", "ECDHE-RSA-AES256-GCM-SHA384", r"TLS success protocol TLSv1\.2 cipher ECDHE-RSA-AES256-GCM-SHA384"),
+            ("3-4", "HIGH:TLS_CHACHA20_POLY1305_SHA256", r"TLS success protocol TLSv1\.3 cipher TLS_CHACHA20_POLY1305_SHA256")):
+        gate.console("sslconfig replace outbound_min=tlsv1.2; sslconfig outbound versions=%s%s; commit next y"
+                     % (versions, " ciphers=" + ciphers if ciphers else ""))
+        with lab.Smtp(out) as s:
+            s.ehlo()
+            s.message("a@sender.example", ["b@partner.example"], "Subject: x\r\n\r\nx\r\n")
+            s.quit()
+        gate.maillog().wait_for(wanted)
+    gate.console("sslconfig replace outbound_min=tlsv1.2; destconfig edit default use_tls=off; commit back y")
+
+
 @lab.test("verify lists what a string selects; nonsense is refused at the prompt and in a loaded file")
 def verify():
     lines = gate.json("sslconfig verify ECDHE-RSA-AES128-GCM-SHA256:TLS_AES_256_GCM_SHA384")["data"]["ciphers"]
