@@ -476,7 +476,7 @@ static void *http_thread(void *arg)
         curl_multi_perform(http.multi, &active);
         end_finished();
         start_jobs();
-        curl_multi_poll(http.multi, NULL, 0, 1000, NULL);
+        curl_multi_poll(http.multi, NULL, 0, 60000, NULL); /* curl_multi_wakeup ends it */
     }
     for (unsigned i = 0; i < MAX_RUNNING; i++)
         if (http.jobs[i])

@@ -363,7 +363,9 @@ static void find_record(const char *name, msec_t deadline, struct record *r)
         *r = d->record;
     pthread_mutex_unlock(&sts.lock);
     if (!known) {
-        record_from_dns(name, deadline, r);
+        record_from_dns(name, deadline, r); /* YIELDS */
+        if (r->kind == RECORD_INVALID)
+            maillog_debug("MTA-STS TXT records of the domain (%s): %s", name, r->why);
         if (r->until > clock_now() && !fiber_stopping()) {
             pthread_mutex_lock(&sts.lock);
             find_or_add(name)->record = *r;

@@ -274,7 +274,7 @@ static void without_a_record_nothing_is_fetched(void **state)
     LOOK("no-record");
     world.record = "v=STSv1; id=";
     LOOK("no-record");
-    LINES("EE");
+    LINES("E-E");
     assert_int_equal(world.fetched, 0);
 }
 
