@@ -406,6 +406,18 @@ static bool put(const struct found *f, struct resolver **r)
     return same;
 }
 
+/* Is there anybody who needs validation? */
+static bool wants_dane(const struct config *cfg)
+{
+    for (size_t i = 0; cfg && i < config_count(cfg, &section_destination); i++) {
+        const struct destination *d = config_at(cfg, &section_destination, i)->data;
+
+        if (d->dane == DANE_OPPORTUNISTIC || d->dane == DANE_MANDATORY)
+            return true;
+    }
+    return false;
+}
+
 /* YIELDS. Of those who have not yet shown whether they can be validated. NULL: they did not answer.
  */
 static struct resolver *prove(struct found *f)
