@@ -407,15 +407,18 @@ static bool put(const struct found *f, struct resolver **r)
 }
 
 /* Is there anybody who needs validation? */
-static bool wants_dane(const struct config *cfg)
+static bool wants_dane(void)
 {
-    for (size_t i = 0; cfg && i < config_count(cfg, &section_destination); i++) {
+    struct config *cfg = running_config();
+    bool wanted = false;
+
+    for (size_t i = 0; cfg && !wanted && i < config_count(cfg, &section_destination); i++) {
         const struct destination *d = config_at(cfg, &section_destination, i)->data;
 
-        if (d->dane == DANE_OPPORTUNISTIC || d->dane == DANE_MANDATORY)
-            return true;
+        wanted = d->dane == DANE_OPPORTUNISTIC || d->dane == DANE_MANDATORY;
     }
-    return false;
+    config_free(&cfg);
+    return wanted;
 }
 
 /* YIELDS. Of those who have not yet shown whether they can be validated. NULL: they did not answer.
@@ -439,14 +442,13 @@ static struct resolver *prove(struct found *f)
     resolver_free(&r);
     if (status != DNS_BOGUS && status != DNS_NODATA && status != DNS_NXDOMAIN)
         return NULL;
-    if (!has_been_told()) {
+    if (!has_been_told())
         log_warning("dns: answers are not validated: %s", why);
-        alert_raise(
-            ALERT_SYSTEM, ALERT_WARNING, "dns validation",
-            "Answers of the DNS are not validated, so DANE cannot be used: %s. Use DNS servers "
-            "that pass on DNSSEC (dnsconfig).",
-            why);
-    }
+    if (wants_dane()) /* said again after growing intervals */
+        alert_raise(ALERT_SYSTEM, ALERT_WARNING, "dns validation",
+                    "Answers of the DNS are not validated, so DANE cannot be used: %s. Use DNS "
+                    "servers that pass on DNSSEC (dnsconfig).",
+                    why);
     if (!f->validates)
         return NULL;
     f->validates = false;
