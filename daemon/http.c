@@ -25,7 +25,7 @@
 #include "store/base/str.h"
 #include "store/base/version.h"
 
-#define MAX_RUNNING 64u /* fetches at a time; the others wait, and their time runs */
+#define MAX_RUNNING 128u /* fetches at a time; the others wait, and their time runs */
 #define MAX_HEADERS (32u << 10) /* octets of all header lines of an answer */
 #define MAX_ADDRESSES 8u
 
