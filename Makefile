@@ -168,6 +168,7 @@ bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 
 # --- habits --------------------------------------------------------------------------------------
 
