@@ -412,7 +412,7 @@ static void run(struct ui *ui, struct session *s)
 
 const struct command cmd_tlsexplain = {
     .name = "tlsexplain",
-    .help = "Show why mail for a domain is encrypted the way it is, or why a message was",
+    .help = "Show why mail is, or was, encrypted the way it is",
     .usage = "tlsexplain DOMAIN [--last N] [--accepted]\ntlsexplain mid MID",
     .detail = "For a domain: the destination controls that apply and where each value comes from, "
               "the way the mail takes, "

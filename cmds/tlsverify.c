@@ -60,7 +60,7 @@ static void run(struct ui *ui, struct session *s)
 
 const struct command cmd_tlsverify = {
     .name = "tlsverify",
-    .help = "Establish an outbound TLS connection to a remote host and verify its certificate",
+    .help = "Test an outbound TLS connection and its certificate",
     .usage = "tlsverify DOMAIN [HOST[:PORT]]",
     .detail = "Connects to a host, or to the mail hosts of the domain, and verifies the "
               "certificate as destination "
