@@ -14,6 +14,7 @@ import time
 
 import dnstree
 import lab
+import policyweb
 import terminal
 
 box = lab.Sandbox()
@@ -312,6 +313,9 @@ def deliveries():
             log.wait_for(r"Delayed: (DCID \d+ )?MID %s to RID 0 " % mid)
     for dcid in log.find(r"Delivery start DCID (\d+)"):
         assert log.find(r"DCID %s TLS success protocol \S+ cipher \S+ for " % dcid), "in clear: DCID " + dcid
+    asked = {name for name, kind in state["tree"].asked if kind in ("TLSA", 52)}
+    assert "_25._tcp.mx.good.example" in asked, asked
+    assert "_25._tcp.mx.plain.example" not in asked, "TLSA was asked for below unsigned addresses"
 
 
 def validating_resolver():
@@ -582,6 +586,45 @@ def tlsexplain():
     text = gateway.console("tlsexplain beside.example").stdout
     lab.match(text, r"1 1 1\s+[0-9a-f]{64}\s+unusable: usage 1 \(PKIX-EE\)\s+is not for SMTP")
     gateway.configure("destconfig delete leaf.example\ndestconfig delete plain.example\n")
+
+
+@lab.test("tlsexplain shows the MTA-STS policy, and what to do about a certificate of somebody else")
+def advice():
+    tree = setup()
+    trust_lab()
+    web = policyweb.PolicyWeb(box)
+    for name in ("policy.example", "stray.example"):
+        tree.zone(name, state="insecure")
+        with tree.change():
+            tree.txt("_mta-sts." + name, "v=STSv1; id=1;")
+            tree.a("mta-sts." + name, web.address)
+            tree.mx(name, "10 mx.leaf.example")
+        web.policy(name, mx=["mx.leaf.example" if name == "policy.example" else "*.stray.example"])
+    gateway.configure(web.statements() +
+                      "destconfig set policy.example use_tls=on mta_sts=on dane=opportunistic\n"
+                      "destconfig set stray.example use_tls=on mta_sts=on dane=none\n"
+                      "destconfig set strange.example use_tls=require_verify dane=none\n")
+    data = gateway.json("tlsexplain policy.example")["data"]
+    lab.equal((data["mta_sts"]["state"], data["mta_sts"]["mx"], data["hosts"][0]["in_policy"]),
+              ("enforce", ["mx.leaf.example"], True))
+    verdict = data["hosts"][0]["addresses"][0]
+    lab.equal((verdict["rule"], verdict["use"], verdict["must"]), ("sts-enforce", "must", ["mx"]))
+    data = gateway.json("tlsexplain stray.example")["data"]
+    lab.equal(data["hosts"][0]["addresses"][0]["rule"], "sts-mx")
+    assert [a for a in data["advice"] if "is not in the MTA-STS policy" in a], data["advice"]
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        for domain in ("policy.example", "strange.example"):
+            c.message("a@sender.example", ["b@" + domain], "Subject: advice %s\r\n\r\nx\r\n" % domain)
+        c.quit()
+    good, bad = (log.wait_for(r"MID (\d+) Subject 'advice %s'" % d)[1] for d in ("policy.example", "strange.example"))
+    log.wait_for(r"Message finished MID %s done" % good)
+    log.wait_for(r"Delayed: (DCID \d+ )?MID %s to RID 0 " % bad)
+    lab.equal(gateway.json("tlsexplain mid " + good)["data"]["attempts"][-1]["hosts"][-1]["tls"], "mta-sts")
+    data = gateway.json("tlsexplain strange.example")["data"]
+    assert [a for a in data["advice"] if "Required - Verify Hosted Domains" in a], json.dumps(data, indent=1)
+    assert [a for a in data["advice"] if "dane=opportunistic" in a], data["advice"]
+    gateway.configure("".join("destconfig delete %s\n" % d for d in ("policy.example", "stray.example", "strange.example")))
 
 
 @lab.test("tlsexplain mid: the record of an attempt, over a restart too")
