@@ -37,6 +37,8 @@ static void print_tree(struct ui *ui, const json_t *object)
 
     if (str_eq(kind, "changed"))
         out_line(ui, "%s", title);
+    else if (str_eq(kind, "renamed"))
+        out_line(ui, "%-60s (renamed from %s)", title, str_printable(json_str(object, "from", "")));
     else
         out_line(ui, "%-60s (%s)", title, kind);
     free(title);
@@ -49,7 +51,7 @@ static void print_tree(struct ui *ui, const json_t *object)
         if (str_eq(kind, "new") && !*json_str(f, "new", ""))
             continue;
         buf_printf(&line, "    %-28s ", json_str(f, "name", ""));
-        if (str_eq(kind, "changed")) {
+        if (!str_eq(kind, "new")) {
             add_value(&line, json_str(f, "old", ""));
             buf_str_add(&line, " -> ");
         }
@@ -70,7 +72,12 @@ static void print_batch(struct ui *ui, const json_t *object)
     if (!sec)
         return;
     buf_str_add(&line, sec->command);
-    if (!sec->single) {
+    if (str_eq(json_str(object, "kind", ""), "renamed") && section_key(sec)) {
+        buf_str_add(&line, " edit ");
+        value_quote(json_str(object, "from", ""), &line);
+        buf_printf(&line, " %s=", section_key(sec)->name);
+        value_quote(json_str(object, "name", ""), &line);
+    } else if (!sec->single) {
         buf_str_add(&line, deleted ? " delete " : " set ");
         value_quote(json_str(object, "name", ""), &line);
     }

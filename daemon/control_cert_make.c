@@ -25,7 +25,7 @@ static char *write_file(const char *name, const void *bytes, size_t n, struct er
 {
     char *path = NULL;
 
-    if (export_area_path(name, &path, err) && !export_area_write(path, bytes, n, err))
+    if (export_area_path(name, &path, err) && !export_area_write(path, bytes, n, true, err))
         str_free(&path);
     return path;
 }

@@ -541,7 +541,7 @@ static json_t *diff_fields(const struct change *d)
         const struct field *f = &d->section->fields[i];
         json_t *j;
 
-        if (f->type->equal(row_slot(old, f), row_slot(d->now, f)))
+        if ((f->key && d->base) || f->type->equal(row_slot(old, f), row_slot(d->now, f)))
             continue;
         j = json_object();
         json_put_str(j, "name", f->name);
@@ -554,22 +554,124 @@ static json_t *diff_fields(const struct change *d)
     return fields;
 }
 
+/* --- renamed objects: to the store, one that went and one that came --- */
+
+#define MOST_COMPARED 2000u /* objects of a difference; in a larger one nobody looks for names */
+
+struct renames {
+    const struct change **from; /* by position in the difference: what the new object was before, or NULL */
+    bool *told;                 /* it is part of something that is shown elsewhere */
+};
+
+static bool same_but_key(const struct section *s, const struct row *a, const struct row *b)
+{
+    for (size_t i = 0; i < s->nfields; i++) {
+        const struct field *f = &s->fields[i];
+
+        if (!f->key && !f->type->equal(row_slot(a, f), row_slot(b, f)))
+            return false;
+    }
+    return true;
+}
+
+/* The change that made the child of `now` that `old`, a child of `was`, has become; NULL: old is no such child. */
+static const struct change *moved_child(const struct changes *diff, const struct change *old,
+                                        const struct change *was, const struct change *now)
+{
+    size_t n = strlen(was->name);
+    const struct change *found;
+    char *name;
+
+    if (old->now || !str_eq(old->section->parent, now->section->name) ||
+        strncmp(old->name, was->name, n) != 0 || old->name[n] != '/')
+        return NULL;
+    name = xasprintf("%s%s", now->name, old->name + n);
+    found = changes_find(diff, old->section, name);
+    free(name);
+    return found && !found->base && found->now ? found : NULL;
+}
+
+static bool has_equal_child(const struct changes *diff, const struct change *was, const struct change *now)
+{
+    for (size_t i = 0; i < diff->n; i++) {
+        const struct change *child = moved_child(diff, &diff->items[i], was, now);
+
+        if (child && same_but_key(child->section, diff->items[i].base, child->now))
+            return true;
+    }
+    return false;
+}
+
+/* An object is renamed when one that went was the same but for its name, or when its children are. */
+static void find_owners(const struct changes *diff, struct renames *r)
+{
+    for (size_t i = 0; i < diff->n; i++) {
+        const struct change *now = &diff->items[i];
+
+        if (now->base || !now->now || now->section->parent || now->section->single)
+            continue;
+        for (size_t k = 0; k < diff->n && !r->from[i]; k++) {
+            const struct change *was = &diff->items[k];
+
+            if (was->section == now->section && !was->now && !r->told[k] &&
+                (same_but_key(now->section, was->base, now->now) || has_equal_child(diff, was, now))) {
+                r->from[i] = was;
+                r->told[k] = true;
+            }
+        }
+    }
+}
+
+/* The children of a renamed object went with it: only what else changed in them is shown. */
+static void find_children(const struct changes *diff, const struct change *now, const struct change *was,
+                          struct renames *r)
+{
+    for (size_t i = 0; i < diff->n; i++) {
+        const struct change *child = moved_child(diff, &diff->items[i], was, now);
+
+        if (!child)
+            continue;
+        r->told[i] = true;
+        r->from[child - diff->items] = &diff->items[i];
+        r->told[child - diff->items] = same_but_key(child->section, diff->items[i].base, child->now);
+    }
+}
+
+static void find_renames(const struct changes *diff, struct renames *r)
+{
+    r->from = xcalloc(diff->n + 1, sizeof(*r->from));
+    r->told = xcalloc(diff->n + 1, sizeof(*r->told));
+    if (diff->n > MOST_COMPARED)
+        return;
+    find_owners(diff, r);
+    for (size_t i = 0; i < diff->n; i++)
+        if (r->from[i] && !diff->items[i].section->parent)
+            find_children(diff, &diff->items[i], r->from[i], r);
+}
+
 static bool do_diff(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
     const char *section = json_str(args, "section", NULL), *name = json_str(args, "name", NULL);
     struct config *from = NULL, *to = NULL;
     struct changes diff = {0};
+    struct renames renames;
     json_t *objects = json_array();
     bool ok = control_view(c, args, "from", "running", &from, err) &&
               control_view(c, args, "to", "candidate", &to, err);
 
     if (ok)
         config_diff(from, to, &diff);
+    find_renames(&diff, &renames);
     for (size_t i = 0; i < diff.n; i++) {
-        const struct change *d = &diff.items[i];
+        struct change shows = diff.items[i];
+        const struct change *d = &shows, *was = renames.from[i];
         json_t *j;
         char *title;
 
+        if (renames.told[i])
+            continue;
+        if (was)
+            shows.base = was->base; /* borrowed */
         if ((section && !str_eq(section, d->section->name)) || (name && !str_eq(name, d->name)))
             continue;
         j = json_object();
@@ -578,12 +680,19 @@ static bool do_diff(struct control *c, const json_t *args, json_t *data, struct 
         json_put_str(j, "command", d->section->command);
         json_put_str(j, "name", d->name);
         json_put_str(j, "title", title);
-        json_put_str(j, "kind", !d->base ? "new" : !d->now ? "deleted" : "changed");
+        if (was && !d->section->parent) {
+            json_put_str(j, "kind", "renamed");
+            json_put_str(j, "from", was->name);
+        } else {
+            json_put_str(j, "kind", !d->base ? "new" : !d->now ? "deleted" : "changed");
+        }
         json_put(j, "fields", diff_fields(d));
         json_array_append_new(objects, j);
         free(title);
     }
     json_put(data, "objects", objects);
+    free(renames.from);
+    free(renames.told);
     changes_free(&diff);
     config_free(&from);
     config_free(&to);

@@ -293,7 +293,9 @@ static bool do_file_write(struct control *c, const json_t *args, json_t *data, s
 
     if (!export_area_path(json_str(args, "name", ""), &path, err))
         return false;
-    ok = export_area_write(path, text, strlen(text), err); /* YIELDS */
+    ok = export_area_write(path, text, strlen(text), control_role(c) >= ROLE_ADMIN, err); /* YIELDS */
+    if (!ok && err->code == E_DENIED)
+        control_audit(c, "file.write", path, "denied", NULL); /* YIELDS */
     if (ok) {
         json_put_str(data, "path", path);
         control_audit(c, "file.write", path, "ok", NULL);

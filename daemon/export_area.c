@@ -25,6 +25,7 @@ bool export_area_path(const char *name, char **path, struct err *err)
 struct file_job {
     const char *path, *text;
     size_t n;
+    bool admin;
     struct buf *content;
 };
 
@@ -43,12 +44,19 @@ static bool write_job(void *arg, struct err *err)
     struct file_job *j = arg;
     char *dir = xasprintf("%s/export", home_dir()),
          *fresh = xasprintf("%s/.new-%lx", dir, (unsigned long)(uintptr_t)j);
+    struct stat there;
     int fd;
     bool ok;
 
     mkdir(dir, 0700);
+    if (!j->admin && lstat(j->path, &there) == 0 && !(there.st_mode & S_IWUSR)) {
+        free(fresh);
+        free(dir);
+        return err_set(err, E_DENIED, "%s was written by an administrator; choose another name.", j->path);
+    }
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    ok = fd >= 0 && write_all(fd, j->text, j->n) && fsync(fd) == 0;
+    ok = fd >= 0 && write_all(fd, j->text, j->n) &&
+         (!j->admin || fchmod(fd, 0400) == 0) && fsync(fd) == 0;
     if (fd >= 0 && close(fd) != 0)
         ok = false;
     ok = ok && rename(fresh, j->path) == 0;
@@ -109,9 +117,9 @@ static bool read_job(void *arg, struct err *err)
            err_set(err, E_LIMIT, "%s is longer than %zu bytes.", j->path, j->content->max);
 }
 
-bool export_area_write(const char *path, const char *text, size_t n, struct err *err)
+bool export_area_write(const char *path, const char *text, size_t n, bool admin, struct err *err)
 {
-    struct file_job j = {.path = path, .text = text, .n = n};
+    struct file_job j = {.path = path, .text = text, .n = n, .admin = admin};
 
     return worker_call(write_job, &j, err); /* YIELDS */
 }

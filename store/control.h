@@ -42,7 +42,8 @@
  * config.export      [format:"batch"|"json"], secrets:"mask"|"encrypt"|"plain", [passphrase],[revision|"candidate"] -> {text}
  *                    readonly with "mask" (text.h), else administrator
  * config.import      text, [mode:"merge"|"replace"],[passphrase] -> {new,changed,deleted}   staged    operator
- * file.write         name, text -> {path}      export area HOME/export only: letters, digits, . _ -   operator
+ * file.write         name, text -> {path}      export area HOME/export only: letters, digits, . _ -   operator, but
+ *                    what an administrator wrote only an administrator replaces
  * file.read          name -> {text}
  * file.list          -> {files:[{name,size,time}]}
  * dest.import        name -> {entries,new,changed,deleted}   the destination table is the INI file's; staged  operator

@@ -83,10 +83,10 @@ def form():
                     r"Secure Mail Gateway\r?\nVersion: \S+\r?\nSerial Number: [0-9A-F]{12}-[0-9A-F]{8}\r?\nTimestamp: "
                     r"\d\d? \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4}\r?\n")
     log.wait_for(r"From: <>$")
-    last = shown()[0]
+    last = [a for a in shown() if a["text"].startswith("This is a test alert")][0]
     lab.equal((last["class"], last["severity"]), ("System", "Information"))
     lab.match(gateway.console("displayalerts").stdout,
-              r"Date and Time Stamp           Description\n-{80}\n\d\d? \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4}\s+Information: This is a "
+              r"(?s)Date and Time Stamp           Description\n-{80}\n.*\n?\d\d? \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4}\s+Information: This is a "
               r"test alert, asked")
 
 

@@ -104,13 +104,14 @@ def export_area():
         codes = [c.call("file.read", name=n).get("code", "ok") for n in
                  ("backup", "json", "masked", "../config.db", "..", "/etc/passwd", ".new", "a/b", "seal.key", "")]
         codes.append(c.call("file.write", name="../x", text="x").get("code", "ok"))
+        codes += [c.call("file.write", name=n, text=n).get("code", "ok") for n in ("masked", "backup", "own", "own")]
         codes.append(c.call("config.export", secrets="plain").get("code", "ok"))
         codes.append(c.call("config.export", secrets="encrypt", passphrase="x").get("code", "ok"))
         return codes
 
     lab.equal(as_daemon("operator", tries),
-              ["E_DENIED", "E_DENIED", "ok"] + ["E_USAGE"] * 5 + ["E_NOT_FOUND", "E_USAGE", "E_USAGE", "E_DENIED",
-                                                                 "E_DENIED"])
+              ["E_DENIED", "E_DENIED", "ok"] + ["E_USAGE"] * 5 + ["E_NOT_FOUND", "E_USAGE", "E_USAGE", "E_DENIED", "E_DENIED",
+                                                                  "ok", "ok", "E_DENIED", "E_DENIED"])
     lab.equal(admin.ok("file.read", name="backup")["text"], plain)
 
 
