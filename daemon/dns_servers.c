@@ -49,7 +49,7 @@ struct servers { /* a configuration's */
 
 static struct {
     pthread_mutex_t lock;
-    char home[400], root_key[440];
+    char root_key[440];
     struct config *cfg;
     struct resolver *current;
     struct servers servers;

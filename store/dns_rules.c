@@ -1,7 +1,6 @@
 /* dns_rules.c - rules of the values of dnsconfig. See rules.h. */
 #include "store/rules.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,16 +75,4 @@ bool check_dns_anchor(const struct field *f, const char *text, struct err *err)
     return err_set(err, E_INVALID,
                    "A trust anchor is \"DS TAG ALGORITHM TYPE DIGEST\" or \"DNSKEY 257 3 "
                    "ALGORITHM KEY\".");
-}
-
-bool check_dns_end(const struct field *f, const char *text, struct err *err)
-{
-    int year, month, day;
-    char rest;
-
-    (void)f;
-    if (strlen(text) != 10 || sscanf(text, "%4d-%2d-%2d%c", &year, &month, &day, &rest) != 3 ||
-        year < 2000 || month < 1 || month > 12 || day < 1 || day > 31)
-        return err_set(err, E_INVALID, "The value must be a date such as 2027-03-31.");
-    return true;
 }
