@@ -269,6 +269,30 @@ def routes():
               "smtproutes delete mandatory.sec.example")
 
 
+@lab.test("an open connection outlives the answers it was opened by as long as they stay the same, and no longer")
+def outlives():
+    setup()
+    with tree.change():
+        mx("keep", host("mx-keep", "good", tlsa(3, 1, 1, S["good"].pair)))
+
+    def dcid():
+        mid = mail.submit("a@keep.sec.example")
+        return log.wait_for(r"Message done DCID (\d+) MID %d " % mid)[1]
+
+    used = [dcid()]
+    for _ in range(2): # the evidence lasts five seconds, the answers three
+        time.sleep(3.5)
+        used.append(dcid())
+    lab.equal(len(set(used)), 1, "one connection")
+    tree.tlsa("_25._tcp.mx-keep.sec.example", tlsa(3, 1, 1, S["bare"].pair))
+    time.sleep(3.5)
+    mail.submit("b@keep.sec.example") # keeps the connection open, if it is still trusted
+    time.sleep(3.5)
+    mid = mail.submit("c@keep.sec.example")
+    lab.equal(mail.outcome(mid, ""), WAITS)
+    lab.match(mail.queued()[mid]["last_error"], MISMATCH)
+
+
 @lab.test("D23 a host is excepted for a while, and only for that")
 def excepted():
     setup()
