@@ -454,11 +454,14 @@ static bool read_files(const json_t *args, struct import_job *j, struct err *err
     return ok && (j->file.n || err_set(err, E_INVALID, "The file is empty."));
 }
 
-static void add_remarks(const struct cert_file *b, json_t *data)
+static void add_remarks(const struct cert_file *b, bool from_file, json_t *data)
 {
     for (size_t i = b->strangers.n; i-- > 0;)
         add_warning(data, xasprintf("\"%s\" is not part of the chain and was left out.",
                                     b->strangers.items[i]));
+    if (b->open_key && from_file)
+        add_warning(data, xstrdup("The file holds the private key without protection. Remove it "
+                                  "from the export area."));
     if (b->old_cipher)
         add_warning(data, xstrdup("The file is protected with a cipher that can be broken (RC2, "
                                   "3DES or DES). Delete it, and do not send it again."));
@@ -483,7 +486,7 @@ bool cert_import(struct control *c, const json_t *args, json_t *data, struct err
     ok = ok && read_files(args, &j, err) && worker_call(import_job, &j, err) && /* YIELDS */
          stage_pasted(c, args, &t, &j.paste, data, err); /* YIELDS */
     if (ok)
-        add_remarks(&j.found, data);
+        add_remarks(&j.found, json_str(args, "file", NULL), data);
     else if (j.found.keys.n > 1 && !j.which) { /* so that a person can choose */
         json_t *keys = json_array();
 

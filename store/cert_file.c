@@ -91,6 +91,7 @@ static bool read_private(struct slice block, struct slice label, const char *pas
                        "certificate.");
     if (closed && !check_rounds(block, err))
         return false;
+    out->open_key = !closed;
     if (closed && (!pass || !*pass))
         return err_set(err, E_DENIED, "The private key is protected by a pass phrase. Give it.");
     k = PEM_read_bio_PrivateKey(b, NULL, give_pass, (void *)(uintptr_t)pass);

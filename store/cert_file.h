@@ -15,6 +15,7 @@ struct cert_file {
     struct strlist keys;      /* of a file with several keys: what each is called, "mail (C=US,CN=mail.example.com)" */
     struct strlist strangers; /* certificates of the file that are not part of the chain: left out */
     bool old_cipher;          /* protected with RC2, 3DES or DES */
+    bool open_key;            /* the private key was not protected at all */
 };
 void cert_file_init(struct cert_file *b);
 void cert_file_free(struct cert_file *b); /* cleanses the key */

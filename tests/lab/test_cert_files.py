@@ -331,7 +331,8 @@ def merge_p12(paths):
 def pem():
     key, cert = leaves["rsa"]
     put("all.pem", text(ca.root) + text(key) + text(ca.sub) + "some words\n" + text(cert) + text(cert))
-    take("pem", "all.pem", None)
+    done = json.loads(take("pem", "all.pem", None).stdout.splitlines()[0])
+    lab.match(" ".join(done["data"]["warnings"]), "private key without protection. Remove it from the export area")
     lab.equal([shown("pem")[k] for k in ("common_name", "intermediates")], ["rsa.example.com", 2])
     lab.equal(json.loads(take("pem", "all.pem", None).stdout.splitlines()[0])["data"]["changed"], False)
     put("cert.pem", text(cert) + text(ca.sub) + text(Authority("other").root))
@@ -342,7 +343,8 @@ def pem():
         put("closed.pem", text(cert) + openssl("pkey", "-in", key, *more, "-passout", "pass:" + PASS).stdout)
         refused("closed", "closed.pem", "protected by a pass phrase", None)
         refused("closed", "closed.pem", "pass phrase of the private key is wrong", "no")
-        take("closed", "closed.pem --replace")
+        done = json.loads(take("closed", "closed.pem --replace").stdout.splitlines()[0])
+        lab.equal([w for w in done["data"]["warnings"] if "protection" in w], [])
     refused("bad", put("nocert.pem", text(key)), "no certificate in the file", None)
     refused("bad", put("nokey.pem", text(cert)), "The private key is missing", None)
     refused("bad", put("otherkey.pem", text(cert) + text(leaves["ec"][0])), "None of the certificates belongs", None)

@@ -112,9 +112,11 @@ static void read_text(const char *text, const char *pass, bool ok, const char *w
     struct err err = {0};
 
     assert_int_equal(pem_read(text, strlen(text), pass, &f, &err), ok);
-    if (ok)
+    if (ok) {
         assert_string_equal(buf_str(&f.certificate), want);
-    else if (!strstr(err.text, want))
+        assert_int_equal(f.open_key, f.private_key.n > 0);
+    }
+    if (!ok && !strstr(err.text, want))
         fail_msg("\"%s\" has no \"%s\"", err.text, want);
     cert_file_free(&f);
 }
