@@ -96,9 +96,39 @@ static void the_lists_count_as_configured(void **state)
     assert_false(trusts(&system_ca));
 }
 
+/* A certificate that an authority issued which nobody lists. */
+static struct test_cert issue(const struct test_cert *by)
+{
+    struct test_cert made = test_cert_named("issued", NULL, 0, 0, 10);
+    BIO *cert_in = BIO_new_mem_buf(made.cert, -1), *ca_in = BIO_new_mem_buf(by->cert, -1),
+        *key_in = BIO_new_mem_buf(by->key, -1), *out = BIO_new(BIO_s_mem());
+    X509 *x = PEM_read_bio_X509(cert_in, NULL, NULL, NULL),
+         *ca = PEM_read_bio_X509(ca_in, NULL, NULL, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_in, NULL, NULL, NULL);
+
+    X509_set_issuer_name(x, X509_get_subject_name(ca));
+    X509_sign(x, key, EVP_sha256());
+    PEM_write_bio_X509(out, x);
+    free(made.cert);
+    made.cert = test_pem(out);
+    BIO_free(cert_in);
+    BIO_free(ca_in);
+    BIO_free(key_in);
+    X509_free(x);
+    X509_free(ca);
+    EVP_PKEY_free(key);
+    return made;
+}
+
 static void a_listed_certificate_is_trusted_for_what_it_is(void **state)
 {
+    struct test_cert issued = issue(&custom_ca);
     (void)state;
+
+    run(true, true, &issued, true);
+    assert_true(trusts(&issued));
+    assert_false(trusts(&custom_ca));
+    test_cert_free(&issued);
     run(true, true, &peer, true); /* not an authority, not self-signed by one */
     assert_true(trusts(&peer));
     run(true, false, NULL, false);
