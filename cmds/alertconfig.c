@@ -1,7 +1,8 @@
 /* alertconfig.c - who gets which alerts, how often about the same thing, from whom.
  *
- * The numbers of the classes are those that administrators' scripts send; classes of products that this gateway has not
- * (hardware sensors, scanners, outbreak filters) keep their numbers and are not offered. */
+ * The numbers of the classes are those that administrators' scripts send; classes of products that
+ * this gateway has not (hardware sensors, scanners, outbreak filters) keep their numbers and are
+ * not offered. */
 #include "cmds/common.h"
 
 #include <stdlib.h>
@@ -14,17 +15,17 @@ struct numbered {
 };
 
 static const struct numbered classes[] = {
-    {1,  "all",              "All"                               },
-    {2,  "system",           "System"                            },
-    {3,  NULL,               "Hardware"                          },
-    {4,  "updater",          "Updater"                           },
-    {5,  NULL,               "Outbreak Filters"                  },
-    {6,  NULL,               "Anti-Virus"                        },
-    {7,  NULL,               "Anti-Spam"                         },
+    {1,  "all",              "All"                                },
+    {2,  "system",           "System"                             },
+    {3,  NULL,               "Hardware"                           },
+    {4,  "updater",          "Updater"                            },
+    {5,  NULL,               "Outbreak Filters"                   },
+    {6,  NULL,               "Anti-Virus"                         },
+    {7,  NULL,               "Anti-Spam"                          },
     {8,  NULL,               "Directory Harvest Attack Prevention"},
-    {9,  NULL,               "Release and Support Notifications" },
-    {10, "message-delivery", "Message Delivery"                  },
-    {0,  NULL,               NULL                                }
+    {9,  NULL,               "Release and Support Notifications"  },
+    {10, "message-delivery", "Message Delivery"                   },
+    {0,  NULL,               NULL                                 }
 };
 
 static const struct numbered severities[] = {
@@ -67,7 +68,8 @@ static void say_recipients(struct ui *ui, struct session *s)
     }
     sys = session_get(s, &section_system, "-");
     if (sys && *row_text(sys, "admin_address"))
-        ui_say(ui, "No alert recipients are configured. Sending all alerts to the administrator:\n%s",
+        ui_say(ui,
+               "No alert recipients are configured. Sending all alerts to the administrator:\n%s",
                row_text(sys, "admin_address"));
     else
         ui_say(ui, "Not sending alerts.");
@@ -87,7 +89,8 @@ static void say_alerts(struct ui *ui, struct session *s, const struct row *unuse
            (unsigned long long)a->initial);
     ui_say(ui, "Maximum number of seconds to wait before sending a duplicate alert: %llu",
            (unsigned long long)a->maximum);
-    ui_say(ui, "Maximum number of alerts stored in the system are: %llu", (unsigned long long)a->stored);
+    ui_say(ui, "Maximum number of alerts stored in the system are: %llu",
+           (unsigned long long)a->stored);
     if (*a->from)
         ui_say(ui, "\nAlerts will be sent using the configured From Address:\n%s", a->from);
     else
@@ -120,13 +123,15 @@ static bool accept_several(void *arg, const char *answer, struct err *err)
         const struct numbered *n = find(table, items.items[i]);
 
         if (!n)
-            return err_set(err, E_INVALID, "\"%s\" is not one of the choices; use their numbers or words.",
+            return err_set(err, E_INVALID,
+                           "\"%s\" is not one of the choices; use their numbers or words.",
                            str_printable(items.items[i]));
         any = any || n->word;
     }
-    return any || err_set(err, E_INVALID,
-                          items.n ? "This gateway has no such alerts; choose one of those that are listed."
-                                  : "Choose at least one.");
+    return any ||
+           err_set(err, E_INVALID,
+                   items.n ? "This gateway has no such alerts; choose one of those that are listed."
+                           : "Choose at least one.");
 }
 
 static void offer_several(void *arg, const char *typed, struct offers *out)
@@ -137,8 +142,10 @@ static void offer_several(void *arg, const char *typed, struct offers *out)
             offer(out, n->word, n->text);
 }
 
-/* "Choose ... Separate multiple choices with commas.", with the numbers of what the field has now as the default. */
-static void ask_several(struct ui *ui, struct row *row, const char *field, const struct numbered *table)
+/* "Choose ... Separate multiple choices with commas.", with the numbers of what the field has now
+ * as the default. */
+static void ask_several(struct ui *ui, struct row *row, const char *field,
+                        const struct numbered *table)
 {
     const struct field *f = field_find(row->section, field);
     const struct strlist *now = row_slot(row, f);
@@ -251,7 +258,9 @@ static void say_from(struct ui *ui, struct session *s, const struct row *unused)
     if (a && *a->from)
         ui_say(ui, "Alerts will be sent using the configured From Address:\n%s", a->from);
     else
-        ui_say(ui, "Alerts will be sent using the system-default From Address:\n\"Postern Alert\" <alert@%s>",
+        ui_say(ui,
+               "Alerts will be sent using the system-default From Address:\n\"Postern Alert\" "
+               "<alert@%s>",
                session_hostname(s));
     row_free(&r);
 }
@@ -293,29 +302,35 @@ static void alert_test(struct ui *ui, struct session *s, struct row *unused)
 
     (void)unused;
     if (data)
-        ui_say(ui, "An Information alert of the class System is on its way to those who subscribe to it in the\n"
+        ui_say(ui, "An Information alert of the class System is on its way to those who subscribe "
+                   "to it in the\n"
                    "configuration that runs. \"displayalerts\" shows it, too.");
     json_decref(data);
 }
 
 static const struct menu_op main_ops[] = {
-    {"NEW",    "Add a new email address to send alerts.",           NULL, alert_new,     NULL      },
-    {"EDIT",   "Modify alert subscription for an email address.",   NULL, alert_edit,    dialog_any},
-    {"DELETE", "Remove an email address.",                          NULL, dialog_delete, dialog_any},
-    {"CLEAR",  "Remove all email addresses (disable alerts).",      NULL, alert_clear,   dialog_any},
-    {"SETUP",  "Configure alert settings.",                         NULL, alert_setup,   NULL      },
-    {"FROM",   "Configure the From Address of alert emails.",       NULL, alert_from,    NULL      },
-    {"TEST",   "Send a test alert.",                                NULL, alert_test,    NULL      },
+    {"NEW",    "Add a new email address to send alerts.",         NULL, alert_new,     NULL      },
+    {"EDIT",   "Modify alert subscription for an email address.", NULL, alert_edit,    dialog_any},
+    {"DELETE", "Remove an email address.",                        NULL, dialog_delete, dialog_any},
+    {"CLEAR",  "Remove all email addresses (disable alerts).",    NULL, alert_clear,   dialog_any},
+    {"SETUP",  "Configure alert settings.",                       NULL, alert_setup,   NULL      },
+    {"FROM",   "Configure the From Address of alert emails.",     NULL, alert_from,    NULL      },
+    {"TEST",   "Send a test alert.",                              NULL, alert_test,    NULL      },
 };
-static const struct menu main_menu = {say_alerts, main_ops, countof(main_ops), &section_alert_recipient};
+static const struct menu main_menu = {say_alerts, main_ops, countof(main_ops),
+                                      &section_alert_recipient};
 
 const struct command cmd_alertconfig = {
     .name = "alertconfig",
     .help = "Configure email alerts",
-    .detail = "Each address subscribes to classes and severities. While nobody subscribes, the administrator's "
-              "address of sethostname gets all alerts. The same alert is repeated after growing intervals, with "
-              "a line that says how often it happened meanwhile. Nothing is sent to the vendor: there is no "
-              "AutoSupport, and its questions are not asked. Classes of alerts that this gateway cannot have "
+    .detail = "Each address subscribes to classes and severities. While nobody subscribes, the "
+              "administrator's "
+              "address of sethostname gets all alerts. The same alert is repeated after growing "
+              "intervals, with "
+              "a line that says how often it happened meanwhile. Nothing is sent to the vendor: "
+              "there is no "
+              "AutoSupport, and its questions are not asked. Classes of alerts that this gateway "
+              "cannot have "
               "(hardware, scanners) are not offered; the numbers of the others are as elsewhere.",
     .roles = ROLE_OPERATOR,
     .commits = true,

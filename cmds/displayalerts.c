@@ -1,4 +1,5 @@
-/* displayalerts.c - the last alerts, newest first, as they are stored even when nobody gets them by mail. */
+/* displayalerts.c - the last alerts, newest first, as they are stored even when nobody gets them by
+ * mail. */
 #include "cmds/common.h"
 
 #include <stdio.h>
@@ -51,8 +52,9 @@ static void run(struct ui *ui, struct session *s)
     if (!json_array_size(json_object_get(data, "alerts")))
         out_line(ui, "There are no recent alerts to display.");
     else
-        out_line(ui, "%-*sDescription\n%s", INDENT, "Date and Time Stamp",
-                 "--------------------------------------------------------------------------------");
+        out_line(
+            ui, "%-*sDescription\n%s", INDENT, "Date and Time Stamp",
+            "--------------------------------------------------------------------------------");
     json_array_foreach(json_object_get(data, "alerts"), i, alert)
     {
         AUTO(buf) struct buf text = BUF_INIT(20000);
@@ -71,8 +73,9 @@ const struct command cmd_displayalerts = {
     .name = "displayalerts",
     .help = "Display the last alerts sent by the system",
     .usage = "displayalerts",
-    .detail = "The newest first; how many are kept is a setting of \"alertconfig setup\". Alerts are "
-              "kept whether or not somebody gets them by mail.",
+    .detail =
+        "The newest first; how many are kept is a setting of \"alertconfig setup\". Alerts are "
+        "kept whether or not somebody gets them by mail.",
     .roles = ROLE_READONLY,
     .run = run,
 };

@@ -1,4 +1,5 @@
-/* hoststatus.c - what is known of one recipient host: counters, queue, DNS, the last TLS verdict. */
+/* hoststatus.c - what is known of one recipient host: counters, queue, DNS, the last TLS verdict.
+ */
 #include "cmds/hosts.h"
 
 #include <stdio.h>
@@ -23,13 +24,13 @@ static const struct line counters[] = {
     {"      Deleted Recipients",      "deleted_recips"             },
 };
 static const struct line gauges[] = {
-    {"  Queue",                           NULL                },
-    {"    Active Recipients",             "active_recips"     },
-    {"      Unattempted Recipients",      "unattempted_recips"},
-    {"      Attempted Recipients",        "attempted_recips"  },
-    {"  Connections",                     NULL                },
-    {"    Current Outbound Connections",  "conn_out"          },
-    {"    Pending Outbound Connections",  "conn_pending"      },
+    {"  Queue",                          NULL                },
+    {"    Active Recipients",            "active_recips"     },
+    {"      Unattempted Recipients",     "unattempted_recips"},
+    {"      Attempted Recipients",       "attempted_recips"  },
+    {"  Connections",                    NULL                },
+    {"    Current Outbound Connections", "conn_out"          },
+    {"    Pending Outbound Connections", "conn_pending"      },
 };
 
 static void print_lines(struct ui *ui, const struct line *lines, size_t n, const json_t *values)
@@ -56,9 +57,11 @@ static const char *date(const json_t *obj, const char *key, const char *none, ch
 static const char *ttl_text(json_int_t seconds, char *out, size_t size)
 {
     if (seconds >= 86400)
-        snprintf(out, size, "%lldd%lldh", (long long)(seconds / 86400), (long long)(seconds / 3600 % 24));
+        snprintf(out, size, "%lldd%lldh", (long long)(seconds / 86400),
+                 (long long)(seconds / 3600 % 24));
     else if (seconds >= 3600)
-        snprintf(out, size, "%lldh%lldm", (long long)(seconds / 3600), (long long)(seconds / 60 % 60));
+        snprintf(out, size, "%lldh%lldm", (long long)(seconds / 3600),
+                 (long long)(seconds / 60 % 60));
     else
         snprintf(out, size, "%lldm%llds", (long long)(seconds / 60), (long long)(seconds % 60));
     return out;
@@ -107,11 +110,11 @@ static void print_mx(struct ui *ui, const json_t *data)
         out_line(ui, "%s", "");
     } else if (json_array_size(json_object_get(data, "mx"))) {
         out_line(ui, "MX Records:\n    Preference   TTL        Hostname");
-        json_array_foreach(json_object_get(data, "mx"), i, host)
-            out_line(ui, "    %-12lld %-10s %s%s%s", (long long)json_int(host, "preference", 0),
-                     ttl_text(json_int(host, "ttl", 0), ttl, sizeof(ttl)),
-                     str_printable(json_str(host, "host", "")), *json_str(host, "why", "") ? " - " : "",
-                     str_printable(json_str(host, "why", "")));
+        json_array_foreach(json_object_get(data, "mx"), i, host) out_line(
+            ui, "    %-12lld %-10s %s%s%s", (long long)json_int(host, "preference", 0),
+            ttl_text(json_int(host, "ttl", 0), ttl, sizeof(ttl)),
+            str_printable(json_str(host, "host", "")), *json_str(host, "why", "") ? " - " : "",
+            str_printable(json_str(host, "why", "")));
         out_line(ui, "%s", "");
     }
     if (*json_str(data, "dns_error", ""))
@@ -125,8 +128,8 @@ static void print_error(struct ui *ui, const json_t *data)
 
     out_line(ui, "Last 5XX Error:\n--------------------");
     if (e)
-        out_line(ui, "%s\n(at %s) IP: %s", str_printable(json_str(e, "text", "")), date(e, "time", "", text),
-                 str_printable(json_str(e, "address", "")));
+        out_line(ui, "%s\n(at %s) IP: %s", str_printable(json_str(e, "text", "")),
+                 date(e, "time", "", text), str_printable(json_str(e, "address", "")));
     else
         out_line(ui, "(none)");
     out_line(ui, "--------------------\n");
@@ -167,13 +170,16 @@ static void print_tls(struct ui *ui, const json_t *data)
             out_line(ui, "    %s, id %s, until %s", str_printable(json_str(sts, "state", "")),
                      str_printable(json_str(sts, "id", "")), date(sts, "expires", "", text));
         if (*json_str(sts, "failure", ""))
-            out_line(ui, "    The last fetch failed: %s", str_printable(json_str(sts, "failure", "")));
+            out_line(ui, "    The last fetch failed: %s",
+                     str_printable(json_str(sts, "failure", "")));
     }
     json_array_foreach(json_object_get(data, "tls_failures"), i, f)
     {
         char left[40];
 
-        out_line(ui, "TLS handshake failed lately: %s (%s); clear text for another %s where policy allows it",
+        out_line(ui,
+                 "TLS handshake failed lately: %s (%s); clear text for another %s where policy "
+                 "allows it",
                  str_printable(json_str(f, "host", "")), str_printable(json_str(f, "reason", "")),
                  ttl_text(json_int(f, "seconds", 0), left, sizeof(left)));
     }
@@ -231,9 +237,12 @@ const struct command cmd_hoststatus = {
     .name = "hoststatus",
     .help = "Get the status of the given hostname",
     .usage = "hoststatus HOST",
-    .detail = "Counters of a recipient domain since the start, its mail in the queue, where its mail goes, the last "
-              "permanent refusal, and the security of the last delivery attempt: the rule that decided, protocol and "
-              "cipher, what the certificate matched, DANE and MTA-STS. The last 50,000 domains are remembered.",
+    .detail = "Counters of a recipient domain since the start, its mail in the queue, where its "
+              "mail goes, the last "
+              "permanent refusal, and the security of the last delivery attempt: the rule that "
+              "decided, protocol and "
+              "cipher, what the certificate matched, DANE and MTA-STS. The last 50,000 domains are "
+              "remembered.",
     .roles = ROLE_READONLY,
     .run = run,
 };

@@ -1,4 +1,5 @@
-/* tophosts.c - the recipient hosts with the most mail; hostrate: the numbers of one of them, again and again. */
+/* tophosts.c - the recipient hosts with the most mail; hostrate: the numbers of one of them, again
+ * and again. */
 #include "cmds/hosts.h"
 
 #include <stdio.h>
@@ -21,9 +22,10 @@ static void print_host(struct ui *ui, size_t number, const json_t *host)
     char numbered[24];
 
     snprintf(numbered, sizeof(numbered), "%zu%s", number, down ? "*" : "");
-    out_line(ui, "%-4s%-28s%7lld%7lld%10lld%9lld%9lld", numbered, str_printable(json_str(host, "host", "")),
-             (long long)json_int(g, "active_recips", 0), (long long)json_int(g, "conn_out", 0),
-             (long long)json_int(c, "delivered_recips", 0), (long long)json_int(c, "soft_bounced_evts", 0),
+    out_line(ui, "%-4s%-28s%7lld%7lld%10lld%9lld%9lld", numbered,
+             str_printable(json_str(host, "host", "")), (long long)json_int(g, "active_recips", 0),
+             (long long)json_int(g, "conn_out", 0), (long long)json_int(c, "delivered_recips", 0),
+             (long long)json_int(c, "soft_bounced_evts", 0),
              (long long)json_int(c, "hard_bounced_recips", 0));
 }
 
@@ -46,8 +48,7 @@ static void run_top(struct ui *ui, struct session *s)
     out_line(ui, "Hosts marked with '*' were down as of the last delivery attempt.\n");
     out_line(ui, "                                 Active  Conn.    Deliv.     Soft     Hard");
     out_line(ui, "#   Recipient Host               Recip.    Out    Recip.  Bounced  Bounced");
-    json_array_foreach(json_object_get(data, "hosts"), i, host)
-        print_host(ui, i + 1, host);
+    json_array_foreach(json_object_get(data, "hosts"), i, host) print_host(ui, i + 1, host);
     out_data(ui, data);
 }
 
@@ -73,7 +74,8 @@ static bool print_rate(void *arg, const json_t *now)
 {
     const json_t *c = json_object_get(now, "counters"), *g = json_object_get(now, "gauges");
     struct rates *r = arg;
-    json_int_t delivered = json_int(c, "delivered_recips", 0), hard = json_int(c, "hard_bounced_recips", 0),
+    json_int_t delivered = json_int(c, "delivered_recips", 0),
+               hard = json_int(c, "hard_bounced_recips", 0),
                soft = json_int(c, "soft_bounced_evts", 0), active = json_int(g, "active_recips", 0);
     time_t t = (time_t)json_int(now, "time", 0);
     char line[160], clock[16];
@@ -86,12 +88,15 @@ static bool print_rate(void *arg, const json_t *now)
         r->active = active;
     }
     if (r->lines++ % 20 == 0)
-        out_line(r->ui, "    Time         Host CrtCncOut   ActvRcp   ActvRcp    DlvRcp HrdBncRcp SftBncEvt\n"
-                        "               Status                         Delta     Delta     Delta     Delta");
+        out_line(
+            r->ui,
+            "    Time         Host CrtCncOut   ActvRcp   ActvRcp    DlvRcp HrdBncRcp SftBncEvt\n"
+            "               Status                         Delta     Delta     Delta     Delta");
     strftime(clock, sizeof(clock), "%H:%M:%S", localtime_r(&t, &tm));
-    snprintf(line, sizeof(line), "%8s%13s%10lld%10lld%10lld%10lld%10lld%10lld", clock, json_str(now, "reach", ""),
-             (long long)json_int(g, "conn_out", 0), (long long)active, (long long)(active - r->active),
-             (long long)(delivered - r->delivered), (long long)(hard - r->hard), (long long)(soft - r->soft));
+    snprintf(line, sizeof(line), "%8s%13s%10lld%10lld%10lld%10lld%10lld%10lld", clock,
+             json_str(now, "reach", ""), (long long)json_int(g, "conn_out", 0), (long long)active,
+             (long long)(active - r->active), (long long)(delivered - r->delivered),
+             (long long)(hard - r->hard), (long long)(soft - r->soft));
     out_stream(r->ui, line, json_deep_copy(now));
     r->delivered = delivered;
     r->hard = hard;
@@ -110,7 +115,8 @@ static void run_rate(struct ui *ui, struct session *s)
 
     if (!host)
         return;
-    seconds = ask_number(ui, "seconds", "Enter the number of seconds between displays.", 10, 1, 3600);
+    seconds =
+        ask_number(ui, "seconds", "Enter the number of seconds between displays.", 10, 1, 3600);
     if (ui_failed(ui) || !ui_end_of_words(ui))
         return;
     args = json_object();
@@ -126,7 +132,8 @@ const struct command cmd_hostrate = {
     .name = "hostrate",
     .help = "Monitor activity for a particular host",
     .usage = "hostrate [-n LINES] HOST SECONDS",
-    .detail = "A line every so many seconds until Ctrl-C, or so many lines. Deltas are to the line before.",
+    .detail = "A line every so many seconds until Ctrl-C, or so many lines. Deltas are to the line "
+              "before.",
     .roles = ROLE_READONLY,
     .run = run_rate,
 };

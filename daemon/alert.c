@@ -1,5 +1,6 @@
-/* alert.c - see alert.h: raising. Whoever raises an alert puts it in a list under one mutex, from where alert_send.c
- * takes it. Duplicates are counted where they are raised, so that a flood of them costs no memory.
+/* alert.c - see alert.h: raising. Whoever raises an alert puts it in a list under one mutex, from
+ * where alert_send.c takes it. Duplicates are counted where they are raised, so that a flood of
+ * them costs no memory.
  */
 #include "daemon/alert.h"
 
@@ -121,8 +122,8 @@ static char *printable(const struct buf *text)
     return buf_take(&shown);
 }
 
-static struct raised *raised_new(const struct topic *t, const char *key, const char *text, usec_t at,
-                                 bool again)
+static struct raised *raised_new(const struct topic *t, const char *key, const char *text,
+                                 usec_t at, bool again)
 {
     struct raised *r = xcalloc(1, sizeof(*r));
 
@@ -182,10 +183,11 @@ void alert_tls_required(const struct config *cfg, const char *domain, const char
     if (!setup || !setup->send_tls_req_alert)
         return;
     snprintf(key, sizeof(key), "tls %s", domain);
-    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key,
-                "TLS connection failed for the domain \"%s\". TLS is required for this destination.\n"
-                "Host %s: %.200s",
-                domain, host, reason);
+    alert_raise(
+        ALERT_SYSTEM, ALERT_WARNING, key,
+        "TLS connection failed for the domain \"%s\". TLS is required for this destination.\n"
+        "Host %s: %.200s",
+        domain, host, reason);
 }
 
 /* --- for alert_send.c --- */

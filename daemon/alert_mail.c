@@ -42,7 +42,8 @@ void alert_recipients(const struct config *cfg, const struct alert *a, struct st
             !(a->again && lives_in_its_domain(a, r->address)))
             strlist_add(out, r->address);
     }
-    if (!n && sys && *sys->admin_address && !(a->again && lives_in_its_domain(a, sys->admin_address)))
+    if (!n && sys && *sys->admin_address &&
+        !(a->again && lives_in_its_domain(a, sys->admin_address)))
         strlist_add(out, sys->admin_address);
 }
 
@@ -64,7 +65,8 @@ void alert_subject(const struct config *cfg, const struct alert *a, char *out, s
 {
     const struct system *sys = CONFIG_SINGLE(cfg, system);
     const struct alert_setup *setup = CONFIG_SINGLE(cfg, alert_setup);
-    const char *severity = alert_severity_word(a->severity), *class = choices_alert_class[a->class].text,
+    const char *severity = alert_severity_word(a->severity),
+               *class = choices_alert_class[a->class].text,
                *host = sys ? sys->hostname : "localhost";
     char words[SUBJECT_TEXT + 8];
 
@@ -114,8 +116,8 @@ static bool is_ascii(const char *s)
     return !*s;
 }
 
-void alert_mail(const struct config *cfg, const struct alert *a, const struct strlist *to, uint64_t mid,
-                const char *serial, struct buf *out)
+void alert_mail(const struct config *cfg, const struct alert *a, const struct strlist *to,
+                uint64_t mid, const char *serial, struct buf *out)
 {
     const struct system *sys = CONFIG_SINGLE(cfg, system);
     const struct alert_setup *setup = CONFIG_SINGLE(cfg, alert_setup);
@@ -141,7 +143,8 @@ void alert_mail(const struct config *cfg, const struct alert *a, const struct st
                "%s\r\n"
                "The %s message is:\r\n\r\n",
                date, mid, host, subject, ascii ? "us-ascii" : "utf-8",
-               ascii ? "" : "Content-Transfer-Encoding: 8bit\r\n", alert_severity_word(a->severity));
+               ascii ? "" : "Content-Transfer-Encoding: 8bit\r\n",
+               alert_severity_word(a->severity));
     add_text(out, a->text);
     if (a->held)
         buf_printf(out, "\r\nLast message occurred %u times between %s and %s.\r\n", a->held,
@@ -153,6 +156,7 @@ void alert_mail(const struct config *cfg, const struct alert *a, const struct st
                "Serial Number: %s\r\n"
                "Timestamp: %s\r\n"
                "\r\n"
-               "\"displayalerts\" in the console shows the last alerts, \"alertconfig\" who gets them.\r\n",
+               "\"displayalerts\" in the console shows the last alerts, \"alertconfig\" who gets "
+               "them.\r\n",
                POSTERN_VERSION, serial, strchr(date, ' ') + 1);
 }

@@ -29,7 +29,8 @@ bool repeat_over(const struct repeat *r, const struct repeat_pace *pace, msec_t 
     return !r->held && now - wait_end(r) >= SECONDS((msec_t)pace->maximum);
 }
 
-enum repeat_verdict repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now, usec_t wall)
+enum repeat_verdict repeat_happened(struct repeat *r, const struct repeat_pace *pace, msec_t now,
+                                    usec_t wall)
 {
     if (!r->begun || repeat_over(r, pace, now)) {
         *r = (struct repeat){.begun = true, .begin = now, .wait = next_wait(0, pace)};
@@ -54,7 +55,8 @@ msec_t repeat_due(const struct repeat *r)
     return r->held ? wait_end(r) : NEVER;
 }
 
-bool repeat_summary(struct repeat *r, const struct repeat_pace *pace, msec_t now, struct repeat *ended)
+bool repeat_summary(struct repeat *r, const struct repeat_pace *pace, msec_t now,
+                    struct repeat *ended)
 {
     if (!r->held || now < wait_end(r))
         return false;

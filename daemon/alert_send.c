@@ -1,4 +1,5 @@
-/* alert_send.c - see alert.h: a fiber of the first loop stores what was raised in state.db and queues the mail. */
+/* alert_send.c - see alert.h: a fiber of the first loop stores what was raised in state.db and
+ * queues the mail. */
 #include "daemon/alert.h"
 
 #include <stdlib.h>
@@ -32,8 +33,8 @@ struct record {
 static bool insert_record(sqlite3 *db, void *arg, struct err *err)
 {
     const struct record *r = arg;
-    sqlite3_stmt *s =
-        writer_stmt("INSERT INTO alert (at, class, severity, text, key) VALUES (?, ?, ?, ?, ?)", err);
+    sqlite3_stmt *s = writer_stmt(
+        "INSERT INTO alert (at, class, severity, text, key) VALUES (?, ?, ?, ?, ?)", err);
 
     if (!s)
         return false;
@@ -48,8 +49,9 @@ static bool insert_record(sqlite3 *db, void *arg, struct err *err)
     if (!s)
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)r->keep);
-    return sqlite3_step(s) == SQLITE_DONE ? true
-                                          : err_set(err, E_IO, "dropping old alerts: %s", sqlite3_errmsg(db));
+    return sqlite3_step(s) == SQLITE_DONE
+               ? true
+               : err_set(err, E_IO, "dropping old alerts: %s", sqlite3_errmsg(db));
 }
 
 static void record_done(void *arg, bool ok)
@@ -68,11 +70,14 @@ static void store(const struct alert *a, uint64_t keep)
     struct record *r = xcalloc(1, sizeof(*r));
     char from[40], to[40];
 
-    *r = (struct record){.at = a->at, .class = a->class, .severity = a->severity, .keep = keep,
+    *r = (struct record){.at = a->at,
+                         .class = a->class,
+                         .severity = a->severity,
+                         .keep = keep,
                          .key = xstrdup(a->key)};
     if (a->held)
-        r->text = xasprintf("%s\nLast message occurred %u times between %s and %s.", a->text, a->held,
-                            clock_rfc5322(a->first, from), clock_rfc5322(a->latest, to));
+        r->text = xasprintf("%s\nLast message occurred %u times between %s and %s.", a->text,
+                            a->held, clock_rfc5322(a->first, from), clock_rfc5322(a->latest, to));
     else
         r->text = xstrdup(a->text);
     state_post(insert_record, record_done, r);
@@ -97,7 +102,8 @@ static bool read_records(sqlite3 *db, void *arg, struct err *err)
     while ((rc = sqlite3_step(s)) == SQLITE_ROW)
         l->fn(l->arg, sqlite3_column_int64(s, 0), (const char *)sqlite3_column_text(s, 1),
               (const char *)sqlite3_column_text(s, 2), (const char *)sqlite3_column_text(s, 3));
-    return rc == SQLITE_DONE ? true : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
+    return rc == SQLITE_DONE ? true
+                             : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
 }
 
 bool alert_list(unsigned max, alert_visitor fn, void *arg, struct err *err)
@@ -107,13 +113,15 @@ bool alert_list(unsigned max, alert_visitor fn, void *arg, struct err *err)
     return state_txn(read_records, &l, err);
 }
 
-/* What was said before a restart is not said again at once: an engine that keeps falling is one such thing. */
+/* What was said before a restart is not said again at once: an engine that keeps falling is one
+ * such thing. */
 static bool resume_topics(sqlite3 *db, void *arg, struct err *err)
 {
     const uint64_t *maximum = arg;
     msec_t now = clock_now();
     usec_t wall = clock_wall();
-    sqlite3_stmt *s = writer_stmt("SELECT key, min(at), max(at) FROM alert WHERE at > ? GROUP BY key", err);
+    sqlite3_stmt *s =
+        writer_stmt("SELECT key, min(at), max(at) FROM alert WHERE at > ? GROUP BY key", err);
     int rc;
 
     if (!s)
@@ -126,7 +134,8 @@ static bool resume_topics(sqlite3 *db, void *arg, struct err *err)
             alert_resume((const char *)sqlite3_column_text(s, 0), now - (wall - begin) / 1000,
                          now - (wall - said) / 1000);
     }
-    return rc == SQLITE_DONE ? true : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
+    return rc == SQLITE_DONE ? true
+                             : err_set(err, E_IO, "reading the alerts: %s", sqlite3_errmsg(db));
 }
 
 /* --- sending --- */
@@ -156,10 +165,12 @@ static bool send_mail(const struct config *cfg, const struct alert *a, const str
     ok = queue_submit_own(m, &mail, 0, &err);
     strlist_join(to, ", ", &names);
     if (ok)
-        log_info("A %s/%s alert was sent to %s with subject \"%s\".", choices_alert_class[a->class].text,
-                 alert_severity_word(a->severity), buf_str(&names), subject);
+        log_info("A %s/%s alert was sent to %s with subject \"%s\".",
+                 choices_alert_class[a->class].text, alert_severity_word(a->severity),
+                 buf_str(&names), subject);
     else
-        log_warning("the alert \"%s\" could not be queued, and is tried again: %s", a->text, err.text);
+        log_warning("the alert \"%s\" could not be queued, and is tried again: %s", a->text,
+                    err.text);
     message_free(&m);
     buf_free(&mail);
     return ok;

@@ -6,7 +6,8 @@
 #define MOST 1000
 
 /* On the thread of state.c, which waits for nothing of ours meanwhile. */
-static void add_alert(void *arg, usec_t at, const char *class, const char *severity, const char *text)
+static void add_alert(void *arg, usec_t at, const char *class, const char *severity,
+                      const char *text)
 {
     json_t *one = json_object();
     char time[40];
@@ -39,7 +40,8 @@ static bool run_test(struct control *c, const json_t *args, json_t *data, struct
     (void)args;
     (void)data;
     (void)err;
-    alert_raise(ALERT_SYSTEM, ALERT_INFO, "test", "This is a test alert, asked for by %s.", control_user(c));
+    alert_raise(ALERT_SYSTEM, ALERT_INFO, "test", "This is a test alert, asked for by %s.",
+                control_user(c));
     return true;
 }
 

@@ -34,7 +34,8 @@ static json_t *counters(const struct dest_stats *d)
         json_put_int(out, names[i], (json_int_t)d->count[i]);
     json_put_int(out, "hard_bounced_recips", (json_int_t)hard);
     json_put_int(out, "completed_recips",
-                 (json_int_t)(hard + d->count[DEST_DELIVERED] + d->count[DEST_DELETED]));
+                 (json_int_t)hard + (json_int_t)d->count[DEST_DELIVERED] +
+                     (json_int_t)d->count[DEST_DELETED]);
     return out;
 }
 
@@ -249,7 +250,8 @@ static bool run_rate(struct control *c, const json_t *args, json_t *data, struct
     if (!domain_to_ascii(json_str(args, "host", ""), domain, sizeof(domain), err))
         return false;
     if (seconds < 1 || seconds > 3600)
-        return err_set(err, E_INVALID, "The seconds between displays must be an integer from 1 to 3600.");
+        return err_set(err, E_INVALID,
+                       "The seconds between displays must be an integer from 1 to 3600.");
     d = xcalloc(1, sizeof(*d));
     while (more && !control_cancelled(c)) {
         if (clock_now() >= next) {
@@ -269,7 +271,8 @@ static bool run_rate(struct control *c, const json_t *args, json_t *data, struct
 
 static bool run_top(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    static const char *const orders[] = {"active_rcpts", "conn_out", "deliv_recip", "hard_bounced", "soft_bounced"};
+    static const char *const orders[] = {"active_rcpts", "conn_out", "deliv_recip", "hard_bounced",
+                                         "soft_bounced"};
     const char *by = json_str(args, "by", orders[0]);
     json_int_t limit = json_int(args, "limit", 20);
     json_t *hosts;

@@ -1,4 +1,5 @@
-/* deststats.c - see deststats.h. A map from the domain to its numbers, and a list of them, the one heard of last in front. */
+/* deststats.c - see deststats.h. A map from the domain to its numbers, and a list of them, the one
+ * heard of last in front. */
 #include "daemon/deststats.h"
 
 #include <pthread.h>
@@ -37,8 +38,8 @@ static bool in_use(const struct entry *e)
     return e->gauge[DEST_ACTIVE] > 0 || e->gauge[DEST_SESSIONS] > 0;
 }
 
-/* Makes room: the one not heard of for the longest time that has no mail. Those that are passed over go to the front,
- * so that looking at them is paid once. */
+/* Makes room: the one not heard of for the longest time that has no mail. Those that are passed
+ * over go to the front, so that looking at them is paid once. */
 static bool make_room(void)
 {
     for (unsigned tries = 0; tries < 64; tries++) {
@@ -174,7 +175,8 @@ static uint64_t rank(const struct entry *e, enum dest_order order)
     return e->count[DEST_SOFT];
 }
 
-/* Is a to stand before b? Equals stand in the order of their names, so that a list does not jump about. */
+/* Is a to stand before b? Equals stand in the order of their names, so that a list does not jump
+ * about. */
 static bool before(const struct entry *a, const struct entry *b, enum dest_order order)
 {
     uint64_t x = rank(a, order), y = rank(b, order);

@@ -1,5 +1,5 @@
-/* resources.c - see resources.h. Whether mail is accepted is decided in queue.c; here the same look is taken when no
- * sender comes, and earlier thresholds are watched. */
+/* resources.c - see resources.h. Whether mail is accepted is decided in queue.c; here the same look
+ * is taken when no sender comes, and earlier thresholds are watched. */
 #include "daemon/resources.h"
 
 #include <stdio.h>
@@ -11,7 +11,8 @@
 #include "store/base/home.h"
 
 #define WARN_BYTES ((uint64_t)256 << 20) /* four times what queue.c needs to accept mail */
-#define CALM_BYTES ((uint64_t)320 << 20) /* so that a disk at the edge is not told of again and again */
+#define CALM_BYTES                                                                                 \
+    ((uint64_t)320 << 20) /* so that a disk at the edge is not told of again and again */
 
 struct disk {
     const char *what, *below; /* what happens when it is full */
@@ -44,7 +45,7 @@ static void look_at(struct disk *d)
 static void watch_fiber(void *unused)
 {
     struct disk disks[] = {
-        {"queue and configuration", "Below 64 MiB no mail is accepted.",         home_dir,     false},
+        {"queue and configuration", "Below 64 MiB no mail is accepted.",           home_dir,     false},
         {"log files",               "When it is full, lines of the log are lost.", home_log_dir, false},
     };
     struct statvfs first, second;
@@ -62,6 +63,7 @@ static void watch_fiber(void *unused)
 
 bool resources_start(struct err *err)
 {
-    return fiber_spawn(loops_get(0), "resources", watch_fiber, NULL) ? true
-                                                                    : err_set(err, E_LIMIT, "too many fibers");
+    return fiber_spawn(loops_get(0), "resources", watch_fiber, NULL)
+               ? true
+               : err_set(err, E_LIMIT, "too many fibers");
 }

@@ -28,8 +28,12 @@ static void said_at(const struct repeat_pace *pace, unsigned *out, unsigned n)
 
 static void test_growing_waits(void **unused)
 {
-    static const unsigned free_run[] = {0, 5, 15, 35, 75, 155, 315}, capped[] = {0, 5, 15, 35, 60, 120, 180};
-    const struct repeat_pace paces[] = {{5, 100000}, {5, 60}};
+    static const unsigned free_run[] = {0, 5, 15, 35, 75, 155, 315},
+                          capped[] = {0, 5, 15, 35, 60, 120, 180};
+    const struct repeat_pace paces[] = {
+        {5, 100000},
+        {5, 60    }
+    };
     unsigned out[7];
 
     (void)unused;
@@ -80,7 +84,8 @@ static void test_quiet(void **unused)
     (void)unused;
     assert_int_equal(repeat_happened(&r, &pace, SECONDS(100), WALL), REPEAT_FIRST);
     assert_false(repeat_over(&r, &pace, SECONDS(209)));
-    assert_int_equal(repeat_happened(&r, &pace, SECONDS(209), WALL), REPEAT_AGAIN); /* the wait was over */
+    assert_int_equal(repeat_happened(&r, &pace, SECONDS(209), WALL),
+                     REPEAT_AGAIN); /* the wait was over */
     assert_false(repeat_happened(&r, &pace, SECONDS(210), WALL));
     assert_int_equal(repeat_due(&r), SECONDS(300)); /* 10, 30, 70, 100, 200 */
 
@@ -147,16 +152,19 @@ static const struct object nobody[] = {
 static const struct object some[] = {
     {&section_system,          "-",                    "hostname=gw.example.com|admin_address=root@admin.example"},
     {&section_alert_recipient, "all@ops.example",      "classes=all|severities=all"                              },
-    {&section_alert_recipient, "tls@mail.example",     "classes=message-delivery|severities=critical, warning"   },
-    {&section_alert_recipient, "critical@ops.example", "classes=system, updater|severities=critical"             },
+    {&section_alert_recipient, "tls@mail.example",
+     "classes=message-delivery|severities=critical, warning"                                                     },
+    {&section_alert_recipient, "critical@ops.example",
+     "classes=system, updater|severities=critical"                                                               },
     {&section_alert_setup,     "-",                    "from=\"Ops\" <ops@example.com>|subject=brackets"         },
 };
 
-static const char *recipients(const struct config *cfg, enum alert_class class, enum alert_severity severity,
-                              const char *key, bool again)
+static const char *recipients(const struct config *cfg, enum alert_class class,
+                              enum alert_severity severity, const char *key, bool again)
 {
     static char out[300];
-    struct alert a = {.class = class, .severity = severity, .key = key, .text = "x", .again = again};
+    struct alert a = {
+        .class = class, .severity = severity, .key = key, .text = "x", .again = again};
     AUTO(strlist) struct strlist to = {0};
     AUTO(buf) struct buf text = BUF_INIT(sizeof(out));
 
@@ -171,31 +179,37 @@ static void test_recipients(void **unused)
     struct config *cfg = config_of(nobody, countof(nobody));
 
     (void)unused;
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", false), "root@admin.example");
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", false), "root@admin.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", false),
+                        "root@admin.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", false),
+                        "root@admin.example");
     assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "tls admin.example", true), "");
     config_free(&cfg);
     cfg = config_of(some, countof(some));
     assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_INFO, "x", false), "all@ops.example");
-    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_CRITICAL, "x", false), "all@ops.example critical@ops.example");
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "x", false), "all@ops.example tls@mail.example");
+    assert_string_equal(recipients(cfg, ALERT_SYSTEM, ALERT_CRITICAL, "x", false),
+                        "all@ops.example critical@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "x", false),
+                        "all@ops.example tls@mail.example");
     assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_INFO, "x", false), "all@ops.example");
     /* who lives there hears of it once */
     assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane mail.example", false),
                         "all@ops.example tls@mail.example");
-    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane MAIL.example", true), "all@ops.example");
+    assert_string_equal(recipients(cfg, ALERT_DELIVERY, ALERT_WARNING, "dane MAIL.example", true),
+                        "all@ops.example");
     config_free(&cfg);
 }
 
 static void test_mail(void **unused)
 {
     struct config *cfg = config_of(nobody, countof(nobody));
-    struct alert a = {.class = ALERT_DELIVERY,
-                      .severity = ALERT_WARNING,
-                      .key = "dane partner.example",
-                      .text = "DANE verification failed for all MX hosts of the domain \"partner.example\".\n"
-                              "Host mx.partner.example: no record matched",
-                      .at = WALL};
+    struct alert a = {
+        .class = ALERT_DELIVERY,
+        .severity = ALERT_WARNING,
+        .key = "dane partner.example",
+        .text = "DANE verification failed for all MX hosts of the domain \"partner.example\".\n"
+                "Host mx.partner.example: no record matched",
+        .at = WALL};
     AUTO(strlist) struct strlist to = {0};
     AUTO(buf) struct buf mail = BUF_INIT(20000);
     char subject[512];
@@ -212,7 +226,8 @@ static void test_mail(void **unused)
         " <b@ops.example>\r\n"
         "Date: Mon, 22 Dec 2025 00:00:00 +0000\r\n"
         "Message-ID: <alert-7@gw.example.com>\r\n"
-        "Subject: Warning <Message Delivery> gw.example.com: DANE verification failed for all MX hosts of the "
+        "Subject: Warning <Message Delivery> gw.example.com: DANE verification failed for all MX "
+        "hosts of the "
         "domain \"par...\r\n"
         "Auto-Submitted: auto-generated\r\n"
         "MIME-Version: 1.0\r\n"
@@ -228,7 +243,8 @@ static void test_mail(void **unused)
         "Serial Number: ABC-1\r\n"
         "Timestamp: 22 Dec 2025 00:00:00 +0000\r\n"
         "\r\n"
-        "\"displayalerts\" in the console shows the last alerts, \"alertconfig\" who gets them.\r\n");
+        "\"displayalerts\" in the console shows the last alerts, \"alertconfig\" who gets "
+        "them.\r\n");
     config_free(&cfg);
 
     cfg = config_of(some, countof(some));
@@ -241,15 +257,19 @@ static void test_mail(void **unused)
     buf_reset(&mail);
     alert_mail(cfg, &a, &to, 8, "ABC-1", &mail);
     assert_non_null(strstr(buf_str(&mail), "From: \"Ops\" <ops@example.com>\r\n"));
-    assert_non_null(strstr(buf_str(&mail), "charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nThe Info message is:"));
-    assert_non_null(strstr(buf_str(&mail), "\r\n\r\nLast message occurred 12 times between Sun, 21 Dec 2025 23:59:00 "
-                                           "+0000 and Sun, 21 Dec 2025 23:59:59 +0000.\r\n"));
+    assert_non_null(
+        strstr(buf_str(&mail),
+               "charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nThe Info message is:"));
+    assert_non_null(strstr(
+        buf_str(&mail), "\r\n\r\nLast message occurred 12 times between Sun, 21 Dec 2025 23:59:00 "
+                        "+0000 and Sun, 21 Dec 2025 23:59:59 +0000.\r\n"));
     alert_subject(cfg, &a, subject, sizeof(subject));
     assert_string_equal(subject, "[Info]-[gw.example.com]: (<System>) M??nchen is reachable again");
     config_free(&cfg);
 }
 
-/* Whatever the text is, no line of the mail is longer than SMTP allows, and nothing of it is lost. */
+/* Whatever the text is, no line of the mail is longer than SMTP allows, and nothing of it is lost.
+ */
 static void test_long_lines(void **unused)
 {
     struct config *cfg = config_of(nobody, countof(nobody));

@@ -1,4 +1,5 @@
-/* The table of counters by domain: what it adds up, what it forgets when it is full, the order of tophosts. */
+/* The table of counters by domain: what it adds up, what it forgets when it is full, the order of
+ * tophosts. */
 #include "daemon/deststats.h"
 
 #include <stdio.h>
@@ -34,12 +35,14 @@ static void test_adds_up(void **unused)
     assert_true(deststats_get("a.example", &d));
     assert_int_equal(d.gauge[DEST_ACTIVE], 3);
     assert_int_equal(d.reach, DEST_UNKNOWN);
-    deststats_change("a.example", &(struct dest_change){.gauge = {[DEST_ACTIVE] = -2},
-                                                        .count = {[DEST_DELIVERED] = 1, [DEST_HARD_5XX] = 1},
-                                                        .reach = DEST_UP,
-                                                        .at = 77,
-                                                        .error = "550 no \033[2Jsuch user",
-                                                        .address = "192.0.2.1"});
+    deststats_change("a.example", &(struct dest_change){
+                                      .gauge = {[DEST_ACTIVE] = -2  },
+                                      .count = { [DEST_DELIVERED] = 1, [DEST_HARD_5XX] = 1},
+                                      .reach = DEST_UP,
+                                      .at = 77,
+                                      .error = "550 no \033[2Jsuch user",
+                                      .address = "192.0.2.1"
+    });
     assert_true(deststats_get("a.example", &d));
     assert_int_equal(d.gauge[DEST_ACTIVE], 1);
     assert_int_equal(d.count[DEST_DELIVERED], 1);
@@ -95,7 +98,9 @@ static void test_top(void **unused)
     queued("nine.example", 9);
     queued("five.example", 5);
     queued("also-five.example", 5);
-    deststats_change("one.example", &(struct dest_change){.count = {[DEST_HARD_DNS] = 2, [DEST_SOFT] = 1}});
+    deststats_change("one.example", &(struct dest_change){
+                                        .count = {[DEST_HARD_DNS] = 2, [DEST_SOFT] = 1}
+    });
     assert_int_equal(deststats_top(DEST_BY_ACTIVE, top, 3), 3);
     assert_string_equal(top[0].domain, "nine.example");
     assert_string_equal(top[1].domain, "also-five.example");
