@@ -23,7 +23,8 @@
 static bool is_security(const struct section *s)
 {
     return s == &section_user || s == &section_certificate || s == &section_authority ||
-           s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup;
+           s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup ||
+           s == &section_dns_anchor; /* who trusts a key of his own can make anything secure */
 }
 
 static bool touches_security(const struct changes *c)
@@ -559,8 +560,9 @@ static json_t *diff_fields(const struct change *d)
 #define MOST_COMPARED 2000u /* objects of a difference; in a larger one nobody looks for names */
 
 struct renames {
-    const struct change **from; /* by position in the difference: what the new object was before, or NULL */
-    bool *told;                 /* it is part of something that is shown elsewhere */
+    const struct change *
+        *from; /* by position in the difference: what the new object was before, or NULL */
+    bool *told; /* it is part of something that is shown elsewhere */
 };
 
 static bool same_but_key(const struct section *s, const struct row *a, const struct row *b)
@@ -574,7 +576,8 @@ static bool same_but_key(const struct section *s, const struct row *a, const str
     return true;
 }
 
-/* The change that made the child of `now` that `old`, a child of `was`, has become; NULL: old is no such child. */
+/* The change that made the child of `now` that `old`, a child of `was`, has become; NULL: old is no
+ * such child. */
 static const struct change *moved_child(const struct changes *diff, const struct change *old,
                                         const struct change *was, const struct change *now)
 {
@@ -591,7 +594,8 @@ static const struct change *moved_child(const struct changes *diff, const struct
     return found && !found->base && found->now ? found : NULL;
 }
 
-static bool has_equal_child(const struct changes *diff, const struct change *was, const struct change *now)
+static bool has_equal_child(const struct changes *diff, const struct change *was,
+                            const struct change *now)
 {
     for (size_t i = 0; i < diff->n; i++) {
         const struct change *child = moved_child(diff, &diff->items[i], was, now);
@@ -602,7 +606,8 @@ static bool has_equal_child(const struct changes *diff, const struct change *was
     return false;
 }
 
-/* An object is renamed when one that went was the same but for its name, or when its children are. */
+/* An object is renamed when one that went was the same but for its name, or when its children are.
+ */
 static void find_owners(const struct changes *diff, struct renames *r)
 {
     for (size_t i = 0; i < diff->n; i++) {
@@ -614,7 +619,8 @@ static void find_owners(const struct changes *diff, struct renames *r)
             const struct change *was = &diff->items[k];
 
             if (was->section == now->section && !was->now && !r->told[k] &&
-                (same_but_key(now->section, was->base, now->now) || has_equal_child(diff, was, now))) {
+                (same_but_key(now->section, was->base, now->now) ||
+                 has_equal_child(diff, was, now))) {
                 r->from[i] = was;
                 r->told[k] = true;
             }
@@ -623,8 +629,8 @@ static void find_owners(const struct changes *diff, struct renames *r)
 }
 
 /* The children of a renamed object went with it: only what else changed in them is shown. */
-static void find_children(const struct changes *diff, const struct change *now, const struct change *was,
-                          struct renames *r)
+static void find_children(const struct changes *diff, const struct change *now,
+                          const struct change *was, struct renames *r)
 {
     for (size_t i = 0; i < diff->n; i++) {
         const struct change *child = moved_child(diff, &diff->items[i], was, now);
@@ -633,7 +639,8 @@ static void find_children(const struct changes *diff, const struct change *now, 
             continue;
         r->told[i] = true;
         r->from[child - diff->items] = &diff->items[i];
-        r->told[child - diff->items] = same_but_key(child->section, diff->items[i].base, child->now);
+        r->told[child - diff->items] =
+            same_but_key(child->section, diff->items[i].base, child->now);
     }
 }
 

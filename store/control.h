@@ -26,7 +26,7 @@
  *                    which takes children and references along; null deletes (single objects: resets), children too.
  *                    A secret field's value is a reference, or {"$plain":"..."} which is sealed. Fields that are left out take
  *                    their defaults; values may come in their text form.                             operator, and
- *                    administrator for users and certificates
+ *                    administrator for users, certificates and trust anchors
  * config.clear       -> {cleared}                                                                     operator
  * config.diff        [from],[to] revision numbers | "running" | "candidate"; [section],[name] -> {objects:[{section,command,
  *                    name,title,kind:"new|changed|deleted|renamed",[from: the old name],

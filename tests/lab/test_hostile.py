@@ -130,6 +130,20 @@ ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "auth
        "sts.flush"]
 
 
+@lab.test("an operator chooses DNS servers, but trusts no key of his own")
+def trust_anchors():
+    lab.need_root()
+
+    def tries(c):
+        return [c.call("config.stage", changes=[{"section": section, "name": name, "body": body}]).get("code", "ok")
+                for section, name, body in (
+                    ("dns_server", "192.0.2.1", {"address": "192.0.2.1"}),
+                    ("dns_anchor", "example", {"domain": "example", "records": ["DS 1 13 2 " + "ab" * 32]}),
+                )]
+
+    lab.equal(as_daemon("operator", tries), ["ok", "E_DENIED"])
+
+
 @lab.test("every operation asks for its role")
 def operations():
     lab.need_root()
