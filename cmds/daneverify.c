@@ -79,6 +79,6 @@ const struct command cmd_daneverify = {
         "records, why some cannot be used, and which one matched; such lines are indented. Nothing "
         "is sent and "
         "nothing is stored. Ctrl-C stops. In batch the exit code is 0 when DANE succeeds, else 1.",
-    .roles = ROLE_READONLY,
+    .roles = ROLE_OPERATOR,
     .run = run,
 };

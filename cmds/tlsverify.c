@@ -69,6 +69,6 @@ const struct command cmd_tlsverify = {
               "its common name, the host. Nothing is sent and nothing is stored. Ctrl-C stops. In "
               "batch the exit code "
               "is 0 when the certificate is verified, else 1.",
-    .roles = ROLE_READONLY,
+    .roles = ROLE_OPERATOR,
     .run = run,
 };

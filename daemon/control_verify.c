@@ -635,7 +635,7 @@ static bool run_tls_verify(struct control *c, const json_t *args, json_t *data, 
 }
 
 const struct control_op control_verify_ops[] = {
-    {"dane.verify", ROLE_READONLY, run_dane_verify},
-    {"tls.verify",  ROLE_READONLY, run_tls_verify },
+    {"dane.verify", ROLE_OPERATOR, run_dane_verify},
+    {"tls.verify",  ROLE_OPERATOR, run_tls_verify },
     {NULL,          0,             NULL           },
 };

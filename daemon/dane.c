@@ -192,6 +192,11 @@ void dane_look_up(const char *host, unsigned port, bool mx_secure, const struct 
     str_copy(out->base, sizeof(out->base), host);
     if (addr_parse(host, &literal))
         return; /* an address has no name to look under */
+    /* Whoever can strip signatures on the way to us could otherwise switch DANE off. */
+    if (!dns_validates()) {
+        failed(out, "no DNS server in use passes on DNSSEC (dnsstatus says why)");
+        return;
+    }
     if (addrs->status == DNS_SERVFAIL || addrs->status == DNS_TIMEOUT ||
         addrs->status == DNS_BOGUS) {
         char why[400];

@@ -379,3 +379,8 @@ void dns_texts_free(struct dns_texts *t)
     strlist_free(&t->texts);
     memset(t, 0, sizeof(*t));
 }
+
+bool dns_validates(void)
+{
+    return dns_servers_validate();
+}

@@ -71,6 +71,8 @@ msec_t dns_reverse_timeout(void); /* how long dns_reverse is worth waiting for; 
 bool dns_mx(const char *domain, msec_t deadline, struct dns_mx *out, struct err *err);
 bool dns_addresses(const char *host, bool v4, bool v6, msec_t deadline, struct dns_addrs *out,
                    struct err *err);
+/* Are answers validated at all? While they are not, "insecure" is no finding, and DANE cannot be decided. */
+bool dns_validates(void);
 bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err); /* "_25._tcp.mail.example.com" */
 bool dns_txt(const char *name, msec_t deadline, struct dns_texts *out, struct err *err);
 /* The alias at name itself; target is "" when there is none. *security as in answers, of its absence too. */

@@ -158,9 +158,11 @@ def words():
                                 r"but could not be successfully negotiated\n" % re.escape(why))
     for name in ("none", "noesmtp"):
         lab.match(text_of(first(name, 3)), r"^mx\.%s\.example: %s; the destination's TLS setting is Required$" % (name, NO_TLS))
-    found = re.findall(r"Info: DCID (\d+) STARTTLS command not supported\n(?:.*\n)*?.*Info: DCID \1 TLS failed: %s\n"
-                       r"(?:.*\n)*?.*Info: DCID \1 TLS was required but could not be successfully negotiated\n"
-                       r"(?:.*\n)*?.*Info: DCID \1 close" % NO_TLS, text)
+    found = re.findall(r"Info: DCID (\d+) STARTTLS command not supported\n", text) # several at a time: their lines mix
+    for dcid in found:
+        lab.match(text, (r"DCID {0} STARTTLS command not supported\n(?:.*\n)*?.*Info: DCID {0} TLS failed: %s\n"
+                         r"(?:.*\n)*?.*Info: DCID {0} TLS was required but could not be successfully negotiated\n"
+                         r"(?:.*\n)*?.*Info: DCID {0} close" % re.escape(NO_TLS)).format(dcid))
     lab.equal(len(found), 6, "three levels, two servers")
     lab.match(text, r"Info: DCID (\d+) TLS failed: STARTTLS unexpected response\n(.*\n)*?.*DCID \1 TLS was required but")
     lab.match(text, r"Info: Delayed: DCID 0 MID %d to RID 0 - 4\.7\.5 - Cryptographic failure \('000', \['mx\.none\.example: "

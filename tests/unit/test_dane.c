@@ -65,6 +65,13 @@ static void add_records(struct dns_tlsa *out, const char *text)
     strlist_free(&list);
 }
 
+static bool validates = true;
+
+bool dns_validates(void)
+{
+    return validates;
+}
+
 bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err)
 {
     const struct fake *f = find("TLSA", name);
@@ -276,6 +283,25 @@ static void reasons_are_for_people(void **state)
     dane_free(&d);
 }
 
+/* Who can strip signatures on the way to us must not be able to switch DANE off. */
+static void without_validation_nothing_is_known(void **state)
+{
+    static const struct fake none[MAX_FAKES];
+    struct dns_addrs addrs = {.security = DNS_INSECURE, .canonical = "mx.example"};
+    struct dane d;
+
+    (void)state;
+    fakes = none;
+    validates = false;
+    for (int mx_insecure = 0; mx_insecure < 2; mx_insecure++) {
+        look_up("mx.example", 25, mx_insecure, &addrs, &d);
+        assert_int_equal(d.state, DANE_FAILED);
+        assert_string_equal(asked, "");
+        dane_free(&d);
+    }
+    validates = true;
+}
+
 /* A name of 250 characters exists; "_25._tcp." before it cannot. */
 static void names_too_long_to_ask_for(void **state)
 {
@@ -381,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_corner),
         cmocka_unit_test(reasons_are_for_people),
+        cmocka_unit_test(without_validation_nothing_is_known),
         cmocka_unit_test(names_too_long_to_ask_for),
         cmocka_unit_test(more_records_than_anybody_needs),
         cmocka_unit_test(full_certificates_and_keys),
