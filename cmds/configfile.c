@@ -203,7 +203,10 @@ static bool ask_source(struct ui *ui, struct session *s, json_t *args)
     json_t *data = file ? read_file(ui, s) : NULL;
     char *pasted = file || ui_failed(ui)
                        ? NULL
-                       : ask_block(ui, "text", "Paste the configuration now (end with '.'):");
+                       : ask_block(ui, "text",
+                                   "What you paste is shown on this terminal: load a file with plain "
+                                   "passphrases by its name.\n"
+                                   "Paste the configuration now (end with '.'):");
 
     if (data || pasted)
         json_put_str(args, "text", data ? json_str(data, "text", "") : pasted);

@@ -14,6 +14,8 @@
  * op                 args -> data                                                          role (none: guest)
  * hello              client, via, peer, interactive -> session, user, role, host, version, revision,
  *                    candidate:{id,changes,base,head,host,touched}, detached:[the same]
+ *                    via and peer are the client's word, as SSH_CONNECTION told it: who, history and audit show them as a
+ *                    hint; the uid behind user is the kernel's
  * candidate.state    -> as candidate of hello
  * candidate.attach   id -> {candidate}   resume a detached candidate of the same login           operator
  * candidate.anonymous                    this connection's changes belong to no login: dropped at its end. Without it they
