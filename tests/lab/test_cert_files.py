@@ -197,7 +197,7 @@ def export(profile, name, more=""):
     done = gate.batch("certconfig certificate export %s %s %s %s" % (profile, name, more, here("pass_phrase", PASS)))
     lab.match(done.stdout, re.escape(name))
     path = os.path.join(EXPORT, name)
-    lab.equal(oct(os.stat(path).st_mode & 0o777), "0o600")
+    lab.equal(oct(os.stat(path).st_mode & 0o777), "0o400")
     return path
 
 
