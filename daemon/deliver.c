@@ -171,6 +171,14 @@ static void log_sts(struct session *s, const struct host_evidence *e, const stru
 
     if (!((v->must | v->look) & TLS_CHECK_MX))
         return;
+    if (e->facts.sts_state ==
+        STS_MODE_TESTING) { /* what would keep the mail is said, no more (RFC 8461 section 5) */
+        if (d->verified.passed & TLS_CHECK_MX && e->facts.sts_lists_host)
+            maillog_sts_success(s->domain);
+        else if (d->event != TLS_EV_EHLO)
+            maillog_sts_failed(s->domain);
+        return;
+    }
     if (d->verified.passed & TLS_CHECK_MX)
         maillog_sts_success(s->domain);
     else if (d->event == TLS_EV_DONE)

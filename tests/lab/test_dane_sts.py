@@ -48,7 +48,7 @@ SKIPPED = r"MTA-STS policy will be skipped for the \({d}\) due to DANE being enf
 
 def cases():
     hosts = ["mx-%s.%s" % (n, z) for z in (zone, "plain.example") for n in
-             ("s1", "s2", "s3", "s4", "b1", "b2", "u1", "n1", "p1", "e1", "m1", "t1", "t2", "x1", "a1")]
+             ("s1", "s2", "s3", "s4", "b1", "b2", "u1", "n1", "p1", "e1", "m1", "t1", "t2", "t3", "x1", "a1")]
     S["good"] = Server(box, "good", pair=web.authority.issue("mx-good", "mx", hosts))
     S["self"] = Server(box, "self", name="mx", sans=hosts)
     S["bare"] = Server(box, "bare", "--no-starttls", name="mx")
@@ -75,7 +75,8 @@ def cases():
     case("m1", WAITS, "DANE is mandatory", None, dane="mandatory", server="good", mode="enforce")
     # testing: looked at, said, delivered
     case("t1", TLS, said=FAILED, server="self", mode="testing")
-    case("t2", CLEAR, said=APPLYING, server="bare", mode="testing", mx=["other.example"])
+    case("t2", CLEAR, said=FAILED, server="bare", mode="testing")
+    case("t3", TLS, said=FAILED, server="good", mode="testing", mx=["other.example"])
 
 
 def setup():

@@ -296,4 +296,27 @@ def exceptions():
     lab.match(log.text(), r"Info: TLS policy exempt keeps mail for strict\.exempt\.example from mx\.reuse\.example: ")
 
 
+@lab.test("preferred_fallback: before and after the 220 reply are two questions, and only Preferred asks them")
+def fallback():
+    setup()
+    sinks = {"refused": lab.Sink("--reply", "STARTTLS=454 4.7.0 Not now"), "broken": lab.Sink("--garbage-tls")}
+    for value, refused, broken in (("after-220", WAITS, CLEAR), ("both", CLEAR, CLEAR), ("never", WAITS, WAITS),
+                                   ("before-220", CLEAR, WAITS)):
+        wanted, mids = {}, {}
+        statements = ["destconfig setup preferred_fallback=" + value]
+        for how, fate in (("refused", refused), ("broken", broken)):
+            for level in ("on", "require"):
+                domain = "%s.%s.%s.fallback.example" % (level, how, value)
+                wanted[domain] = fate if level == "on" else WAITS
+                statements += ["destconfig set %s use_tls=%s" % (domain, level),
+                               "smtproutes new %s [mx.reuse.example]:%d" % (domain, sinks[how].port)]
+        configure(*statements)
+        before = sinks["broken"].stats()["connections"]
+        mids = {d: submit("a@" + d) for d in wanted}
+        lab.equal({d: outcome(m)[0] for d, m in mids.items()}, wanted)
+        if broken == CLEAR: # what may have been tampered with is not gone on with
+            lab.equal(sinks["broken"].stats()["connections"] - before, 3, "two for the one that goes, one for the other")
+    configure("destconfig setup preferred_fallback=before-220")
+
+
 lab.main()
