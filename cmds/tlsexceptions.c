@@ -8,8 +8,7 @@
 
 #include "store/check.h"
 
-#define DEFAULT_DAYS 30
-#define MOST_DAYS 366
+#define DEFAULT_DAYS 30 /* unless somebody says more */
 
 static void date_in(int days, char out[11])
 {
@@ -97,9 +96,9 @@ static bool accept_date(void *arg, const char *answer, struct err *err)
         return false;
     if (days_to(answer) < 0)
         return err_set(err, E_INVALID, "%s is over; enter a date that is still to come.", answer);
-    return days_to(answer) <= MOST_DAYS ||
+    return days_to(answer) <= EXCEPTION_DAYS ||
            err_set(err, E_INVALID, "An exception lasts %d days at most; it can be prolonged later.",
-                   MOST_DAYS);
+                   EXCEPTION_DAYS);
 }
 
 static void ask_date(struct ui *ui, struct row *r)
@@ -115,6 +114,18 @@ static void ask_date(struct ui *ui, struct row *r)
     q.deflt = *now && days_to(now) >= 0 ? now : month;
     row_set(r, "expires", ui_ask(ui, &q), NULL);
     free(now);
+}
+
+static void fill(struct session *s, struct row *r)
+{
+    char month[11];
+
+    if (!*row_text(r, "owner"))
+        row_set(r, "owner", session_user(s), NULL);
+    if (*row_text(r, "expires"))
+        return;
+    date_in(DEFAULT_DAYS, month);
+    row_set(r, "expires", month, NULL);
 }
 
 static void ask_rest(struct ui *ui, struct session *s, struct row *r)
@@ -216,11 +227,14 @@ const struct command cmd_tlsexceptions = {
     .detail =
         "no-dane and no-mta-sts are for deliveries to a host or domain whose records are known to "
         "be wrong; no-tls and require-tls are for both directions: STARTTLS is never used with "
-        "the peer, or always. An exception counts through its last day. A week and a day before, "
-        "and when it is over, an alert says so. Once a day a no-dane host is tried; when it "
-        "proves itself again the gateway removes the exception in a commit of its own.",
+        "the peer, or always. An exception counts through its last day; without expires= that is "
+        "in 30 days, 366 days at most, and without owner= it is that of who creates it. A week "
+        "and a day before, and when it is over, an alert says so. Once a day a no-dane host is "
+        "tried; when it proves itself again the gateway removes the exception in a commit of its "
+        "own.",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_tls_exception,
+    .fill = fill,
     .menu = &main_menu,
 };

@@ -22,7 +22,7 @@ static void row(struct ui *ui, const char *label, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
     va_end(ap);
-    str_escape(&shown, text.p, text.n);
+    str_escape_again(&shown, text.p, text.n);
     p = buf_str(&shown);
     width = width > LABEL + 20 ? width - LABEL : 20;
     do {
@@ -356,7 +356,7 @@ static void print_explanation(struct ui *ui, const json_t *e)
         AUTO(buf) struct buf text = BUF_INIT(8000);
 
         buf_str_add(&text, "- ");
-        str_escape(&text, json_string_value(o), json_string_length(o));
+        str_escape_again(&text, json_string_value(o), json_string_length(o));
         out_prose(ui, buf_str(&text));
     }
 }

@@ -16,6 +16,8 @@ struct command {
     unsigned roles;               /* least role: ROLE_GUEST... */
     bool commits;                 /* changes need "commit" (shown in help) */
     const struct section *section;/* gives the uniform batch verbs and completion */
+    /* What the words for a new object of the section need not say because the questions have a default for it; may be NULL */
+    void (*fill)(struct session *s, struct row *row);
     const struct menu *menu;      /* run when there are no words, or words that name its operations */
     void (*run)(struct ui *ui, struct session *s); /* instead of a menu; takes its words with ask_* or ui_word... */
     /* completion of the words of the line beyond what section and menu give; words: what stands before; may be NULL */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "shell/backend.h"
+#include "shell/command.h"
 #include "shell/event.h"
 #include "shell/out.h"
 #include "store/check.h"
@@ -783,6 +784,26 @@ static void reset_fields(struct row *r)
     row_free(&fresh);
 }
 
+/* The defaults of the command's questions, for what the words did not say; there: what they give
+ * way to, or NULL. */
+static void fill(struct ui *ui, struct session *s, struct row *r, const struct row *there)
+{
+    const struct command *c = ui->command;
+    struct row *said;
+
+    if (ui_failed(ui) || !c || !c->fill || c->section != r->section)
+        return;
+    said = row_copy(r);
+    c->fill(s, r);
+    for (size_t i = 0; there && i < r->section->nfields; i++) {
+        const char *name = r->section->fields[i].name;
+
+        if (!str_eq(row_text(r, name), row_text(said, name)))
+            row_set(r, name, row_text(there, name), NULL);
+    }
+    row_free(&said);
+}
+
 /* new, set and replace of an object that is not there. */
 static void create(struct ui *ui, struct session *s, const struct section *sec, const char *name)
 {
@@ -805,6 +826,7 @@ static void create(struct ui *ui, struct session *s, const struct section *sec, 
         if (!row_set(r, section_key(sec)->name, slash ? slash + 1 : name, &err))
             ui_error(ui, &err);
         set_words(ui, s, r);
+        fill(ui, s, r, NULL);
         check_fields(ui, r);
     }
     free(owner);
@@ -816,6 +838,7 @@ static bool same_as_told(struct ui *ui, struct session *s, const struct row *the
     bool same;
 
     set_words(ui, s, trial);
+    fill(ui, s, trial, there);
     if (there->section->ordered) /* the place in the order is not told */
         row_set(trial, "position", row_text(there, "position"), NULL);
     same = !ui_failed(ui) && row_equal(trial, there);
@@ -840,6 +863,8 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
     if (verb == REPLACE)
         reset_fields(r);
     set_words(ui, s, r);
+    if (verb == REPLACE)
+        fill(ui, s, r, there);
     if (!ui_failed(ui) && !str_eq(r->name, there->name) && session_taken(s, r))
         ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already.", sec->noun, str_printable(row_leaf(r)));
     check_fields(ui, r);

@@ -93,7 +93,7 @@ void out_stream(struct ui *ui, const char *line, json_t *record)
         json_decref(e);
         return;
     }
-    str_escape(&text, line, strlen(line));
+    str_escape_again(&text, line, strlen(line));
     buf_char(&text, '\n');
     ui_write(ui, text.p, text.n);
     if (!ui->backend)
@@ -109,7 +109,7 @@ static void cell_text(const json_t *v, struct buf *out)
 
     switch (v ? json_typeof(v) : JSON_NULL) {
     case JSON_STRING:
-        str_escape(out, json_string_value(v), json_string_length(v));
+        str_escape_again(out, json_string_value(v), json_string_length(v));
         break;
     case JSON_INTEGER:
         buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));

@@ -124,9 +124,9 @@ static void clean(const char *text, size_t n, struct buf *out)
     size_t start = 0;
 
     for (size_t i = 0; i <= n; i++) {
-        if (i < n && text[i] != '\n' && text[i] != '\t' && text[i] != '\\')
+        if (i < n && text[i] != '\n' && text[i] != '\t')
             continue;
-        str_escape(out, text + start, i - start);
+        str_escape_again(out, text + start, i - start);
         if (i < n)
             buf_char(out, text[i]);
         start = i + 1;

@@ -478,13 +478,18 @@ void check_tls_exception_target(const struct row *row, struct check *out)
 void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct tls_exception *e = row->data;
-    time_t now = (time_t)(clock_wall() / 1000000);
-    char today[11];
+    time_t now = (time_t)(clock_wall() / 1000000), end = now + EXCEPTION_DAYS * 86400;
+    char today[11], last[11];
     struct tm tm;
 
     (void)cfg;
     check_tls_exception_target(row, out);
     strftime(today, sizeof(today), "%Y-%m-%d", localtime_r(&now, &tm));
+    strftime(last, sizeof(last), "%Y-%m-%d", localtime_r(&end, &tm));
+    if (strlen(e->expires) == 10 && strcmp(e->expires, last) > 0)
+        check_error(out, "expires",
+                    "The exception %s may last %d days at most, to %s; it can be prolonged later.",
+                    e->name, EXCEPTION_DAYS, last);
     if (strlen(e->expires) == 10 && strcmp(e->expires, today) < 0)
         check_warning(out, "expires",
                       "The exception %s ended on %s and does nothing; prolong it or delete it.",

@@ -22,6 +22,7 @@ void check_error(struct check *c, const char *field, const char *fmt, ...) __att
 void check_warning(struct check *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void check_free(struct check *c);
 
+#define EXCEPTION_DAYS 366 /* a tls_exception ends so many days from today, or earlier */
 /* Is the target of a tls_exception one for its kind? The row may be half filled. */
 void check_tls_exception_target(const struct row *row, struct check *out);
 

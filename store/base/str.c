@@ -277,6 +277,20 @@ void str_escape(struct buf *out, const char *p, size_t n)
     buf_add(out, p + plain, n - plain);
 }
 
+void str_escape_again(struct buf *out, const char *p, size_t n)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i <= n; i++) {
+        if (i < n && p[i] != '\\')
+            continue;
+        str_escape(out, p + start, i - start);
+        if (i < n)
+            buf_char(out, '\\');
+        start = i + 1;
+    }
+}
+
 const char *str_printable(const char *s)
 {
     static __thread char ring[8][1024];

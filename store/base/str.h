@@ -38,6 +38,8 @@ char *slice_dup(struct slice s);
  * (C0, C1, DEL), bidi and zero-width controls, invalid UTF-8 and backslash are written \xNN or \u{N}.
  * The one place where untrusted text is escaped. */
 void str_escape(struct buf *out, const char *p, size_t n);
+/* The same for text in which something may have been escaped before, further from the terminal: a backslash stays. */
+void str_escape_again(struct buf *out, const char *p, size_t n);
 const char *str_printable(const char *s);        /* the same into a small ring of static per-thread buffers */
 
 /* A list of strings that owns its items: value of the "list" field type, also for general use. */

@@ -296,6 +296,11 @@ def read_text(path):
         return ""
 
 
+def day(ahead):
+    """The date so many days from today, as the console takes it."""
+    return time.strftime("%Y-%m-%d", time.localtime(time.time() + ahead * 86400))
+
+
 def run(argv, input=None, timeout=60, check=True, **keywords):
     """Runs a program to its end; text in and out unless `input` is bytes."""
     if not isinstance(input, bytes):

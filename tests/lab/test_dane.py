@@ -298,7 +298,7 @@ def excepted():
     setup()
     exception = "tlsexceptions new broken kind=no-dane target=mx-d14a.sec.example reason=rollover owner=lab expires="
     waiting = corners.mids["d14a.sec.example"]
-    mail.configure(exception + "2099-12-31")
+    mail.configure(exception + lab.day(300))
     gateway.console("delivernow all")
     log.wait_for(r"Message done DCID \d+ MID %d " % waiting)
     lab.equal(mail.outcome(mail.submit("a@d14a.sec.example"), "d14a.sec.example"), TLS)

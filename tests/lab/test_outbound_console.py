@@ -213,7 +213,7 @@ def greeted(source):
 
 @lab.test("the lists for STARTTLS count for those who connect to us, and end")
 def lists():
-    day = time.strftime("%Y-%m-%d", time.localtime(time.time() + 40 * 86400))
+    day = lab.day(40)
     lab.equal(greeted("127.0.0.9"), (True, 250))
     gate.configure("""tlsexceptions new broken kind=no-tls target=127.0.0.8/30 reason="breaks at STARTTLS" owner=joe expires=%s
 tlsexceptions new bank kind=require-tls target=127.0.0.20 reason=contract owner=joe expires=%s
@@ -231,6 +231,19 @@ tlsexceptions new over kind=no-tls target=127.0.0.30 reason=old owner=joe expire
     lab.equal(greeted("127.0.0.9"), (True, 250))
 
 
+@lab.test("what a line does not say about an exception is what the dialog proposes")
+def defaults():
+    line = "tlsexceptions new short kind=no-dane target=mx.a.example reason=x"
+    gate.console("%s; commit short y" % line)
+    short = gate.json("tlsexceptions list")["data"]["exceptions"][0]
+    lab.equal((short["days"], short["owner"]), (30, gate.json("whoami")["data"]["user"]))
+    gate.console("tlsexceptions set short owner=joe expires=%s; commit longer y" % lab.day(100))
+    lab.equal(gate.console(line).returncode, 0)  # it is there, as far as this line says
+    short = gate.json("tlsexceptions list")["data"]["exceptions"][0]
+    lab.equal((short["days"], short["owner"]), (100, "joe"))
+    gate.configure("tlsexceptions delete short\n")
+
+
 @lab.test("exceptions are refused with the reason, and one that is over still loads")
 def rules():
     for line, sentence in (
@@ -241,6 +254,9 @@ def rules():
         done = gate.console("tlsexceptions new bad " + line, check=False)
         lab.equal(done.returncode != 0, True, line)
         lab.match(done.stdout + done.stderr, sentence)
+    lab.match(gate.console("tlsexceptions new far kind=no-tls target=192.0.2.1 reason=x expires=%s; commit far y" % lab.day(367),
+                           check=False).stderr, r"366\s+days\s+at\s+most")
+    gate.console("clear y")
     gate.configure("tlsexceptions set old kind=no-mta-sts target=a.example reason=x owner=y expires=2021-05-01\n")
     gate.console("saveconfig mask file=with-old.conf")
     gate.configure("tlsexceptions delete old\n")

@@ -283,9 +283,9 @@ def exceptions():
               "smtproutes new listed.example [mx.reuse.example]:%d" % bare.port,
               "destconfig new exempt.example use_tls=on", "destconfig new strict.exempt.example use_tls=require",
               "destconfig new listed.example use_tls=on",
-              "tlsexceptions new one kind=no-tls target=exempt.example reason=broken owner=lab expires=2099-12-31",
-              "tlsexceptions new two kind=no-tls target=strict.exempt.example reason=broken owner=lab expires=2099-12-31",
-              "tlsexceptions new three kind=require-tls target=listed.example reason=law owner=lab expires=2099-12-31")
+              "tlsexceptions new one kind=no-tls target=exempt.example reason=broken owner=lab expires=" + lab.day(300),
+              "tlsexceptions new two kind=no-tls target=strict.exempt.example reason=broken owner=lab expires=" + lab.day(300),
+              "tlsexceptions new three kind=require-tls target=listed.example reason=law owner=lab expires=" + lab.day(300))
     lab.equal(outcome(submit("a@exempt.example"))[0], CLEAR)
     strict = submit("a@strict.exempt.example")
     lab.equal(outcome(strict)[0], WAITS)

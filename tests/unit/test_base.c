@@ -241,6 +241,15 @@ static void untrusted_text_is_escaped(void **state)
         else
             assert_string_equal(str_printable(cases[i].text), cases[i].shown);
     }
+    {
+        AUTO(buf) struct buf once = BUF_INIT(1000), twice = BUF_INIT(1000);
+
+        str_escape(&once, "a\\b\033\xFF", 5);
+        str_escape_again(&twice, once.p, once.n);
+        assert_string_equal(buf_str(&twice), "a\\x5Cb\\x1B\\xFF");
+        str_escape_again(&twice, "\r\\", 2);
+        assert_string_equal(buf_str(&twice), "a\\x5Cb\\x1B\\xFF\\x0D\\");
+    }
     kept = str_printable("first");
     str_printable("second");
     assert_string_equal(kept, "first"); /* several may stand in one call */
