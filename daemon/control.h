@@ -43,6 +43,8 @@ void control_greet(struct control *c, const char *via, const char *peer, bool in
 struct control *control_next(struct control *after); /* NULL: the first. Not across a YIELD */
 bool control_greeted(struct control *c);             /* said hello */
 json_t *control_describe(struct control *c);         /* for session.who; new */
+/* The counters first to last (enum counter): {"inj_msgs": {"reset", "uptime", "lifetime"}}; new. */
+json_t *control_counters(unsigned first, unsigned last);
 struct db_audit control_who(struct control *c);      /* an audit row with this connection's columns; texts borrowed */
 void control_audit(struct control *c, const char *action, const char *object, const char *result,
                    const char *detail);              /* YIELDS */

@@ -146,16 +146,6 @@ static void warm(void *arg)
     config_free(&cfg);
 }
 
-static bool prepare(const struct config *old, const struct config *cfg, void **state,
-                    struct err *err)
-{
-    (void)old;
-    (void)cfg;
-    (void)err;
-    *state = NULL;
-    return true;
-}
-
 static void publish(void *state, const struct config *cfg)
 {
     struct config *mine = config_ref(cfg);
@@ -165,12 +155,7 @@ static void publish(void *state, const struct config *cfg)
         config_free(&mine);
 }
 
-static void discard(void *state)
-{
-    (void)state;
-}
-
-const struct reload_part reload_certs = {"facts of certificates", prepare, publish, discard};
+const struct reload_part reload_certs = {.name = "facts of certificates", .publish = publish};
 
 /* --- cert.list --- */
 

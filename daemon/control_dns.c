@@ -276,23 +276,6 @@ static void put_anchor(void *list, const struct dns_anchor_info *a)
     json_array_append_new(list, o);
 }
 
-static json_t *counters(void)
-{
-    json_t *out = json_object();
-
-    for (enum counter i = STAT_DNS_REQUESTS; i <= STAT_DNS_TIMEOUT; i++) {
-        json_t *one = json_object();
-        struct stats_value v;
-
-        stats_value(i, &v);
-        json_put_int(one, "reset", (json_int_t)v.reset);
-        json_put_int(one, "uptime", (json_int_t)v.uptime);
-        json_put_int(one, "lifetime", (json_int_t)v.lifetime);
-        json_put(out, stats_name(i), one);
-    }
-    return out;
-}
-
 static json_t *untrusted(void)
 {
     struct config *cfg = running_config();
@@ -325,7 +308,7 @@ static bool run_status(struct control *c, const json_t *args, json_t *data, stru
     json_put_str(data, "source", dns_servers_source());
     json_put(data, "validating", json_boolean(dns_servers_validate()));
     json_put_int(data, "as_of", (json_int_t)(clock_wall() / 1000000));
-    json_put(data, "counters", counters());
+    json_put(data, "counters", control_counters(STAT_DNS_REQUESTS, STAT_DNS_TIMEOUT));
     json_put_int(cache, "entries", (json_int_t)t.entries);
     json_put_int(cache, "bytes", (json_int_t)t.bytes);
     json_put_int(cache, "max_bytes", (json_int_t)t.max_bytes);

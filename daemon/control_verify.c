@@ -188,19 +188,16 @@ static void say_tlsa(struct test *t, const struct dane *d)
                 host, t->domain, d->why);
 }
 
-static void tell_dane(void *arg, const struct dial_event *e)
+/* The steps both tests put into the same words, but for what each calls a missing STARTTLS. */
+static void say_step(struct test *t, const struct dial_event *e, const char *not_offered)
 {
-    struct test *t = arg;
     char peer[ADDR_TEXT], why[480];
 
     addr_text(e->peer, peer);
     switch (e->step) {
     case DIAL_CONNECTING:
-        say_connection(t, e);
-        break;
     case DIAL_CONNECTED:
         say_connection(t, e);
-        say_tlsa(t, t->dane);
         break;
     case DIAL_NO_SESSION:
         job_say(t->job, "failure", NULL, "Failed to connect to %s: %s.", peer,
@@ -211,8 +208,7 @@ static void tell_dane(void *arg, const struct dial_event *e)
         break;
     case DIAL_NOT_OFFERED:
         job_say(t->job, "checking", NULL, "Checking TLS connection.");
-        job_say(t->job, "failure", NULL, "TLS connection to %s failed: STARTTLS is not offered.",
-                peer);
+        job_say(t->job, "failure", NULL, "TLS connection to %s failed: %s.", peer, not_offered);
         break;
     case DIAL_REFUSED:
     case DIAL_BROKEN:
@@ -221,6 +217,22 @@ static void tell_dane(void *arg, const struct dial_event *e)
         break;
     case DIAL_ESTABLISHED:
         say_established(t, e);
+        break;
+    case DIAL_VERIFIED:
+    case DIAL_UNVERIFIED:
+    case DIAL_RECONNECTING: /* neither verdict allows it */
+        break;
+    }
+}
+
+static void tell_dane(void *arg, const struct dial_event *e)
+{
+    struct test *t = arg;
+
+    say_step(t, e, "STARTTLS is not offered");
+    switch (e->step) {
+    case DIAL_CONNECTED:
+        say_tlsa(t, t->dane);
         break;
     case DIAL_VERIFIED:
         job_say(t->job, "certificate", result_record(true, NULL),
@@ -236,8 +248,8 @@ static void tell_dane(void *arg, const struct dial_event *e)
             job_say(t->job, "detail", NULL, "  The certificate is that of %s",
                     e->tls->peer_subject);
         break;
-    case DIAL_RECONNECTING:
-        break; /* a verdict of DANE never allows it */
+    default:
+        break;
     }
 }
 
@@ -454,31 +466,8 @@ static void tell_tls(void *arg, const struct dial_event *e)
     char peer[ADDR_TEXT], why[480];
 
     addr_text(e->peer, peer);
+    say_step(t, e, "STARTTLS not supported");
     switch (e->step) {
-    case DIAL_CONNECTING:
-    case DIAL_CONNECTED:
-        say_connection(t, e);
-        break;
-    case DIAL_NO_SESSION:
-        job_say(t->job, "failure", NULL, "Failed to connect to %s: %s.", peer,
-                phrase(e->text, why));
-        break;
-    case DIAL_OFFERED:
-        job_say(t->job, "checking", NULL, "Checking TLS connection.");
-        break;
-    case DIAL_NOT_OFFERED:
-        job_say(t->job, "checking", NULL, "Checking TLS connection.");
-        job_say(t->job, "failure", NULL, "TLS connection to %s failed: STARTTLS not supported.",
-                peer);
-        break;
-    case DIAL_REFUSED:
-    case DIAL_BROKEN:
-        job_say(t->job, "failure", NULL, "TLS connection to %s failed: %s.", peer,
-                phrase(e->text, why));
-        break;
-    case DIAL_ESTABLISHED:
-        say_established(t, e);
-        break;
     case DIAL_VERIFIED:
         say_subject(t, e);
         job_say(t->job, "certificate", NULL, "TLS certificate match %s", e->text);
@@ -494,8 +483,8 @@ static void tell_tls(void *arg, const struct dial_event *e)
                     "Domains\" accepts its name.");
         job_say(t->job, "failure", NULL, "TLS connection to %s failed: verify error.", peer);
         break;
-    case DIAL_RECONNECTING:
-        break; /* a verdict of Required never allows it */
+    default:
+        break;
     }
 }
 

@@ -1,5 +1,5 @@
-/* expiry.c - see expiry.h. One fiber looks once an hour and after each commit; what was said is touched by it and by the
- * job it waits for. */
+/* expiry.c - see expiry.h. One fiber looks once an hour and after each commit; what was said is
+ * touched by it and by the job it waits for. */
 #include "daemon/expiry.h"
 
 #include <pthread.h>
@@ -314,16 +314,6 @@ bool expiry_start(struct err *err)
 
 /* --- commits --- */
 
-static bool prepare(const struct config *old, const struct config *cfg, void **state,
-                    struct err *err)
-{
-    (void)old;
-    (void)cfg;
-    (void)err;
-    *state = NULL;
-    return true;
-}
-
 static void publish(void *state, const struct config *cfg)
 {
     (void)state;
@@ -338,9 +328,4 @@ static void publish(void *state, const struct config *cfg)
     pthread_mutex_unlock(&lock);
 }
 
-static void discard(void *state)
-{
-    (void)state;
-}
-
-const struct reload_part reload_expiry = {"certificate watch", prepare, publish, discard};
+const struct reload_part reload_expiry = {.name = "certificate watch", .publish = publish};

@@ -33,7 +33,8 @@ bool reload_prepare(const struct config *cfg, struct err *err)
     assert(!prepared);
     for (size_t i = 0; ok && parts && parts[i]; i++) {
         states[i] = NULL;
-        ok = parts[i]->prepare(old, cfg, &states[i], err); /* YIELDS */
+        if (parts[i]->prepare)
+            ok = parts[i]->prepare(old, cfg, &states[i], err); /* YIELDS */
         if (ok)
             prepared = i + 1;
     }
@@ -62,7 +63,8 @@ void reload_discard(void)
 {
     while (prepared > 0) {
         prepared--;
-        parts[prepared]->discard(states[prepared]);
+        if (parts[prepared]->discard)
+            parts[prepared]->discard(states[prepared]);
     }
 }
 

@@ -9,6 +9,7 @@ struct tls_context;
 
 struct reload_part { /* a subsystem that builds something from the configuration */
     const char *name; /* in messages: "listeners" */
+    /* prepare and discard are NULL where a commit needs nothing built beforehand. */
     /* Builds the new state; must not disturb what runs. old is NULL at start. May YIELD. *state is passed on. */
     bool (*prepare)(const struct config *old, const struct config *cfg, void **state, struct err *err);
     void (*publish)(void *state, const struct config *cfg); /* takes effect now; cannot fail */

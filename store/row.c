@@ -2,6 +2,7 @@
 #include "store/row.h"
 
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,13 +114,43 @@ bool row_set(struct row *r, const char *field, const char *text, struct err *err
     return true;
 }
 
+#define TEXTS 16
+
+struct ring { /* of one thread, and freed with it: worker threads come and go */
+    char *texts[TEXTS];
+    unsigned turn;
+};
+static pthread_key_t ring_key;
+static pthread_once_t ring_once = PTHREAD_ONCE_INIT;
+
+static void ring_free(void *arg)
+{
+    struct ring *ring = arg;
+
+    for (size_t i = 0; i < TEXTS; i++)
+        free(ring->texts[i]);
+    free(ring);
+}
+
+static void ring_init(void)
+{
+    if (pthread_key_create(&ring_key, ring_free) != 0)
+        abort();
+}
+
 const char *row_text(const struct row *r, const char *field)
 {
-    static __thread char *ring[16];
-    static __thread unsigned turn;
     const struct field *f = field_find(r->section, field);
-    char **place = &ring[turn++ % countof(ring)];
+    struct ring *ring;
+    char **place;
 
+    pthread_once(&ring_once, ring_init);
+    ring = pthread_getspecific(ring_key);
+    if (!ring) {
+        ring = xcalloc(1, sizeof(*ring));
+        pthread_setspecific(ring_key, ring);
+    }
+    place = &ring->texts[ring->turn++ % TEXTS];
     free(*place);
     *place = f ? value_text(f, row_slot(r, f)) : xstrdup("");
     return *place;

@@ -226,22 +226,24 @@ class Sandbox:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
-_handed_out = set()
+_handed_out = {} # port -> a socket whose name reserves it
 
 
 def free_port():
     """A port of 127.0.0.1 and ::1 nobody listens on. Taken from below the range the kernel hands to outgoing
-    connections, or a busy client could be given it before the server binds it."""
+    connections, or a busy client could be given it before the server binds it, and reserved to the end of this program:
+    suites run at the same time, and a server may be stopped and started again on its port."""
     for _ in range(1000):
         port = random.SystemRandom().randrange(12000, 32000)
-        if port in _handed_out:
-            continue
+        reservation = socket.socket(socket.AF_UNIX)
         try:
+            reservation.bind("\0postern-port-%d" % port)
             with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
         except OSError:
+            reservation.close()
             continue
-        _handed_out.add(port)
+        _handed_out[port] = reservation
         return port
     raise Failure("no free port")
 

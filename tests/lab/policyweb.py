@@ -109,6 +109,17 @@ def hello_name(s):
     return None
 
 
+def read_head(s):
+    """The lines of a request's head; none when the client goes before its end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = s.recv(4096)
+        if not more:
+            return []
+        data += more
+    return data.decode("latin1").split("\r\n")
+
+
 class Authority:
     """A CA whose certificates may have any dates."""
 
@@ -269,13 +280,9 @@ class PolicyWeb:
             pass
 
     def answer(self, s, host, fault):
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = s.recv(4096)
-            if not more:
-                return
-            data += more
-        lines = data.decode("latin1").split("\r\n")
+        lines = read_head(s)
+        if not lines:
+            return
         self.requests.append((host, [line for line in lines if line]))
         self.stopped.wait(self.delays.get(host, 0))
         body = self.policies.get(host, "").encode()
@@ -367,13 +374,9 @@ class Proxy:
     def serve(self, s):
         try:
             with s, socket.socket() as out:
-                data = b""
-                while b"\r\n\r\n" not in data:
-                    more = s.recv(4096)
-                    if not more:
-                        return
-                    data += more
-                lines = data.decode("latin1").split("\r\n")
+                lines = read_head(s)
+                if not lines:
+                    return
                 self.connects.append(lines)
                 if self.want and self.want not in lines:
                     s.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n")
