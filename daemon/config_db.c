@@ -62,10 +62,13 @@ void config_db_set_head(struct config *cfg)
 /* --- secrets --- */
 
 struct secret_job {
-    const char *ref, *kind, *text;
-    size_t n;
+    const char *ref;
     struct buf *plain;
-    char **sealed;
+};
+
+struct seal_job {
+    struct config_seal *list;
+    size_t n;
 };
 
 static bool open_job(sqlite3 *db, void *arg, struct err *err)
@@ -77,23 +80,42 @@ static bool open_job(sqlite3 *db, void *arg, struct err *err)
 
 static bool seal_job(sqlite3 *db, void *arg, struct err *err)
 {
-    struct secret_job *j = arg;
+    struct seal_job *j = arg;
+    bool ok = true;
 
-    return secret_seal(db, j->kind, j->text, j->n, j->sealed, err);
+    for (size_t i = 0; ok && i < j->n; i++) {
+        struct config_seal *s = &j->list[i];
+
+        ok = secret_seal(db, s->kind, s->plain, s->n, &s->ref, err);
+    }
+    return ok;
 }
 
 bool config_db_secret(const char *ref, struct buf *plain, struct err *err)
 {
-    struct secret_job j = {.ref = ref, .plain = plain};
+    struct secret_job j = {ref, plain};
 
     return config_db_call(open_job, &j, err);
 }
 
+bool config_db_seal_all(struct config_seal *list, size_t n, struct err *err)
+{
+    struct seal_job j = {list, n};
+
+    if (!n || writer_txn(writer, seal_job, &j, err)) /* YIELDS */
+        return true;
+    for (size_t i = 0; i < n; i++)
+        str_free(&list[i].ref);
+    return false;
+}
+
 bool config_db_seal(const char *kind, const char *plain, size_t n, char **ref, struct err *err)
 {
-    struct secret_job j = {.kind = kind, .text = plain, .n = n, .sealed = ref};
+    struct config_seal one = {kind, plain, n, NULL};
+    bool ok = config_db_seal_all(&one, 1, err); /* YIELDS */
 
-    return config_db_call(seal_job, &j, err);
+    *ref = one.ref;
+    return ok;
 }
 
 /* --- revisions --- */

@@ -24,6 +24,13 @@ struct config *config_db_head(void); /* what the next commit starts from; a refe
 bool config_db_call(bool (*fn)(sqlite3 *db, void *arg, struct err *err), void *arg, struct err *err);
 
 bool config_db_secret(const char *ref, struct buf *plain, struct err *err); /* cleanse plain after use */
+/* All of them in one transaction, or none: each alone would wait for the disk. plain is the caller's to cleanse. */
+struct config_seal {
+    const char *kind, *plain;
+    size_t n;
+    char *ref; /* the answer; the caller frees it */
+};
+bool config_db_seal_all(struct config_seal *list, size_t n, struct err *err);
 bool config_db_seal(const char *kind, const char *plain, size_t n, char **ref, struct err *err);
 bool config_db_snapshot(uint64_t revision, struct config **out, struct err *err);
 void config_db_audit(const struct db_audit *row); /* what cannot be written is logged */

@@ -285,34 +285,72 @@ void control_put_check(struct control *c, const struct check *check)
     json_decref(warnings);
 }
 
-/* {"$plain":"..."} in secret fields becomes a reference; a reference must be one of the base's or
- * exist. YIELDS */
-static bool seal_secrets(const struct section *s, const char *name, json_t *body, struct err *err)
+/* Secrets of a request, which are sealed together. */
+struct plain_secrets {
+    struct config_seal *seals; /* of the values below */
+    struct place {
+        json_t *body;
+        const char *field;
+        char *kind;
+    } * places;
+    size_t n, cap;
+};
+
+static void add_plain(struct plain_secrets *p, const struct section *s, const struct field *f,
+                      json_t *body, const char *plain)
 {
-    for (size_t i = 0; i < s->nfields; i++) {
+    char *kind = xasprintf("%s.%s", s->name, f->name);
+
+    if (p->n == p->cap) {
+        p->cap = p->cap ? 2 * p->cap : 16;
+        p->seals = xrealloc(p->seals, p->cap * sizeof(*p->seals));
+        p->places = xrealloc(p->places, p->cap * sizeof(*p->places));
+    }
+    p->seals[p->n] = (struct config_seal){kind, plain, strlen(plain), NULL};
+    p->places[p->n++] = (struct place){body, f->name, kind};
+}
+
+/* {"$plain":"..."} in secret fields; a string there is a reference, which the check looks at. */
+static bool find_plain(const json_t *change, struct plain_secrets *p, struct err *err)
+{
+    const struct section *s = section_arg(change, err);
+    json_t *body = json_object_get(change, "body");
+
+    for (size_t i = 0; s && json_is_object(body) && i < s->nfields; i++) {
         const struct field *f = &s->fields[i];
         json_t *v = json_object_get(body, f->name);
         const char *plain = json_str(v, "$plain", NULL);
-        char *kind, *ref = NULL;
-        bool ok;
 
         if (!f->secret || !json_is_object(v))
             continue;
         if (!plain)
             return err_set(err, E_INVALID,
                            "%s %s, %s: a secret is a reference or {\"$plain\":...}.", s->noun,
-                           str_printable(name), f->name);
-        kind = xasprintf("%s.%s", s->name, f->name);
-        ok = config_db_seal(kind, plain, strlen(plain), &ref, err); /* YIELDS */
-        OPENSSL_cleanse((char *)plain, strlen(plain));
-        if (ok)
-            json_object_set_new(body, f->name, json_string(ref));
-        free(kind);
-        free(ref);
-        if (!ok)
-            return false;
+                           str_printable(json_str(change, "name", "-")), f->name);
+        add_plain(p, s, f, body, plain);
     }
-    return true;
+    return s;
+}
+
+/* Puts references in the place of secrets. YIELDS */
+static bool seal_secrets(const json_t *changes, struct err *err)
+{
+    struct plain_secrets p = {0};
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < json_array_size(changes); i++)
+        ok = find_plain(json_array_get(changes, i), &p, err);
+    ok = ok && config_db_seal_all(p.seals, p.n, err); /* YIELDS */
+    for (size_t i = 0; i < p.n; i++) {
+        OPENSSL_cleanse((char *)p.seals[i].plain, p.seals[i].n);
+        if (ok)
+            json_put_str(p.places[i].body, p.places[i].field, p.seals[i].ref);
+        free(p.seals[i].ref);
+        free(p.places[i].kind);
+    }
+    free(p.seals);
+    free(p.places);
+    return ok;
 }
 
 /* Children of an owner that goes, or goes on under another name (to NULL: it goes). */
@@ -432,7 +470,8 @@ static bool add_edit(struct control *c, const struct config *view, const json_t 
             }
         }
     } else if (json_is_object(body)) {
-        ok = seal_secrets(s, name, body, err) && (r = row_from_json(s, name, body, err));
+        r = row_from_json(s, name, body, err);
+        ok = r;
         if (ok) {
             row_freeze(r);
             config_edits_put(e, s, r->name, r);
@@ -474,9 +513,11 @@ static bool do_stage(struct control *c, const json_t *args, json_t *data, struct
     bool ok =
         json_is_array(changes) || err_set(err, E_USAGE, "config.stage wants an array \"changes\".");
 
-    for (int pass = 0; ok && pass < 2; pass++)
+    for (int pass = 0; ok && pass < 2; pass++) {
         for (size_t i = 0; ok && i < json_array_size(changes); i++)
             ok = add_edit(c, view, json_array_get(changes, i), pass == 0, &edits, err);
+        ok = ok && (pass || seal_secrets(changes, err)); /* YIELDS */
+    }
     ok = ok && control_stage(c, &edits, 0, err);
     if (ok)
         json_put_int(data, "staged", (json_int_t)edits.n);

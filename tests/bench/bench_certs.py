@@ -31,7 +31,7 @@ one = 'certificate="%s" private_key="%s"\n' % (cert.replace("\n", "\\n"), key.re
 empty = statistics.median(timed(lambda: gate.console("version")) for _ in range(rounds))
 
 row("1,000 certificate profiles, staged and committed",
-    timed(lambda: gate.batch("".join("certconfig set p%03d %s" % (i, one) for i in range(1000)), args=("--commit",))), 5000)
+    timed(lambda: gate.batch("".join("certconfig set p%03d %s" % (i, one) for i in range(1000)), args=("--commit",))), 2500)
 row("list of 1,000 certificate profiles", statistics.median(timed(lambda: gate.console("certconfig certificate list"))
                                                             for _ in range(rounds)) - empty, 100)
 gate.restart()

@@ -286,6 +286,55 @@ static void secrets_nothing_names_go_after_a_day(void **state)
     free(ref);
 }
 
+static void secrets_are_sealed_together(void **state)
+{
+    struct config_seal seals[] = {
+        {"test", "one", 3, NULL},
+        {"test", "two", 3, NULL},
+        {"test", "one", 3, NULL}
+    };
+    struct err err = {0};
+
+    (void)state;
+    assert_true(config_db_seal_all(seals, 3, &err));
+    assert_string_equal(seals[0].ref, seals[2].ref);
+    for (int i = 0; i < 3; i++) {
+        struct buf plain = BUF_INIT(100);
+
+        assert_true(config_db_secret(seals[i].ref, &plain, &err));
+        assert_string_equal(buf_str(&plain), seals[i].plain);
+        buf_free(&plain);
+        free(seals[i].ref);
+    }
+}
+
+static bool refuse(sqlite3 *db, void *arg, struct err *err)
+{
+    (void)err;
+    return sqlite3_exec(db, arg, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static void all_secrets_are_sealed_or_none(void **state)
+{
+    struct config_seal seals[] = {
+        {"test", "fine",    4, NULL},
+        {"bad",  "refused", 7, NULL}
+    };
+    struct err err = {0};
+    int before, after;
+
+    (void)state;
+    assert_true(config_db_call(count_secrets, &before, &err));
+    assert_true(config_db_call(refuse,
+                               (void *)"CREATE TEMP TRIGGER no BEFORE INSERT ON secret WHEN "
+                                       "new.kind = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
+                               &err));
+    assert_false(config_db_seal_all(seals, 2, &err));
+    assert_null(seals[0].ref);
+    assert_true(config_db_call(count_secrets, &after, &err));
+    assert_int_equal(after, before);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -296,6 +345,8 @@ int main(void)
         TEST(what_cannot_be_published_is_taken_back),
         TEST(abandoned_candidates_go_after_a_week),
         TEST(secrets_nothing_names_go_after_a_day),
+        TEST(secrets_are_sealed_together),
+        TEST(all_secrets_are_sealed_or_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
