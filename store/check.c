@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "store/authorities.h"
 #include "store/base/clock.h"
 #include "store/base/net.h"
 #include "store/cert_uses.h"
@@ -634,9 +635,17 @@ static void check_deleted(const struct config *cfg, const struct row *gone, stru
                     gone->section->noun, gone->name, buf_str(&users));
 }
 
-/* Objects that mail cannot do without. */
+/* Objects that mail cannot do without, and more of them than it can do with. */
 static void check_presence(const struct config *cfg, struct check *out)
 {
+    size_t authorities = config_count(cfg, &section_authority);
+
+    if (authorities > AUTHORITIES_MAX)
+        error_about(out, &section_authority,
+                    config_at(cfg, &section_authority, authorities - 1)->name,
+                    "The custom list would hold %zu certificate authorities; at most %u are "
+                    "possible.",
+                    authorities, AUTHORITIES_MAX);
     for (size_t i = 0; i < SECTIONS; i++) {
         const struct section *s = section_at(i);
 

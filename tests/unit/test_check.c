@@ -269,12 +269,45 @@ static void warnings_about_certificates(void **state)
     buf_free(&key);
 }
 
+/* However they come in. */
+static void authorities_are_bounded(void **state)
+{
+    (void)state;
+    for (int n = 1000; n <= 1001; n++) {
+        const struct certificate *demo = CONFIG_GET(base, certificate, "Demo");
+        struct config_edits e = {0};
+        struct check check = {0};
+        struct config *c;
+
+        for (int i = 0; i < n; i++) {
+            char name[20];
+            struct row *r;
+
+            snprintf(name, sizeof(name), "a%04d", i);
+            r = row_new(&section_authority, name);
+            assert_true(row_set(r, "certificate", demo->certificate, NULL));
+            row_freeze(r);
+            config_edits_put(&e, &section_authority, name, r);
+        }
+        c = config_edit(base, e.items, e.n, 2);
+        check_config(c, base, &check);
+        assert_int_equal(check.errors, n > 1000);
+        if (check.errors)
+            assert_non_null(
+                strstr(check.items[0].text, "hold 1001 certificate authorities; at most 1000"));
+        check_free(&check);
+        config_free(&c);
+        config_edits_free(&e);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
         cmocka_unit_test(deletion_names_its_users),
         cmocka_unit_test(warnings_about_certificates),
+        cmocka_unit_test(authorities_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, make_base, drop_base);
