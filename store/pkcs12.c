@@ -373,6 +373,26 @@ static const struct found_key *choose(struct reading *r, unsigned which, struct 
     return &r->keys[only];
 }
 
+/* What the other keys are for was left out by whoever chose this one: that is no news. */
+static void drop_other_leaves(const struct reading *r, const struct found_key *chosen,
+                              struct strlist *strangers)
+{
+    for (int i = 0; i < r->n_keys; i++) {
+        char *name;
+
+        if (!r->keys[i].leaf || r->keys[i].leaf == chosen->leaf)
+            continue;
+        name = name_line(X509_get_subject_name(r->keys[i].leaf));
+        for (size_t k = strangers->n; k-- > 0;) {
+            if (!str_eq(strangers->items[k], name))
+                continue;
+            free(strangers->items[k]);
+            strangers->items[k] = strangers->items[--strangers->n];
+        }
+        free(name);
+    }
+}
+
 static bool hand_over(struct reading *r, unsigned which, struct cert_file *out)
 {
     AUTO(buf) struct buf pool = BUF_INIT((size_t)8 << 20);
@@ -394,11 +414,14 @@ static bool hand_over(struct reading *r, unsigned which, struct cert_file *out)
     for (int i = 0; i < r->n_certs; i++)
         if (!pem_add(&pool, r->certs[i]))
             return err_set(r->err, E_LIMIT, "The certificates of the PKCS#12 file are too long.");
-    return (pem_add(&out->certificate, k->leaf) ||
-            err_set(r->err, E_LIMIT, "The certificate is too long.")) &&
-           pem_add_key(&out->private_key, k->key, r->err) &&
-           x509_pick_chain(buf_str(&out->certificate), buf_str(&pool), &out->intermediates,
-                           &out->strangers, r->err);
+    if (!pem_add(&out->certificate, k->leaf))
+        return err_set(r->err, E_LIMIT, "The certificate is too long.");
+    if (!pem_add_key(&out->private_key, k->key, r->err) ||
+        !x509_pick_chain(buf_str(&out->certificate), buf_str(&pool), &out->intermediates,
+                         &out->strangers, r->err))
+        return false;
+    drop_other_leaves(r, k, &out->strangers);
+    return true;
 }
 
 static bool check_outside(const void *der, size_t n, struct err *err)

@@ -289,7 +289,8 @@ def several():
                         os.path.join(EXPORT, p12("ec", "b.p12", "-certpbe", "NONE", "-keypbe", "NONE", "-nomac"))])
     put("two.p12", merged)
     refused("two", "two.p12", r"holds 2 keys. Say which one with key=NUMBER: 1 rsa \(CN=rsa.example.com\), 2 ec")
-    take("two", "two.p12 key=2")
+    done = json.loads(take("two", "two.p12 key=2").stdout.splitlines()[0])
+    lab.equal([w for w in done["data"]["warnings"] if "rsa.example.com" in w], [], "what the other key is for is not spoken of")
     lab.equal(shown("two")["common_name"], "ec.example.com")
     refused("three", "two.p12 key=3", "has 2 keys, not 3")
 
