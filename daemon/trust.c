@@ -19,6 +19,7 @@
 #include "store/authorities.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
+#include "store/x509.h"
 
 #define BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 #define PACKAGES "/var/lib/dpkg/status"
@@ -364,8 +365,10 @@ static bool update(bool *changed, struct err *err)
     *changed = memcmp(fresh->digest, current->system->digest, sizeof(fresh->digest)) != 0;
     cfg = running_config();
     ok = trust_new(cfg, fresh, &t, err); /* YIELDS */
-    if (ok)
+    if (ok) {
         put_in_force(t);
+        x509_forget_public();
+    }
     config_free(&cfg);
     return ok;
 }

@@ -64,6 +64,7 @@ struct x509_subject { /* what is looked at; texts may be NULL or "" */
     usec_t now;
 };
 void x509_check(const struct x509_subject *s, struct x509_findings *out); /* adds to out, worst first */
+void x509_forget_public(void); /* the system's list of public authorities is read again for the next x509_check */
 void x509_findings_free(struct x509_findings *f);
 const char *x509_severity_word(enum x509_severity s); /* "note", "warning", "error" */
 /* Are all names (subject alternative names and, without any, the common name) fully qualified? */

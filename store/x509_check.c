@@ -6,7 +6,7 @@
  * lifetime chain-unreadable chain-order chain-stranger chain-expired chain-incomplete chain-weak
  *
  * Whether an issuer is a public authority is judged by the bundle of the system (SSL_CERT_FILE
- * names another one), which is read once, when it is first needed. */
+ * names another one), which is read when it is first needed and kept until x509_forget_public. */
 #include "store/x509.h"
 
 #include <openssl/err.h>
@@ -25,7 +25,7 @@
 /* --- public authorities --- */
 
 static STACK_OF(X509) * roots;
-static pthread_once_t roots_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t roots_lock = PTHREAD_MUTEX_INITIALIZER; /* of roots */
 
 static void read_roots(void)
 {
@@ -43,15 +43,27 @@ static void read_roots(void)
 /* Is the certificate one of them, or signed by one? */
 static bool is_public(X509 *x)
 {
-    pthread_once(&roots_once, read_roots);
-    for (int i = 0; i < sk_X509_num(roots); i++) {
+    bool found = false;
+
+    pthread_mutex_lock(&roots_lock);
+    if (!roots)
+        read_roots();
+    for (int i = 0; !found && i < sk_X509_num(roots); i++) {
         X509 *root = sk_X509_value(roots, i);
 
-        if (X509_NAME_cmp(X509_get_issuer_name(x), X509_get_subject_name(root)) == 0 &&
-            (X509_cmp(x, root) == 0 || is_signed_by(x, root)))
-            return true;
+        found = X509_NAME_cmp(X509_get_issuer_name(x), X509_get_subject_name(root)) == 0 &&
+                (X509_cmp(x, root) == 0 || is_signed_by(x, root));
     }
-    return false;
+    pthread_mutex_unlock(&roots_lock);
+    return found;
+}
+
+void x509_forget_public(void)
+{
+    pthread_mutex_lock(&roots_lock);
+    sk_X509_pop_free(roots, X509_free);
+    roots = NULL;
+    pthread_mutex_unlock(&roots_lock);
 }
 
 /* --- findings --- */

@@ -321,6 +321,25 @@ static void test_gap(void **state)
     made_free(&leaf);
 }
 
+/* The list of public authorities is kept until it is said to be another. */
+static void test_public_list(void **state)
+{
+    struct made leaf = make(&(struct recipe){.cn = "mail.example.com", .san = SAN}, &other);
+    struct x509_subject s = {
+        .certificate = leaf.pem, .private_key = leaf.key_pem, .now = wall, .server = true};
+    FILE *f;
+
+    (void)state;
+    expect(&s, "warning:chain-incomplete");
+    f = fopen(bundle, "a");
+    fputs(other.pem, f);
+    fclose(f);
+    expect(&s, "warning:chain-incomplete");
+    x509_forget_public();
+    expect(&s, "");
+    made_free(&leaf);
+}
+
 static void test_fqdn(void **state)
 {
     static const struct {
@@ -351,9 +370,9 @@ static void test_fqdn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words), cmocka_unit_test(test_key_and_demo),
-        cmocka_unit_test(test_chain), cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_fqdn),
+        cmocka_unit_test(test_words),       cmocka_unit_test(test_key_and_demo),
+        cmocka_unit_test(test_chain),       cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_public_list), cmocka_unit_test(test_fqdn),
     };
 
     return cmocka_run_group_tests_name("x509_check", tests, setup, teardown);
