@@ -18,6 +18,7 @@
 #include "daemon/dns_raw.h"
 #include "daemon/dns_servers.h"
 #include "daemon/fiber.h"
+#include "daemon/mta_sts.h"
 #include "daemon/reload.h"
 #include "daemon/stats.h"
 
@@ -242,6 +243,7 @@ static bool run_flush(struct control *c, const json_t *args, json_t *data, struc
         return err_set(err, E_USAGE, "\"%s\" is not a domain name.", str_printable(name));
     control_audit(c, "dnsflush", *name ? name : NULL, "ok", NULL); /* YIELDS */
     dns_flush(*name ? name : NULL); /* YIELDS */
+    mta_sts_flush_records(*name ? name : NULL);
     return true;
 }
 

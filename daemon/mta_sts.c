@@ -959,6 +959,30 @@ bool mta_sts_start(struct err *err)
     return true;
 }
 
+/* Is name the domain or below it, as dns_flush has it? */
+static bool is_below(const char *name, const char *domain)
+{
+    size_t n = strlen(name), m = strlen(domain);
+
+    return str_ieq(domain, ".") ||
+           (n >= m && str_ieq(name + n - m, domain) && (n == m || name[n - m - 1] == '.'));
+}
+
+void mta_sts_flush_records(const char *domain)
+{
+    const char *name;
+    size_t pos = 0;
+    void *value;
+
+    if (domain && str_istarts(domain, "_mta-sts."))
+        domain += strlen("_mta-sts.");
+    pthread_mutex_lock(&sts.lock);
+    while (map_next(&sts.domains, &pos, &name, &value))
+        if (!domain || is_below(name, domain))
+            ((struct domain *)value)->record = (struct record){0};
+    pthread_mutex_unlock(&sts.lock);
+}
+
 void mta_sts_run(void)
 {
     if (!fiber_spawn(loops_get(0), "mta-sts refresh", refresh_for_ever, NULL))

@@ -61,6 +61,8 @@ void mta_sts_list(const char *after, bool (*fn)(const struct sts_info *i, void *
 bool mta_sts_show(const char *domain, void (*fn)(const struct sts_info *i, void *arg), void *arg);
 /* YIELDS. Fetches now, whatever is cached or was tried lately; a failure leaves what is cached in force. */
 bool mta_sts_refresh(const char *domain, msec_t deadline, struct err *err);
+/* What the DNS said lately of a domain and those below it (NULL: all) is asked again; policies stay. */
+void mta_sts_flush_records(const char *domain);
 unsigned mta_sts_flush(const char *domain); /* NULL: all; how many were forgotten */
 
 #endif

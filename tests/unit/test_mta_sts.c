@@ -294,6 +294,35 @@ static void answers_of_the_dns_hold_for_their_ttl_and_a_minute_at_most(void **st
     LOOK("enforce 2");
 }
 
+/* dnsflush: the record is asked for again, the policy stays. */
+static void answers_of_the_dns_are_forgotten_by_name(void **state)
+{
+    static const struct {
+        const char *flush;
+        bool asks;
+    } cases[] = {
+        {"other.example",        false},
+        {"ple",                  false},
+        {"x.example.com",        false},
+        {"Example.com",          true },
+        {"_mta-sts.example.com", true },
+        {"com",                  true },
+        {".",                    true },
+        {NULL,                   true },
+    };
+
+    (void)state;
+    world.ttl = 60;
+    LOOK("enforce 1");
+    for (size_t i = 0; i < countof(cases); i++) {
+        unsigned before = world.asked;
+
+        mta_sts_flush_records(cases[i].flush);
+        LOOK("enforce 1 cached");
+        assert_int_equal(world.asked - before, cases[i].asks);
+    }
+}
+
 static void another_id_fetches_again(void **state)
 {
     (void)state;
@@ -778,6 +807,7 @@ int main(void)
         TEST(what_is_no_domain_has_no_policy),
         TEST(without_a_record_nothing_is_fetched),
         TEST(answers_of_the_dns_hold_for_their_ttl_and_a_minute_at_most),
+        TEST(answers_of_the_dns_are_forgotten_by_name),
         TEST(another_id_fetches_again),
         TEST(a_failure_keeps_the_policy_that_is_in_date),
         TEST(a_vanished_record_keeps_the_policy_until_it_ends),
