@@ -241,11 +241,13 @@ static int take_any_cert(int ok, X509_STORE_CTX *store)
 
 static int tls_version(const char *option, const char *text)
 {
+    if (strcmp(text, "1.1") == 0)
+        return TLS1_1_VERSION;
     if (strcmp(text, "1.2") == 0)
         return TLS1_2_VERSION;
     if (strcmp(text, "1.3") == 0)
         return TLS1_3_VERSION;
-    die("%s %s: 1.2 or 1.3 is wanted", option, text);
+    die("%s %s: 1.1, 1.2 or 1.3 is wanted", option, text);
 }
 
 static SSL_CTX *make_tls(void)
@@ -257,6 +259,8 @@ static SSL_CTX *make_tls(void)
     SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"sink", 4);
     SSL_CTX_set_min_proto_version(ctx, tls_version("--tls-min", opt.tls_min));
     SSL_CTX_set_max_proto_version(ctx, tls_version("--tls-max", opt.tls_max));
+    if (tls_version("--tls-min", opt.tls_min) < TLS1_2_VERSION)
+        SSL_CTX_set_security_level(ctx, 0); /* OpenSSL 3 has nothing so old above that */
     if (opt.no_tickets) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);

@@ -48,10 +48,11 @@ SKIPPED = r"MTA-STS policy will be skipped for the \({d}\) due to DANE being enf
 
 def cases():
     hosts = ["mx-%s.%s" % (n, z) for z in (zone, "plain.example") for n in
-             ("s1", "s2", "s3", "s4", "b1", "b2", "u1", "n1", "p1", "e1", "m1", "t1", "t2", "t3", "x1", "a1")]
+             ("s1", "s2", "s3", "s4", "b1", "b2", "u1", "n1", "p1", "e1", "m1", "t1", "t2", "t3", "x1", "a1", "o1", "o2", "o3")]
     S["good"] = Server(box, "good", pair=web.authority.issue("mx-good", "mx", hosts))
     S["self"] = Server(box, "self", name="mx", sans=hosts)
     S["bare"] = Server(box, "bare", "--no-starttls", name="mx")
+    S["old"] = Server(box, "old", "--tls-min", "1.1", "--tls-max", "1.1", pair=S["good"].pair)
     match, wrong = tlsa(3, 1, 1, S["good"].pair), tlsa(3, 1, 1, S["bare"].pair)
     unusable = tlsa(1, 0, 1, S["good"].pair)
     # DANE off
@@ -154,6 +155,23 @@ def excepted():
     lab.equal(mail.outcome(waiting, ""), WAITS)
     mail.configure("tlsexceptions new s2 kind=no-mta-sts target=s2.sec.example reason=broken owner=lab expires=" + lab.day(300))
     lab.equal(mail.outcome(mail.submit("y@s2.sec.example"), ""), TLS)
+
+
+@lab.test("D21 a host that knows no TLS 1.2 gets nothing under DANE and MTA-STS, even where sslconfig would talk to it")
+def old_versions():
+    setup()
+    with tree.change():
+        publish("o1", "old", records=[tlsa(3, 1, 1, S["old"].pair)])
+        publish("o2", "old", mode="enforce")
+        publish("o3", "old")
+    mail.configure("sslconfig outbound_min=tlsv1.1")
+    mids = {n: mail.submit("a@%s.sec.example" % n) for n in ("o1", "o2", "o3")}
+    fates = {n: mail.outcome(mid, n + ".sec.example") for n, mid in mids.items()}
+    lab.equal(fates, {"o1": WAITS, "o2": WAITS, "o3": TLS})
+    log.wait_for(r"TLS success protocol TLSv1\.1 cipher ")
+    for name, rule in (("o1", "the host publishes usable TLSA records"), ("o2", "the domain's MTA-STS policy is enforced")):
+        lab.match(mail.queued()[mids[name]]["last_error"], r"version.*; %s$" % rule)
+    mail.configure("sslconfig replace outbound_min=tlsv1.2")
 
 
 @lab.test("before mail is returned because of a policy, a new policy is looked for")
