@@ -197,6 +197,10 @@ void dane_look_up(const char *host, unsigned port, bool mx_secure, const struct 
         failed(out, "no DNS server in use passes on DNSSEC (dnsstatus says why)");
         return;
     }
+    if (addrs->unvalidated) {
+        failed(out, "its MX and addresses were asked for before answers were validated");
+        return;
+    }
     if (addrs->status == DNS_SERVFAIL || addrs->status == DNS_TIMEOUT ||
         addrs->status == DNS_BOGUS) {
         char why[400];

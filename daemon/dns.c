@@ -130,6 +130,10 @@ static void ask_begin(struct asking *q, const char *name, int type)
     debug_question(name, type);
     stats_add(STAT_DNS_REQUESTS, 1);
     q->answer = dns_cache_get(name, type);
+    /* What was learnt from servers that took the signatures away does not outlive them: who can do
+     * that for a moment could otherwise switch DANE off, and name the hosts, for a day. */
+    if (q->answer && q->answer->unvalidated && dns_validates())
+        dns_answer_free(&q->answer);
     if (q->answer) {
         stats_add(STAT_CACHE_HITS, 1);
         return;
@@ -290,6 +294,7 @@ static void merge_addresses(struct dns_answer *const a[2], struct dns_addrs *out
             out->status = DNS_NXDOMAIN;
         dns_answer_addresses(a[i], out);
         secure &= a[i]->secure;
+        out->unvalidated |= a[i]->unvalidated;
         out->ttl = !first || a[i]->ttl < out->ttl ? a[i]->ttl : out->ttl;
         first = first ? first : a[i];
     }

@@ -29,6 +29,7 @@ struct dns_mx {
     enum dns_security security;
     char canonical[256];
     unsigned ttl;
+    bool unvalidated; /* asked while answers were not validated: its security says nothing (dns_validates) */
     bool null_mx; /* RFC 7505 */
     unsigned n;
     struct mx *hosts; /* sorted by preference, equal ones shuffled */
@@ -38,6 +39,7 @@ struct dns_addrs { /* of both families; secure when each family that has address
     enum dns_security security;
     char canonical[256];
     unsigned ttl;
+    bool unvalidated; /* as in dns_mx */
     unsigned n;
     struct addr *addrs;
 };

@@ -147,6 +147,7 @@ void dns_answer_mx(const struct dns_answer *a, struct dns_mx *out)
     memset(out, 0, sizeof(*out));
     out->status = a->status;
     out->security = security_of(a);
+    out->unvalidated = a->unvalidated;
     out->ttl = dns_answer_ttl(a);
     str_copy(out->canonical, sizeof(out->canonical), a->canonical);
     if (a->status != DNS_OK)

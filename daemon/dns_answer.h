@@ -35,6 +35,7 @@ struct dns_answer {
     atomic_int refs;
     enum dns_status status;
     bool secure;
+    bool unvalidated; /* whoever gave it did not validate: that it is not secure says nothing */
     int rcode;
     int type;
     char canonical[256]; /* of the records; the name asked for when there is no alias; without the

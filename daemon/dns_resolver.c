@@ -20,6 +20,7 @@ struct resolver {
     atomic_int refs;
     struct ub_ctx *ctx;
     int end_fd; /* readable: the last reference is gone */
+    bool validates;
     pthread_t thread;
 };
 
@@ -195,6 +196,7 @@ struct resolver *resolver_new(const struct dns_plan *p, struct err *err)
     struct making m = {NULL, p};
 
     r->refs = 1;
+    r->validates = p->all;
     r->end_fd = eventfd(0, EFD_CLOEXEC);
     if (r->end_fd < 0) {
         err_errno(err, errno, "making a resolver");
@@ -289,6 +291,7 @@ static struct dns_answer *answer_of(const struct query *q)
     a = dns_answer_new(q->name, r->canonname, q->type, status, rdata, n);
     free(rdata);
     a->secure = r->secure;
+    a->unvalidated = !q->resolver->validates;
     a->rcode = r->rcode;
     a->ttl = r->ttl > 0 ? (unsigned)r->ttl : 0;
     return a;

@@ -20,6 +20,7 @@ struct dns_plan { /* what a resolver is made from */
     char root_key[512];       /* a file kept up by RFC 5011; "": none */
     struct strlist untrusted; /* domains */
     bool validate;
+    bool all; /* everything is validated, not only what is below anchors of one's own */
     unsigned min_ttl, max_ttl, cache_mib;
 };
 void dns_plan_text(const struct dns_plan *p, struct buf *out); /* as unbound.conf(5) has it */

@@ -165,7 +165,7 @@ static void plan_of(const struct config *cfg, const struct servers *servers, boo
             strlist_add(&p->servers, servers->items[i].address);
     if (validate && !has_root_anchor(cfg))
         str_copy(p->root_key, sizeof(p->root_key), root_key);
-    p->validate = validate;
+    p->validate = p->all = validate;
     if (!cfg)
         return;
     for (size_t i = 0; i < config_count(cfg, &section_dns_anchor); i++) {

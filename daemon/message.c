@@ -36,6 +36,7 @@ void message_add_rcpt(struct message *m, const char *address, const char *orcpt,
     r = &m->rcpts[m->nrcpts++];
     memset(r, 0, sizeof(*r));
     r->address = message_text(m, address);
+    str_lower((char *)(uintptr_t)address_domain(r->address)); /* policy and routes are found by it */
     r->orcpt = orcpt ? message_text(m, orcpt) : NULL;
     r->notify = (unsigned char)notify;
 }

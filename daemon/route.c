@@ -22,7 +22,12 @@ static const void *most_specific(const struct config *cfg, const struct section 
                                  const char *domain, const char *last)
 {
     const void *found = *domain ? config_data(cfg, s, domain) : NULL;
+    char literal[ADDR_TEXT + 8];
 
+    if (!found && str_starts(domain, "[IPv6:")) { /* an entry has no tag: "[2001:db8::1]" */
+        snprintf(literal, sizeof(literal), "[%s", domain + 6);
+        found = config_data(cfg, s, literal);
+    }
     for (const char *dot = strchr(domain, '.'); dot && !found; dot = strchr(dot + 1, '.'))
         found = config_data(cfg, s, dot); /* ".example.com" */
     return found ? found : config_data(cfg, s, last);
@@ -277,11 +282,12 @@ static void note_ttl(struct targets *t, unsigned ttl)
         t->ttl = ttl;
 }
 
-/* YIELDS. The addresses of one host, the preferred family first. false: one of them is our own. */
+/* YIELDS. The addresses of one host, the preferred family first. mx: the answer that led to it,
+ * NULL for a host of a route. false: one of them is our own. */
 static bool add_host(struct search *s, const char *host, unsigned port, unsigned preference,
-                     bool mx_secure)
+                     const struct dns_mx *mx)
 {
-    struct target_host *h = new_host(s, host, port, preference, mx_secure);
+    struct target_host *h = new_host(s, host, port, preference, mx && mx->security == DNS_SECURE);
     int pref = s->controls->ip_preference;
     int first = pref == IP_PREFER_V4 || pref == IP_REQUIRE_V4 ? AF_INET : AF_INET6;
     bool own = false;
@@ -307,6 +313,7 @@ static bool add_host(struct search *s, const char *host, unsigned port, unsigned
     h->found = a;
     h->found.n = 0;
     h->found.addrs = NULL;
+    h->found.unvalidated |= mx && mx->unvalidated;
     note_ttl(s->out, a.ttl);
     dns_addrs_free(&a);
     return !own;
@@ -350,7 +357,7 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
     s->out->mx_secure = mx.security == DNS_SECURE;
     str_copy(s->out->expanded, sizeof(s->out->expanded), mx.canonical);
     if (!mx.n) { /* RFC 5321 section 5.1: the domain itself */
-        add_host(s, domain, port, 0, s->out->mx_secure);
+        add_host(s, domain, port, 0, &mx);
         dns_mx_free(&mx);
         if (!s->out->n && !s->temporary && !s->looped) {
             problem->status = "5.1.2";
@@ -365,8 +372,7 @@ static enum route_result add_domain(struct search *s, const char *domain, unsign
 
         /* We are in the list: hosts of our preference and behind would only bring the mail back. */
         if (is_own_name(s->cfg, mx.hosts[i].host) ||
-            !add_host(s, mx.hosts[i].host, port, mx.hosts[i].preference,
-                      mx.security == DNS_SECURE)) {
+            !add_host(s, mx.hosts[i].host, port, mx.hosts[i].preference, &mx)) {
             s->looped = true;
             s->out->n = before;
             for (; i && mx.hosts[i - 1].preference == mx.hosts[i].preference; i--)
@@ -416,7 +422,7 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
 
     for (unsigned i = 0; i < n; i++) {
         if (hops[i].no_mx)
-            add_host(s, hops[i].host, hops[i].port, hops[i].priority, false);
+            add_host(s, hops[i].host, hops[i].port, hops[i].priority, NULL);
         else
             add_domain(s, hops[i].host, hops[i].port, &ignored);
     }

@@ -52,7 +52,8 @@ struct target_host {
     char host[256]; /* MX host or host of the route; the address when there is no name */
     unsigned port, preference;
     bool mx_secure; /* the DNS answer that named it was signed */
-    struct dns_addrs found; /* what is known of its addresses, without the addresses */
+    struct dns_addrs found; /* what is known of its addresses, without the addresses; unvalidated also when the MX
+                               answer that named it was */
     char why[120]; /* no address could be had: the reason */
 };
 struct target { /* one address to try */

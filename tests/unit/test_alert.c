@@ -1,6 +1,8 @@
 /* When an alert is said again, who gets it, what the mail looks like. Time is virtual. */
 #include "daemon/alert_mail.h"
 #include "daemon/alert_repeat.h"
+#include "daemon/message.h"
+#include "daemon/queue.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -295,6 +297,18 @@ static void test_long_lines(void **unused)
     config_free(&cfg);
 }
 
+/* Policy is found by the domain: who is written Ops@Partner.Example in alertconfig must not get in
+ * clear what partner.example has to get encrypted. */
+static void test_recipient_domains(void **unused)
+{
+    struct message *m = message_new();
+
+    (void)unused;
+    message_add_rcpt(m, "Ops@Partner.EXAMPLE", NULL, 0);
+    assert_string_equal(m->rcpts[0].address, "Ops@partner.example");
+    message_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +316,7 @@ int main(void)
         cmocka_unit_test(test_counts),        cmocka_unit_test(test_quiet),
         cmocka_unit_test(test_resumed),       cmocka_unit_test(test_recipients),
         cmocka_unit_test(test_mail),          cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_recipient_domains),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -302,6 +302,22 @@ static void without_validation_nothing_is_known(void **state)
     validates = true;
 }
 
+/* Who could strip them a moment ago may have named the host and its address himself. */
+static void what_was_learnt_before_validation_proves_nothing(void **state)
+{
+    struct dns_addrs addrs = {
+        .security = DNS_SECURE, .canonical = "mx.example", .unvalidated = true};
+    struct dane d;
+
+    (void)state;
+    for (int mx_insecure = 0; mx_insecure < 2; mx_insecure++) {
+        look_up("mx.example", 25, mx_insecure, &addrs, &d);
+        assert_int_equal(d.state, DANE_FAILED);
+        assert_string_equal(asked, "");
+        dane_free(&d);
+    }
+}
+
 /* A name of 250 characters exists; "_25._tcp." before it cannot. */
 static void names_too_long_to_ask_for(void **state)
 {
@@ -408,6 +424,7 @@ int main(void)
         cmocka_unit_test(every_corner),
         cmocka_unit_test(reasons_are_for_people),
         cmocka_unit_test(without_validation_nothing_is_known),
+        cmocka_unit_test(what_was_learnt_before_validation_proves_nothing),
         cmocka_unit_test(names_too_long_to_ask_for),
         cmocka_unit_test(more_records_than_anybody_needs),
         cmocka_unit_test(full_certificates_and_keys),

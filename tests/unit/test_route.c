@@ -24,6 +24,7 @@ static const struct object objects[] = {
     {&section_destination,    "default",
      "concurrency_limit=40|use_tls=on|max_messages_per_connection=7"                                    },
     {&section_destination,    "strict.example",    "use_tls=require|concurrency_limit=5|limit_type=MXIP"},
+    {&section_destination,    "[2001:db8::1]",     "use_tls=require"                                    },
     {&section_destination,    ".partner.example",
      "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"                                       },
     {&section_bounce_profile, "Default",           ""                                                   },
@@ -204,6 +205,9 @@ static void controls_inherit(void **state)
     assert_int_equal(c.limits.messages_per_session, 7);
     assert_int_equal(c.tls, DEST_TLS_REQUIRED);
     assert_true(c.per_address);
+    route_controls(cfg, "[IPv6:2001:db8::1]", &c); /* as recipients have it */
+    assert_int_equal(c.tls, DEST_TLS_REQUIRED);
+    assert_string_equal(c.entry, "[2001:db8::1]");
     route_controls(cfg, "x.partner.example", &c);
     assert_int_equal(c.tls, DEST_TLS_NONE);
     assert_int_equal(c.ip_preference, IP_REQUIRE_V4);
