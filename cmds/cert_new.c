@@ -233,6 +233,7 @@ void cert_new(struct ui *ui, struct session *s, struct row *unused)
     if (!answer)
         return;
     ui_say(ui, "%s", json_str(answer, "subject", ""));
+    cert_say_changed(ui, answer);
     if (ui_interactive(ui) && ask_yes(ui, "view_csr", "Do you want to view the CSR?", true))
         out_text(ui, json_str(answer, "csr", ""));
     if (json_str(answer, "csr_path", NULL))

@@ -274,6 +274,8 @@ static void take_in(struct ui *ui, struct session *s, bool add)
     if (!ui_failed(ui) && ui_end_of_words(ui) && session_flush(s, ui))
         data = session_call(s, ui, "authority.import", json_incref(args));
     if (data) {
+        if (json_int(data, "added", 0) + json_int(data, "removed", 0))
+            ui_changed(ui);
         say_import(ui, data);
         out_data(ui, data);
     }

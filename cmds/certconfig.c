@@ -191,16 +191,30 @@ void cert_say_warnings(struct ui *ui, const json_t *answer)
         ui_say(ui, "Warning: %s", json_string_value(w));
 }
 
+void cert_say_changed(struct ui *ui, const json_t *answer)
+{
+    if (json_bool_of(answer, "changed", true))
+        ui_changed(ui);
+    else
+        ui_say(ui, "Certificate profile \"%s\" holds this certificate already; nothing changed.",
+               json_str(answer, "name", ""));
+}
+
 void cert_say_staged(struct ui *ui, json_t *answer)
 {
     if (!answer)
         return;
     ui_say(ui, "%s", json_str(answer, "subject", ""));
-    if (!json_bool_of(answer, "changed", true))
-        ui_say(ui, "Certificate profile \"%s\" holds this certificate already; nothing changed.",
-               json_str(answer, "name", ""));
+    cert_say_changed(ui, answer);
     cert_say_warnings(ui, answer);
     out_data(ui, answer);
+}
+
+/* A line names one profile of perhaps a thousand: their names are no answer. */
+static bool is_unknown(struct session *s, const char *word)
+{
+    return word && strspn(word, "0123456789") < strlen(word) && !strchr(word, '=') &&
+           !has_name(s, &section_certificate, NULL, word);
 }
 
 char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool demo)
@@ -227,6 +241,11 @@ char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool 
         ui_fail(ui, E_NOT_FOUND,
                 "There is no certificate profile to %s. Create one with NEW, PASTE or IMPORT.",
                 verb);
+    else if (data && !ui_interactive(ui) && is_unknown(s, ui_peek(ui, 0)))
+        ui_fail(
+            ui, E_NOT_FOUND,
+            "There is no certificate profile \"%s\". \"certconfig certificate list\" shows them.",
+            str_printable(ui_peek(ui, 0)));
     else if (data) {
         picked = ask_choice(ui, "name", question, choices, n == 1 ? 0 : -1);
         if (picked >= 0 && !ui_failed(ui))

@@ -24,6 +24,8 @@ bool cert_may_take(struct ui *ui, struct session *s, const char *name, bool *rep
 
 bool cert_ask_fqdn(struct ui *ui);
 void cert_say_warnings(struct ui *ui, const json_t *answer);
+/* "Nothing changed", or that the configuration did. */
+void cert_say_changed(struct ui *ui, const json_t *answer);
 /* What a call that stages a profile answered: subject, warnings, "nothing changed". Steals the answer, NULL too. */
 void cert_say_staged(struct ui *ui, json_t *answer);
 

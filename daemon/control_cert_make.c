@@ -103,9 +103,10 @@ static bool find_target(struct control *c, const json_t *args, const char *name_
 static bool may_replace(const struct target *t, struct err *err)
 {
     return !t->before || t->replace ||
-           err_set(err, E_EXISTS,
-                   "Certificate profile \"%s\" already exists. Choose another name, or replace it.",
-                   t->name);
+           err_set(
+               err, E_EXISTS,
+               "Certificate profile \"%s\" already exists. Choose another name, or add --replace.",
+               t->name);
 }
 
 static void target_free(struct target *t)
@@ -220,6 +221,30 @@ static bool put_subject(const char *cert, json_t *data, struct err *err)
     return ok;
 }
 
+/* What was made for the same words before: a script says them again after every start. */
+static bool made_before(const struct target *t, struct make_job *j)
+{
+    const struct certificate *c = t->before ? t->before->data : NULL;
+
+    if (!c || t->replace || !*c->request || !x509_made_for(c->certificate, c->request, &j->request))
+        return false;
+    buf_str_add(&j->cert, c->certificate);
+    buf_str_add(&j->csr, c->request);
+    return true;
+}
+
+/* YIELDS */
+static bool make_profile(struct control *c, const struct target *t, struct make_job *j,
+                         json_t *data, struct err *err)
+{
+    struct parts p = {0};
+
+    if (!may_replace(t, err) || !worker_call(make, j, err)) /* YIELDS */
+        return false;
+    p = (struct parts){buf_str(&j->cert), "", buf_str(&j->csr), buf_str(&j->key)};
+    return stage(c, t, &p, data, err); /* YIELDS */
+}
+
 bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
     struct make_job j = {.cert = BUF_INIT(65536), .key = BUF_INIT(65536), .csr = BUF_INIT(65536)};
@@ -228,17 +253,18 @@ bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *e
     bool ok;
 
     read_request(args, &j);
-    ok = find_target(c, args, j.request.common_name, &t, err) && may_replace(&t, err) &&
-         worker_call(make, &j, err); /* YIELDS */
+    ok = find_target(c, args, j.request.common_name, &t, err);
+    if (ok && made_before(&t, &j)) {
+        json_put(data, "changed", json_false());
+        json_put_str(data, "name", t.name);
+    } else
+        ok = ok && make_profile(c, &t, &j, data, err); /* YIELDS */
+    ok = ok && put_subject(buf_str(&j.cert), data, err);
     if (ok) {
-        const struct parts p = {buf_str(&j.cert), "", buf_str(&j.csr), buf_str(&j.key)};
-
-        ok = stage(c, &t, &p, data, err) && /* YIELDS */
-             put_subject(buf_str(&j.cert), data, err);
         json_put_str(data, "certificate", buf_str(&j.cert));
         json_put_str(data, "csr", buf_str(&j.csr));
         json_put(data, "warnings", json_array());
-        if (ok && !save_csr(c, t.name, buf_str(&j.csr), data, &saving)) /* YIELDS */
+        if (!save_csr(c, t.name, buf_str(&j.csr), data, &saving)) /* YIELDS */
             add_warning(data, xstrdup(saving.text)); /* the profile is there all the same */
     }
     secret_buf_free(&j.key);

@@ -118,5 +118,7 @@ bool x509_check_name(const char *name, struct err *err); /* DNS name ("*." allow
  * NULL). All PEM; the caller cleanses key. */
 bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struct buf *key,
                            struct buf *csr, struct err *err);
+/* Were these made by such a request, whoever signed the certificate since? */
+bool x509_made_for(const char *cert, const char *csr, const struct x509_request *r);
 
 #endif

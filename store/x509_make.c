@@ -12,6 +12,7 @@
 #include "store/x509_lib.h"
 
 #define MAX_DAYS 36500
+#define SLOW_CLOCKS 300 /* seconds: a certificate begins in the past, for clocks of others */
 
 /* --- making
  * -------------------------------------------------------------------------------------------------
@@ -245,8 +246,7 @@ static X509 *make_certificate(const struct x509_request *r, EVP_PKEY *k, struct 
     if (!fill_name(X509_get_subject_name(x), r, err))
         return NULL;
     ok = random_serial(x) && X509_set_issuer_name(x, X509_get_subject_name(x)) &&
-         X509_set_pubkey(x, k) &&
-         ASN1_TIME_set(X509_getm_notBefore(x), now - 300) && /* clocks of others may be slow */
+         X509_set_pubkey(x, k) && ASN1_TIME_set(X509_getm_notBefore(x), now - SLOW_CLOCKS) &&
          ASN1_TIME_set(X509_getm_notAfter(x), now + (time_t)r->days * DAY);
     X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
     list = ok ? extensions(r, &ctx, EVP_PKEY_get_base_id(k) == EVP_PKEY_RSA) : NULL;
@@ -349,4 +349,75 @@ bool x509_make_self_signed(const struct x509_request *r, struct buf *cert, struc
         return true;
     q = make_request(r, k, err);
     return q && write_request(csr, q, err);
+}
+
+/* --- what a request asks for --- */
+
+static bool same_subject(X509_REQ *q, const struct x509_request *r)
+{
+    X509_NAME *wanted = X509_NAME_new();
+    bool same =
+        fill_name(wanted, r, NULL) && X509_NAME_cmp(wanted, X509_REQ_get_subject_name(q)) == 0;
+
+    X509_NAME_free(wanted);
+    return same;
+}
+
+static bool same_names(X509_REQ *q, const struct x509_request *r)
+{
+    STACK_OF(X509_EXTENSION) *list = X509_REQ_get_extensions(q);
+    GENERAL_NAMES *there = X509V3_get_d2i(list, NID_subject_alt_name, NULL, NULL),
+                  *wanted = alternative_names(r);
+    int n = there ? sk_GENERAL_NAME_num(there) : 0;
+    bool same = n == (wanted ? sk_GENERAL_NAME_num(wanted) : 0);
+
+    for (int i = 0; same && i < n; i++)
+        same = GENERAL_NAME_cmp(sk_GENERAL_NAME_value(there, i),
+                                sk_GENERAL_NAME_value(wanted, i)) == 0;
+    GENERAL_NAMES_free(there);
+    GENERAL_NAMES_free(wanted);
+    sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
+    return same;
+}
+
+static bool same_key_type(X509_REQ *q, const struct x509_request *r)
+{
+    const struct algorithm *a = algorithm_find(r->algorithm);
+    EVP_PKEY *k = X509_REQ_get0_pubkey(q);
+    char group[32] = "";
+    const EVP_MD *md;
+    int digest = NID_undef;
+
+    if (!a || !k || !EVP_PKEY_is_a(k, a->type) ||
+        (a->bits && (size_t)EVP_PKEY_get_bits(k) != a->bits))
+        return false;
+    if (a->group && (EVP_PKEY_get_group_name(k, group, sizeof(group), NULL) != 1 ||
+                     EC_curve_nist2nid(a->group) != OBJ_txt2nid(group)))
+        return false;
+    md = digest_for(k, r->digest);
+    return !md || (OBJ_find_sigid_algs(X509_REQ_get_signature_nid(q), &digest, NULL) &&
+                   digest == EVP_MD_get_type(md));
+}
+
+/* A certificate of an authority lasts as long as that authority likes. */
+static bool same_days(const char *cert, const struct x509_request *r)
+{
+    struct x509_facts f = {0};
+    bool same = x509_read(cert, &f, NULL) &&
+                (!f.self_signed ||
+                 f.not_after - f.not_before == ((usec_t)r->days * DAY + SLOW_CLOCKS) * 1000000);
+
+    x509_facts_free(&f);
+    return same;
+}
+
+bool x509_made_for(const char *cert, const char *csr, const struct x509_request *r)
+{
+    AUTO_BIO b = BIO_new_mem_buf(csr, -1);
+    AUTO_REQ q = check_request(r, NULL) ? PEM_read_bio_X509_REQ(b, NULL, NULL, NULL) : NULL;
+    bool same =
+        q && same_subject(q, r) && same_names(q, r) && same_key_type(q, r) && same_days(cert, r);
+
+    ERR_clear_error();
+    return same;
 }

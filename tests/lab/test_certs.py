@@ -75,6 +75,29 @@ def refused():
     lab.equal("bad" in names or "a name" in names, False)
 
 
+@lab.test("the same request once more changes nothing, keeps the key and says so; another one over it must be asked for")
+def again():
+    for word in ALGORITHMS:
+        line = "certconfig certificate new same-%s common_name=same.example.com organization=Example names=mx.example.com " \
+               "days=90 algorithm=%s" % (word, word)
+        first = json.loads(gate.console(line + " --json; commit \"made\" y").stdout.splitlines()[0])
+        second = gate.json(line)
+        lab.equal((second["changed"], second["data"]["changed"], second["staged"]), (False, False, 0), word)
+        lab.equal(set(second["data"]), set(first["data"]), word)
+        lab.equal((second["data"]["certificate"], second["data"]["csr"]),
+                  (first["data"]["certificate"], first["data"]["csr"]), word)
+        for other in (line.replace("=mx.", "=my."), line.replace("=90", "=91"), line.replace("=Example", "=Other"),
+                      line.replace("algorithm=" + word, "algorithm=" + ("p384" if word == "p256" else "p256"))):
+            done = gate.console(other, check=False)
+            lab.equal(done.returncode, 8, other)
+            lab.match(done.stderr, r"already exists\. Choose another name, or add --replace\.")
+        fresh = gate.json(line + " --replace")
+        lab.equal((fresh["changed"], fresh["data"]["csr"] == second["data"]["csr"]), (True, False), word)
+    done = gate.console("certconfig certificate detail no-such", check=False)
+    lab.equal(done.returncode, 7)
+    lab.match(done.stderr, r"There is no certificate profile \"no-such\"")
+
+
 def authority():
     """A root, an intermediate and a leaf, made by OpenSSL: paths by name."""
     lab.need_program("openssl")
