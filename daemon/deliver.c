@@ -151,11 +151,12 @@ static void note_insecure(struct session *s, const char *host, const char *why,
 static void announce_sts(struct session *s, const struct host_evidence *e)
 {
     enum sts_state state = e->facts.sts_state;
+    enum tls_rule rule = e->need.verdict.rule;
 
     if (s->announced || (state != STS_MODE_ENFORCE && state != STS_MODE_TESTING))
         return;
     s->announced = true;
-    if (e->need.verdict.rule == RULE_DANE_USABLE || e->need.verdict.rule == RULE_DANE_FAILED) {
+    if (rule == RULE_DANE_USABLE || rule == RULE_DANE_FAILED || rule == RULE_DANE_MANDATORY) {
         maillog_sts_skipped(s->domain);
         return;
     }
