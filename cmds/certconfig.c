@@ -308,8 +308,14 @@ static void say_findings(struct ui *ui, const json_t *findings)
     size_t i;
 
     json_array_foreach(findings, i, f)
-        out_line(ui, "  %-8s %s (%s)", json_str(f, "severity", ""), json_str(f, "text", ""),
-                 json_str(f, "finding", ""));
+    {
+        AUTO(buf) struct buf text = BUF_INIT(8000);
+        char lead[32];
+
+        snprintf(lead, sizeof(lead), "  %-8s ", json_str(f, "severity", ""));
+        buf_printf(&text, "%s (%s)", json_str(f, "text", ""), json_str(f, "finding", ""));
+        out_item(ui, lead, buf_str(&text));
+    }
 }
 
 static void cert_detail(struct ui *ui, struct session *s, struct row *unused)

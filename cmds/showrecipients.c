@@ -22,7 +22,7 @@ static void print_one(struct ui *ui, const json_t *r)
              str_printable(json_str(r, "subject", "")));
     out_line(ui, "%-9s %-9s %s", rid, attempts, str_printable(json_str(r, "recipient", "")));
     if (*json_str(r, "last_error", ""))
-        out_line(ui, "          %s", str_printable(json_str(r, "last_error", "")));
+        out_item(ui, "          ", str_printable(json_str(r, "last_error", "")));
     out_line(ui, "%s", "");
 }
 

@@ -149,7 +149,7 @@ static void print_verdict(struct ui *ui, const json_t *a)
     row(ui, "Verdict", "%s", json_str(a, "verdict", ""));
 }
 
-static void print_host(struct ui *ui, const json_t *h, size_t number)
+static void print_host(struct ui *ui, const json_t *h, size_t number, bool routed)
 {
     const json_t *addresses = json_object_get(h, "addresses"), *a, *x, *before = NULL;
     AUTO(buf) struct buf text = BUF_INIT(4000);
@@ -157,7 +157,7 @@ static void print_host(struct ui *ui, const json_t *h, size_t number)
 
     buf_printf(&text, "Host %zu: %s", number, str_printable(json_str(h, "host", "")));
     heading(ui, buf_str(&text));
-    if (json_object_get(h, "mx_secure"))
+    if (!routed && json_object_get(h, "mx_secure"))
         row(ui, "MX record", "preference %lld, %s", (long long)json_int(h, "preference", 0),
             json_bool_of(h, "mx_secure", false) ? "signed" : "not signed");
     if (*json_str(h, "canonical", ""))
@@ -341,7 +341,8 @@ static void print_explanation(struct ui *ui, const json_t *e)
     print_sts(ui, e);
     json_array_foreach(hosts, i, o)
     {
-        print_host(ui, o, i + 1);
+        print_host(ui, o, i + 1,
+                   str_eq(json_str(json_object_get(e, "route"), "kind", "mx"), "route"));
     }
     if (json_array_size(attempts))
         heading(ui, json_array_size(attempts) > 1 ? "The last attempts" : "The last attempt");

@@ -48,6 +48,20 @@ void out_prose(struct ui *ui, const char *text)
     ui_write(ui, out.p, out.n);
 }
 
+void out_item(struct ui *ui, const char *lead, const char *text)
+{
+    AUTO(buf) struct buf in = BUF_INIT(MAX_TEXT), out = BUF_INIT(MAX_TEXT);
+    unsigned width = ui_width(ui), indent = (unsigned)strlen(lead);
+    const char *p = lead, *end;
+
+    buf_str_add(&in, text);
+    ui_wrap(&in, width > indent + 20 ? width - indent : 0, &out);
+    for (const char *line = buf_str(&out); line; line = *end ? end + 1 : NULL, p = "") {
+        end = line + strcspn(line, "\n");
+        out_line(ui, "%-*s%.*s", (int)indent, p, (int)(end - line), line);
+    }
+}
+
 void out_line(struct ui *ui, const char *fmt, ...)
 {
     AUTO(buf) struct buf line = BUF_INIT(MAX_TEXT);
@@ -166,14 +180,23 @@ static unsigned columns_of(const char *s, unsigned limit, size_t *bytes)
     return width;
 }
 
-static void put_cell(struct buf *line, const char *text, unsigned width, bool right, bool last)
+/* A cell that was cut to fit the terminal ends with ">": half a host name must not pass for one. */
+static void put_cell(struct buf *line, const char *text, unsigned width,
+                     const struct out_column *col, bool last)
 {
+    bool right = col->right, cut;
     size_t bytes;
     unsigned used = columns_of(text, width, &bytes);
+
+    cut = !col->width && text[bytes] && width;
+    if (cut)
+        used = columns_of(text, width - 1, &bytes) + 1;
 
     if (right)
         buf_printf(line, "%*s", (int)(width - used), "");
     buf_add(line, text, bytes);
+    if (cut)
+        buf_char(line, '>');
     if (!right && !last)
         buf_printf(line, "%*s", (int)(width - used), "");
 }
@@ -205,7 +228,7 @@ static void put_titles(struct out_table *t)
 
     t->titled = true;
     for (size_t i = 0; i < t->n; i++) {
-        put_cell(&line, t->cols[i].title, t->width[i], t->cols[i].right, i + 1 == t->n);
+        put_cell(&line, t->cols[i].title, t->width[i], &t->cols[i], i + 1 == t->n);
         if (i + 1 < t->n)
             buf_str_add(&line, "  ");
     }
@@ -228,7 +251,7 @@ static void put_row(struct out_table *t, const json_t *record)
         AUTO(buf) struct buf cell = BUF_INIT(MAX_TEXT);
 
         cell_text(json_object_get(record, t->cols[i].key), &cell);
-        put_cell(&line, buf_str(&cell), t->width[i], t->cols[i].right, i + 1 == t->n);
+        put_cell(&line, buf_str(&cell), t->width[i], &t->cols[i], i + 1 == t->n);
         if (i + 1 < t->n)
             buf_str_add(&line, "  ");
     }

@@ -20,6 +20,7 @@ void out_record(struct ui *ui, const struct out_column *keys, size_t n, json_t *
 void out_data(struct ui *ui, json_t *data);              /* JSON only: members are added to the envelope's data; steals */
 void out_line(struct ui *ui, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a line of text; not in JSON */
 void out_prose(struct ui *ui, const char *text);         /* a paragraph, broken at blanks */
+void out_item(struct ui *ui, const char *lead, const char *text); /* the same behind lead, below which it goes on */
 void out_text(struct ui *ui, const char *text);          /* prose or layout of our own; not in JSON */
 /* A line of a stream (tail, grep): printed at once; in JSON one object {"more":true,"data":record} a line. Steals. */
 void out_stream(struct ui *ui, const char *line, json_t *record);

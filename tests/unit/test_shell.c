@@ -420,7 +420,12 @@ static void tables(void **state)
     out_table_end(&t);
     assert_string_equal(buf_str(&w->screen), "Name   Size  Note\n====  =====  ===================================================================\n"
                                              "\xe6\xbc\xa2\xe5\xad\x97      5  esc \\x1B[31m\n"
-                                             "b     12345  a note that is far too long for a terminal of eighty columns, and t\n");
+                                             "b     12345  a note that is far too long for a terminal of eighty columns, and >\n");
+    buf_reset(&w->screen);
+    out_item(w->ui, "  warning  ", "a sentence that is too long for a terminal of eighty columns goes on below its beginning");
+    out_item(w->ui, "  notice   ", "");
+    assert_string_equal(buf_str(&w->screen), "  warning  a sentence that is too long for a terminal of eighty columns goes on\n"
+                                             "           below its beginning\n  notice   \n");
 }
 
 static void hostile_text(void **state)
