@@ -40,8 +40,11 @@ static bool set_error(const struct dns_answer *a, const char *name, struct err *
 /* The lines of mail_logs at level Debug. */
 static void debug_question(const char *name, int type)
 {
+    const char *quote =
+        type == TYPE_TXT ? "" : "'"; /* as tools know the lines of MTA-STS, and all the others */
+
     if (maillog_wants_debug())
-        maillog_debug("DNS query: Q('%s', '%s')", name, dns_type_name(type));
+        maillog_debug("DNS query: Q(%s%s%s, '%s')", quote, name, quote, dns_type_name(type));
 }
 
 /* "(10, 'mx.example.com.')", "'192.0.2.1'", of TLSA records "'030101ab...'" */

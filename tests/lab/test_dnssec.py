@@ -133,6 +133,7 @@ def log_lines():
                        ("mx.secure.example", "TXT"), ("expired.example", "A")):
         look(name, kind)
     log.wait_for(r"Debug: DNS query: Q\('secure\.example', 'MX'\)$")
+    log.wait_for(r"Debug: DNS query: Q\(mx\.secure\.example, 'TXT'\)$")
     log.wait_for(r"Debug: DNSSEC Response data\(\[\(10, 'mx\.secure\.example\.'\)\], secure, 0, \d+\)$")
     log.wait_for(r"Debug: DNS encache \(secure\.example, MX, \[\(\d+, 0, 'SECURE', \(10, 'mx\.secure\.example\.'\)\)\]\)$")
     log.wait_for(r"Debug: DNSSEC Response data\(\['030101%s'\], secure, 0, \d+\)$" % ("ab" * 32))
