@@ -28,7 +28,9 @@
 #include "store/base/net.h"
 
 #define MAX_POLICIES 50000u /* domains with a policy; the least recently used goes first */
-#define MAX_BYTES ((size_t)64 << 20) /* of all patterns */
+#define MAX_BYTES                                                                                  \
+    ((size_t)64 << 20) /* of all patterns: a policy larger than its share goes first */
+#define HEAP_OVERHEAD 16u /* of one pattern */
 #define MAX_OTHERS                                                                                 \
     20000u /* domains of which only an answer of the DNS or a failure is remembered */
 #define HOURS(n) MINUTES((n)*60)
@@ -184,7 +186,7 @@ static size_t patterns(const struct sts_policy *p)
     size_t n = 0;
 
     for (size_t i = 0; i < p->mx.n; i++)
-        n += sizeof(char *) + strlen(p->mx.items[i]) + 1;
+        n += sizeof(char *) + strlen(p->mx.items[i]) + 1 + HEAP_OVERHEAD;
     return n;
 }
 
@@ -239,13 +241,15 @@ static void forget(struct domain *d)
     free(d);
 }
 
-/* false: all that are left are being fetched. */
-static bool forget_last(struct list *head, bool saved)
+/* The last one with more than so many bytes of patterns. false: all that are left are being
+ * fetched.
+ */
+static bool forget_last(struct list *head, bool saved, size_t more_than)
 {
     for (struct list *node = head->prev; node != head; node = node->prev) {
         struct domain *d = list_item(node, struct domain, lru);
 
-        if (d->flight)
+        if (d->flight || (more_than && patterns(d->policy) <= more_than))
             continue;
         if (saved)
             state_post(drop_row, saved_free, saved_of(d));
@@ -255,12 +259,16 @@ static bool forget_last(struct list *head, bool saved)
     return false;
 }
 
+/* Whoever lets us write to a thousand domains of his, each with as long a policy as there may be,
+ * must not drive out the policies of others: when memory runs out, some policy has more than its
+ * share. */
 static void make_room(void)
 {
-    while ((sts.n_policies > MAX_POLICIES || sts.bytes > MAX_BYTES) &&
-           forget_last(&sts.policies, true))
+    while (sts.n_policies > MAX_POLICIES && forget_last(&sts.policies, true, 0))
         ;
-    while (sts.n_others > MAX_OTHERS && forget_last(&sts.others, false))
+    while (sts.bytes > MAX_BYTES && forget_last(&sts.policies, true, MAX_BYTES / MAX_POLICIES))
+        ;
+    while (sts.n_others > MAX_OTHERS && forget_last(&sts.others, false, 0))
         ;
 }
 

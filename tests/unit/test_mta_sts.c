@@ -780,6 +780,29 @@ static void the_cache_is_bounded(void **state)
     assert_int_equal(n, 50000);
 }
 
+/* Of a hostile sender whose bounces we deliver, say. */
+static void long_policies_do_not_drive_out_others(void **state)
+{
+    AUTO(buf) struct buf text = BUF_INIT(STS_MAX_POLICY);
+    char name[40];
+
+    (void)state;
+    assert_string_equal(look("example.com"), "enforce 1");
+    buf_str_add(&text, ENFORCE);
+    while (text.n + 6 <= STS_MAX_POLICY)
+        buf_str_add(&text, "mx: a\n");
+    world.body = buf_str(&text);
+    for (int i = 0; i < 700; i++) {
+        snprintf(name, sizeof(name), "d%d.example.net", i);
+        assert_string_equal(look(name), "enforce 1");
+    }
+    world.fetched = 0;
+    world.body = NULL;
+    assert_string_equal(look("example.com"), "enforce 1 cached");
+    assert_string_equal(look("d699.example.net"), "enforce 1 cached");
+    assert_string_equal(look("d0.example.net"), "no-policy"); /* memory is bounded all the same */
+}
+
 static void domains_without_policy_are_bounded(void **state)
 {
     char name[40];
@@ -827,6 +850,7 @@ int main(void)
         TEST(a_gateway_that_stops_draws_no_conclusions),
         TEST(the_cache_can_be_listed_refreshed_and_flushed),
         TEST(the_cache_is_bounded),
+        TEST(long_policies_do_not_drive_out_others),
         TEST(domains_without_policy_are_bounded),
     };
 
