@@ -36,8 +36,9 @@ static const struct {
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */
 
-static void add(struct check *c, bool warning, const char *object, const char *field,
-                const char *fmt, va_list ap)
+static void __attribute__((format(printf, 5, 0)))
+add(struct check *c, bool warning, const char *object, const char *field, const char *fmt,
+    va_list ap)
 {
     struct check_item *item;
     struct buf text = BUF_INIT(2000);

@@ -32,6 +32,11 @@ static bool next_record(struct tlsa *t)
     return true;
 }
 
+bool dns_validates(void)
+{
+    return true;
+}
+
 bool dns_tlsa(const char *name, msec_t deadline, struct dns_tlsa *out, struct err *err)
 {
     (void)name;
