@@ -364,7 +364,7 @@ static bool ping_open(struct ping *p, struct err *err)
     if (p->fd < 0 && (errno == EACCES || errno == EPERM || errno == EPROTONOSUPPORT))
         return err_set(err, E_DENIED,
                        "The system does not let the gateway send pings: its group is not in "
-                       "net.ipv4.ping_group_range.");
+                       "net.ipv4.ping_group_range; widen that with sysctl(8).");
     n = addr_to_sockaddr(&p->to, &ss);
     if (p->fd < 0 || connect(p->fd, (struct sockaddr *)&ss, n) < 0)
         return err_errno(err, errno, "sending pings");

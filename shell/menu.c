@@ -84,7 +84,8 @@ static const struct menu_op *from_word(struct ui *ui, struct choosing *c)
     c->exact = !ui_interactive(ui) || (word && dialog_is_verb(word)); /* "set" is not SETUP */
     if (!word) {
         op_names(c, &names);
-        ui_fail(ui, E_USAGE, "Say what to do: %s.", buf_str(&names));
+        ui_fail(ui, E_USAGE, "Say what to do: %s; \"help %s\" shows the forms.", buf_str(&names),
+                ui->command->name);
         return NULL;
     }
     op = find_op(c, word);

@@ -109,9 +109,11 @@ bool ui_end_of_words(struct ui *ui)
         if (w->used)
             continue;
         if (w->key)
-            ui_fail(ui, E_USAGE, "\"%s\" is no setting of this command.", str_printable(w->key));
+            ui_fail(ui, E_USAGE, "\"%s\" is no setting of this command; \"help\" shows its forms.",
+                    str_printable(w->key));
         else if (w->flag)
-            ui_fail(ui, E_USAGE, "\"%s\" is no option of this command.", str_printable(w->text));
+            ui_fail(ui, E_USAGE, "\"%s\" is no option of this command; \"help\" shows its forms.",
+                    str_printable(w->text));
         else
             ui_fail(ui, E_USAGE, "\"%s\" is one word too many.", str_printable(w->text));
         return false;

@@ -269,6 +269,8 @@ def words_named():
                        ("listenerconfig edit InboundMail hostaccess print x", '"x" is one word too many'),
                        ("status detail x", '"x" is one word too many'),
                        ("version x", '"x" is one word too many'),
+                       ("ping 127.0.0.1 count=2", '"count" is no setting of this command; "help" shows its forms'),
+                       ("updateconfig", 'Say what to do: SETUP; "help updateconfig" shows the forms'),
                        ("who x", '"x" is one word too many'),
                        ("commitdetail x", '"x" is one word too many'),
                        ("showrecipients", r"Usage: showrecipients host HOST \| .* \| showrecipients all$"),
