@@ -21,7 +21,7 @@ static char *remaining(const json_t *c)
 {
     json_int_t days = json_int(c, "remaining_days", 0);
 
-    if (!json_object_get(c, "remaining_days"))
+    if (!json_is_integer(json_object_get(c, "remaining_days")))
         return xstrdup("");
     return days < 0 ? xstrdup("Expired")
                     : xasprintf("%lld day%s", (long long)days, days == 1 ? "" : "s");
@@ -232,7 +232,9 @@ char *cert_ask_profile(struct ui *ui, struct session *s, const char *verb, bool 
             continue;
         choices[n].word = json_str(c, "name", "");
         choices[n++].text = xasprintf("[%s] %s", json_str(c, "name", ""),
-                                      json_str(c, "subject", "(no certificate yet)"));
+                                      json_is_integer(json_object_get(c, "remaining_days"))
+                                          ? json_str(c, "subject", "")
+                                          : "(no certificate yet)");
     }
     if (!demo && ui_peek(ui, 0) && str_ieq(ui_peek(ui, 0), "Demo"))
         ui_fail(ui, E_DENIED,

@@ -28,9 +28,8 @@ static bool ask_secrets(struct ui *ui, json_t *args)
         return !ui_failed(ui);
     for (;;) {
         char *one = ask_secret(ui, "passphrase", "Enter a passphrase for the file:");
-        char *two = ui_interactive(ui)
-                        ? ask_secret(ui, "passphrase", "Enter the passphrase again:")
-                        : xstrdup(one);
+        char *two = ui_interactive(ui) ? ask_secret(ui, "passphrase", "Enter the passphrase again:")
+                                       : xstrdup(one);
         bool same = str_eq(one, two) && one && *one;
 
         if (same)
@@ -141,7 +140,7 @@ static void save(struct ui *ui, struct session *s)
         name = xstrdup(given ? given : ask_some(ui, "file", "Enter the file name:"));
     else
         name = generated_name(s);
-    data = ui_failed(ui) ? NULL : export(ui, s, json_incref(args));
+    data = ui_end_of_words(ui) ? export(ui, s, json_incref(args)) : NULL;
     json_decref(args);
     if (data) {
         file = json_object();
@@ -201,12 +200,13 @@ static bool ask_source(struct ui *ui, struct session *s, json_t *args)
     bool file = !ui_interactive(ui) || ui_peek(ui, 0) || ui_key(ui, "file") ||
                 ask_choice(ui, "source", "Choose a source:", sources, 0) == 1;
     json_t *data = file ? read_file(ui, s) : NULL;
-    char *pasted = file || ui_failed(ui)
-                       ? NULL
-                       : ask_block(ui, "text",
-                                   "What you paste is shown on this terminal: load a file with plain "
-                                   "passphrases by its name.\n"
-                                   "Paste the configuration now (end with '.'):");
+    char *pasted =
+        file || ui_failed(ui)
+            ? NULL
+            : ask_block(ui, "text",
+                        "What you paste is shown on this terminal: load a file with plain "
+                        "passphrases by its name.\n"
+                        "Paste the configuration now (end with '.'):");
 
     if (data || pasted)
         json_put_str(args, "text", data ? json_str(data, "text", "") : pasted);

@@ -78,6 +78,19 @@ static void put_life(json_t *o, usec_t not_before, usec_t not_after)
     json_put_int(o, "remaining_days", x509_days_left(&f, now));
 }
 
+/* A profile whose certificate is not there or cannot be read has the keys of the others. */
+static json_t *no_facts(void)
+{
+    struct x509_facts none = {.common_name = "", .issued_by = "", .subject = "", .issuer = ""};
+    json_t *o = facts_json(&none);
+
+    json_put(o, "not_before", json_null());
+    json_put(o, "not_after", json_null());
+    json_put(o, "remaining_days", json_null());
+    json_put_str(o, "status", "Pending");
+    return o;
+}
+
 static struct kept *keep_facts(const struct row *r)
 {
     const struct certificate *c = r->data;
@@ -85,7 +98,7 @@ static struct kept *keep_facts(const struct row *r)
     struct x509_facts f = {0};
 
     k->readable = x509_read(c->certificate, &f, NULL);
-    k->facts = k->readable ? facts_json(&f) : json_object();
+    k->facts = k->readable ? facts_json(&f) : no_facts();
     k->not_before = f.not_before;
     k->not_after = f.not_after;
     json_put_str(k->facts, "name", r->name);
@@ -130,8 +143,6 @@ static json_t *profile_json(const struct row *r)
     o = json_copy(k->facts);
     if (k->readable)
         put_life(o, k->not_before, k->not_after);
-    else
-        json_put_str(o, "status", "Pending");
     pthread_mutex_unlock(&lock);
     return o;
 }

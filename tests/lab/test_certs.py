@@ -162,6 +162,17 @@ def encrypted():
     return done.stdout
 
 
+@lab.test("a profile that waits for its certificate has the keys of the others in JSON")
+def pending():
+    csr = gate.json("certconfig certificate new asked common_name=asked.example.com algorithm=p256")["data"]["csr"]
+    done = gate.batch("certconfig set waiting request=" + here(csr) + "certconfig certificate list --json\n"
+                      "certconfig certificate list\n")
+    shown = {c["name"]: c for c in json.loads(done.stdout.splitlines()[0])["data"]["certificates"]}
+    lab.equal(set(shown["waiting"]), set(shown["Demo"]))
+    lab.equal([shown["waiting"][k] for k in ("status", "not_after", "remaining_days")], ["Pending", None, None])
+    lab.match(done.stdout, r"^waiting +Pending *$")
+
+
 @lab.test("what is in use cannot be deleted, Demo not at all, and nothing shows a private key")
 def protected():
     for name, reason in (("leaf", "is used by InboundMail"), ("Demo", "cannot be changed or deleted")):

@@ -209,6 +209,9 @@ def saved():
     lab.equal(loaded(name), {"new": 0, "changed": 0, "deleted": 0})
     text = lab.read_text(path)
     lab.equal("PRIVATE KEY" in text, False)
+    done = gate.console("saveconfig mask file=never.conf --nosuch", check=False)
+    lab.match(done.stderr, "is no option of this command")
+    lab.equal((done.returncode, os.path.exists(os.path.join(os.path.dirname(path), "never.conf"))), (2, False))
     with open(path, "w") as f:
         f.write(text.replace("max_connections=500", "max_connections=501"))
     lab.equal(loaded(name)["changed"], 1)
