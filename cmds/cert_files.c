@@ -147,7 +147,7 @@ static bool ask_new_pass_phrase(struct ui *ui, json_t *args)
 void cert_export(struct ui *ui, struct session *s, struct row *unused)
 {
     json_t *args = json_object(), *answer;
-    bool legacy = ui_flag(ui, "--legacy");
+    bool legacy = ui_flag(ui, "--legacy"), replace = ui_flag(ui, "--replace");
     char *name = cert_ask_profile(ui, s, "export", false), *deflt;
 
     (void)unused;
@@ -159,7 +159,7 @@ void cert_export(struct ui *ui, struct session *s, struct row *unused)
                      ask_file_name(ui, "file", "Enter a name for the exported file:", deflt));
         free(deflt);
         if (ask_new_pass_phrase(ui, args) && ui_end_of_words(ui) &&
-            (answer = session_call(s, ui, "cert.export", json_incref(args))) != NULL) {
+            (answer = call_writing(ui, s, "cert.export", json_incref(args), replace)) != NULL) {
             out_line(ui, "File written on machine \"%s\" to the location \"%s\".",
                      session_hostname(s), json_str(answer, "path", ""));
             out_data(ui, answer);

@@ -180,15 +180,16 @@ static bool ask_changes(struct ui *ui, const struct certificate *c, json_t *args
     return !given_up && !ui_failed(ui) && json_object_size(args) > 0;
 }
 
-static void view_csr(struct ui *ui, struct session *s, const char *name)
+static void view_csr(struct ui *ui, struct session *s, const char *name, const char *csr,
+                     bool replace)
 {
     json_t *args = json_object(), *answer;
 
+    out_text(ui, csr); /* whether it can be saved or not */
     json_put_str(args, "name", name);
-    answer = session_call(s, ui, "cert.csr", args);
+    answer = call_writing(ui, s, "cert.csr", args, replace);
     if (!answer)
         return;
-    out_text(ui, json_str(answer, "csr", ""));
     ui_say(ui, "The CSR was saved on machine \"%s\" as \"%s\".", session_hostname(s),
            json_str(answer, "csr_path", ""));
     out_data(ui, answer);
@@ -200,12 +201,13 @@ void cert_edit(struct ui *ui, struct session *s, struct row *unused)
     struct row *r = name ? session_get(s, &section_certificate, name) : NULL;
     const struct certificate *c = r ? r->data : NULL;
     json_t *args = json_object();
-    bool csr = !ui_interactive(ui) && ui_flag(ui, "--csr");
+    bool csr = !ui_interactive(ui) && ui_flag(ui, "--csr"),
+         replace = csr && ui_flag(ui, "--replace");
 
     (void)unused;
     if (c && csr) {
         if (ui_end_of_words(ui))
-            view_csr(ui, s, name);
+            view_csr(ui, s, name, c->request, replace);
     } else if (c && ask_changes(ui, c, args) && ui_end_of_words(ui)) {
         json_put_str(args, "name", name);
         json_put(args, "replace", json_true());
@@ -213,7 +215,7 @@ void cert_edit(struct ui *ui, struct session *s, struct row *unused)
     }
     if (c && *c->request && ui_interactive(ui) && !ui_failed(ui) &&
         ask_yes(ui, "view_csr", "Would you like to view the CSR?", true))
-        view_csr(ui, s, name);
+        view_csr(ui, s, name, c->request, false);
     json_decref(args);
     row_free(&r);
     free(name);

@@ -202,6 +202,22 @@ static bool take_common_name(struct ui *ui, struct session *s, const char *commo
     return cert_may_take(ui, s, *name, replace);
 }
 
+/* A script had it saved with the profile; a person may be asked whether another file is to go. */
+static void save_csr(struct ui *ui, struct session *s, const json_t *made)
+{
+    json_t *args = json_object(), *saved = NULL;
+    const char *path;
+
+    json_put_str(args, "name", json_str(made, "name", ""));
+    if (ui_interactive(ui))
+        saved = call_writing(ui, s, "cert.csr", json_incref(args), false);
+    path = json_str(saved ? saved : made, "csr_path", NULL);
+    if (path)
+        ui_say(ui, "The CSR was saved on machine \"%s\" as \"%s\".", session_hostname(s), path);
+    json_decref(saved);
+    json_decref(args);
+}
+
 void cert_new(struct ui *ui, struct session *s, struct row *unused)
 {
     json_t *args = json_object(), *answer;
@@ -229,6 +245,7 @@ void cert_new(struct ui *ui, struct session *s, struct row *unused)
         json_decref(args);
         return;
     }
+    json_put(args, "save_csr", json_boolean(!ui_interactive(ui)));
     answer = session_call(s, ui, "cert.new", args);
     if (!answer)
         return;
@@ -236,9 +253,7 @@ void cert_new(struct ui *ui, struct session *s, struct row *unused)
     cert_say_changed(ui, answer);
     if (ui_interactive(ui) && ask_yes(ui, "view_csr", "Do you want to view the CSR?", true))
         out_text(ui, json_str(answer, "csr", ""));
-    if (json_str(answer, "csr_path", NULL))
-        ui_say(ui, "The CSR was saved on machine \"%s\" as \"%s\".", session_hostname(s),
-               json_str(answer, "csr_path", ""));
+    save_csr(ui, s, answer);
     cert_say_warnings(ui, answer);
     out_data(ui, answer);
 }

@@ -178,11 +178,12 @@ static void export(struct ui *ui, struct session *s, const char *list)
                                session_hostname(s));
     char *name = xstrdup(ask_some(ui, "file", question)), *file;
     json_t *args = arguments(list), *data = NULL;
+    bool replace = ui_flag(ui, "--replace");
 
     file = str_ends(name, ".txt") ? xstrdup(name) : xasprintf("%s.txt", name);
     json_put_str(args, "file", file);
     if (!ui_failed(ui) && ui_end_of_words(ui))
-        data = session_call(s, ui, "authority.export", json_incref(args));
+        data = call_writing(ui, s, "authority.export", json_incref(args), replace);
     if (data) {
         out_line(ui, "%lld certificate authorities exported to %s.",
                  (long long)json_int(data, "count", 0), json_str(data, "path", file));

@@ -140,3 +140,28 @@ const char *date_text(const json_t *date, char out[40])
         return clock_commit_date((usec_t)timegm(&tm) * 1000000, out);
     return "unknown date";
 }
+
+json_t *call_writing(struct ui *ui, struct session *s, const char *op, json_t *args, bool replace)
+{
+    json_t *answer, *data = NULL;
+
+    json_put(args, "replace", json_boolean(replace));
+    answer = session_answer(s, ui, op, json_incref(args));
+    if (answer && str_eq(json_str(answer, "code", ""), "E_EXISTS") && !replace &&
+        ui_interactive(ui) &&
+        ask_yes(ui, "replace", "The file already exists. Do you want to overwrite it?", false)) {
+        json_put(args, "replace", json_true());
+        json_decref(answer);
+        answer = session_answer(s, ui, op, json_incref(args));
+    } else if (answer && str_eq(json_str(answer, "code", ""), "E_EXISTS") && ui_interactive(ui)) {
+        json_decref(answer); /* whoever was asked knows */
+        answer = NULL;
+    }
+    if (answer && !json_bool_of(answer, "ok", false))
+        session_show_error(s, ui, answer);
+    else if (answer)
+        data = json_incref(json_object_get(answer, "data"));
+    json_decref(answer);
+    json_decref(args);
+    return data;
+}

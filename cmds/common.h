@@ -29,6 +29,10 @@ void ask_items(struct ui *ui, const struct section *sec, const char *field, cons
 /* A text that may not be empty. */
 const char *ask_some(struct ui *ui, const char *key, const char *question);
 
+/* A call that writes a file: one of its name is overwritten when replace (--replace) says so, or the person who is asked.
+ * args is stolen; NULL: it was said why. */
+json_t *call_writing(struct ui *ui, struct session *s, const char *op, json_t *args, bool replace);
+
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
 
 /* "4 weeks 46 mins 53 secs" */

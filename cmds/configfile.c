@@ -128,6 +128,7 @@ static const struct ui_choice namings[] = {
 static void save(struct ui *ui, struct session *s)
 {
     json_t *args = export_args(ui), *data, *file, *answer;
+    bool replace = ui_flag(ui, "--replace");
     const char *given;
     char *name;
 
@@ -146,7 +147,7 @@ static void save(struct ui *ui, struct session *s)
         file = json_object();
         json_put_str(file, "name", name);
         json_put_str(file, "text", json_str(data, "text", ""));
-        answer = session_call(s, ui, "file.write", file);
+        answer = call_writing(ui, s, "file.write", file, replace);
         if (answer) {
             out_line(ui, "File written on machine \"%s\" to the location \"%s\".",
                      session_hostname(s), json_str(answer, "path", ""));
@@ -161,7 +162,7 @@ static void save(struct ui *ui, struct session *s)
 const struct command cmd_saveconfig = {
     .name = "saveconfig",
     .help = "Save the configuration to a file",
-    .usage = "saveconfig [mask|encrypt|plain] [1 | file=NAME]",
+    .usage = "saveconfig [mask|encrypt|plain] [1 | file=NAME] [--replace]",
     .detail = "Writes what showconfig prints into the export area. Private keys are masked (the "
               "file loads on this machine), "
               "encrypted with a passphrase, or plain.",

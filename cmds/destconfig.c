@@ -112,20 +112,21 @@ static void dest_clear(struct ui *ui, struct session *s, struct row *unused)
 
 /* --- files: read and written by the gateway, in its export area */
 
-static json_t *file_call(struct ui *ui, struct session *s, const char *op, const char *question)
+static json_t *file_args(struct ui *ui, const char *question)
 {
     json_t *args = json_object();
 
     json_put_str(args, "name", ask_some(ui, "file", question));
     if (!ui_failed(ui) && ui_end_of_words(ui))
-        return session_call(s, ui, op, args);
+        return args;
     json_decref(args);
     return NULL;
 }
 
 static void dest_import(struct ui *ui, struct session *s, struct row *unused)
 {
-    json_t *data = file_call(ui, s, "dest.import", "Enter the name of the file to import:");
+    json_t *args = file_args(ui, "Enter the name of the file to import:"),
+           *data = args ? session_call(s, ui, "dest.import", args) : NULL;
 
     (void)unused;
     if (!data)
@@ -140,11 +141,14 @@ static void dest_import(struct ui *ui, struct session *s, struct row *unused)
 
 static void dest_export(struct ui *ui, struct session *s, struct row *unused)
 {
-    json_t *data = file_call(ui, s, "dest.export", "Enter a name for the exported file:");
+    bool replace = ui_flag(ui, "--replace");
+    json_t *args = file_args(ui, "Enter a name for the exported file:"),
+           *data = args ? call_writing(ui, s, "dest.export", args, replace) : NULL;
 
     (void)unused;
-    if (data)
-        ui_say(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s),
+    if (!data)
+        return;
+    ui_say(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s),
                json_str(data, "path", ""));
     out_data(ui, data);
 }
@@ -178,7 +182,7 @@ const struct command cmd_destconfig = {
              "destconfig detail DOMAIN|default|all\n"
              "destconfig clear\n"
              "destconfig import FILE\n"
-             "destconfig export FILE",
+             "destconfig export FILE [--replace]",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_destination,

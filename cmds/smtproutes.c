@@ -161,6 +161,7 @@ static void route_export(struct ui *ui, struct session *s, struct row *unused)
 {
     AUTO(buf) struct buf text = BUF_INIT(8u << 20);
     json_t *args = json_object(), *answer;
+    bool replace = ui_flag(ui, "--replace");
 
     (void)unused;
     json_put_str(args, "name", ask_some(ui, "file", "Enter a name for the exported file:"));
@@ -171,7 +172,7 @@ static void route_export(struct ui *ui, struct session *s, struct row *unused)
         json_decref(args);
         return;
     }
-    answer = session_call(s, ui, "file.write", args);
+    answer = call_writing(ui, s, "file.write", args, replace);
     if (answer)
         ui_say(ui, "File written on machine \"%s\" to the location \"%s\".", session_hostname(s),
                json_str(answer, "path", ""));
@@ -299,7 +300,7 @@ const struct command cmd_smtproutes = {
              "smtproutes delete DOMAIN [DOMAIN ...]\n"
              "smtproutes print\n"
              "smtproutes import FILE\n"
-             "smtproutes export FILE\n"
+             "smtproutes export FILE [--replace]\n"
              "smtproutes clear",
     .roles = ROLE_OPERATOR,
     .commits = true,

@@ -21,11 +21,13 @@
 #include "store/x509.h"
 
 /* YIELDS. The path of the file, which the caller frees; NULL: err says why. */
-static char *write_file(const char *name, const void *bytes, size_t n, struct err *err)
+static char *write_file(const json_t *args, const char *name, const void *bytes, size_t n,
+                        struct err *err)
 {
     char *path = NULL;
 
-    if (export_area_path(name, &path, err) && !export_area_write(path, bytes, n, true, err))
+    if (export_area_path(name, &path, err) && 
+        !export_area_write(path, bytes, n, true, json_bool_of(args, "replace", false), err))
         str_free(&path);
     return path;
 }
@@ -194,11 +196,11 @@ static void read_request(const json_t *args, struct make_job *j)
         strlist_add(&j->names, json_string_value(n));
 }
 
-static bool save_csr(struct control *c, const char *name, const char *csr, json_t *data,
-                     struct err *err)
+static bool save_csr(struct control *c, const json_t *args, const char *name, const char *csr,
+                     json_t *data, struct err *err)
 {
     char *file = xasprintf("%s.csr", name);
-    char *path = write_file(file, csr, strlen(csr), err); /* YIELDS */
+    char *path = write_file(args, file, csr, strlen(csr), err); /* YIELDS */
 
     if (path) {
         json_put_str(data, "csr", csr);
@@ -264,7 +266,8 @@ bool cert_new(struct control *c, const json_t *args, json_t *data, struct err *e
         json_put_str(data, "certificate", buf_str(&j.cert));
         json_put_str(data, "csr", buf_str(&j.csr));
         json_put(data, "warnings", json_array());
-        if (!save_csr(c, t.name, buf_str(&j.csr), data, &saving)) /* YIELDS */
+        if (json_bool_of(args, "save_csr", true) &&
+            !save_csr(c, args, t.name, buf_str(&j.csr), data, &saving)) /* YIELDS */
             add_warning(data, xstrdup(saving.text)); /* the profile is there all the same */
     }
     secret_buf_free(&j.key);
@@ -284,7 +287,7 @@ bool cert_csr(struct control *c, const json_t *args, json_t *data, struct err *e
                                     "imported.",
                                     r->name));
 
-    ok = ok && save_csr(c, r->name, csr, data, err); /* YIELDS */
+    ok = ok && save_csr(c, args, r->name, csr, data, err); /* YIELDS */
     row_free(&r);
     return ok;
 }
@@ -562,7 +565,7 @@ static bool write_export(const json_t *args, const struct row *r, json_t *data, 
     ok = ok && config_db_secret(profile->private_key, &j.key, err) && /* YIELDS */
          worker_call(export_job, &j, err); /* YIELDS */
     if (ok)
-        path = write_file(json_str(args, "file", deflt), j.out.p, j.out.n, err); /* YIELDS */
+        path = write_file(args, json_str(args, "file", deflt), j.out.p, j.out.n, err); /* YIELDS */
     if (path)
         json_put_str(data, "path", path);
     secret_buf_free(&j.key);

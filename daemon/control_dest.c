@@ -81,7 +81,8 @@ static bool do_export(struct control *c, const json_t *args, json_t *data, struc
     bool ok = export_area_path(json_str(args, "name", ""), &path, err) &&
               worker_call(write_table, &w, err) && /* YIELDS */
               export_area_write(path, buf_str(&w.text), w.text.n,
-                                control_role(c) >= ROLE_ADMIN, err); /* YIELDS */
+                                control_role(c) >= ROLE_ADMIN,
+                                json_bool_of(args, "replace", false), err); /* YIELDS */
 
     if (ok) {
         json_put_str(data, "path", path);

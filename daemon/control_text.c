@@ -293,7 +293,8 @@ static bool do_file_write(struct control *c, const json_t *args, json_t *data, s
 
     if (!export_area_path(json_str(args, "name", ""), &path, err))
         return false;
-    ok = export_area_write(path, text, strlen(text), control_role(c) >= ROLE_ADMIN, err); /* YIELDS */
+    ok = export_area_write(path, text, strlen(text), control_role(c) >= ROLE_ADMIN,
+                           json_bool_of(args, "replace", false), err); /* YIELDS */
     if (!ok && err->code == E_DENIED)
         control_audit(c, "file.write", path, "denied", NULL); /* YIELDS */
     if (ok) {

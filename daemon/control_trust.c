@@ -485,6 +485,7 @@ static bool authority_export(struct control *c, const json_t *args, json_t *data
     if (ok) {
         json_put_str(file, "name", json_str(args, "file", ""));
         json_put_str(file, "text", buf_str(&o.text));
+        json_put(file, "replace", json_boolean(json_bool_of(args, "replace", false)));
         ok = run_text_op(c, "file.write", file, data, err); /* YIELDS */
     }
     if (ok)

@@ -25,7 +25,7 @@ bool export_area_path(const char *name, char **path, struct err *err)
 struct file_job {
     const char *path, *text;
     size_t n;
-    bool admin;
+    bool admin, replace;
     struct buf *content;
 };
 
@@ -37,6 +37,42 @@ static bool write_all(int fd, const char *p, size_t n)
             return false;
     }
     return true;
+}
+
+static bool holds(const char *path, const char *text, size_t n)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    size_t same = 0;
+    char piece[2048];
+    ssize_t got;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size == n)
+        while (same < n && (got = read(fd, piece, sizeof(piece))) > 0 && (size_t)got <= n - same &&
+               memcmp(piece, text + same, (size_t)got) == 0)
+            same += (size_t)got;
+    else
+        same = n + 1;
+    if (fd >= 0)
+        close(fd);
+    return same == n;
+}
+
+/* Gives the new file its name. Another of that name goes only when that was said; the same once more
+ * is no change. */
+static bool put_in_place(const struct file_job *j, const char *fresh, struct err *err)
+{
+    if (j->replace)
+        return rename(fresh, j->path) == 0 || err_errno(err, errno, "writing %s", j->path);
+    if (link(fresh, j->path) == 0 || (errno == EEXIST && holds(j->path, j->text, j->n))) {
+        unlink(fresh);
+        return true;
+    }
+    return errno == EEXIST ? err_set(err, E_EXISTS,
+                                     "%s already exists. Choose another name, or overwrite it "
+                                     "with --replace.",
+                                     j->path)
+                           : err_errno(err, errno, "writing %s", j->path);
 }
 
 static bool write_job(void *arg, struct err *err)
@@ -59,11 +95,11 @@ static bool write_job(void *arg, struct err *err)
          (!j->admin || fchmod(fd, 0400) == 0) && fsync(fd) == 0;
     if (fd >= 0 && close(fd) != 0)
         ok = false;
-    ok = ok && rename(fresh, j->path) == 0;
-    if (!ok) {
+    if (!ok)
         err_errno(err, errno, "writing %s", j->path);
+    ok = ok && put_in_place(j, fresh, err);
+    if (!ok)
         unlink(fresh);
-    }
     free(fresh);
     free(dir);
     return ok;
@@ -117,9 +153,10 @@ static bool read_job(void *arg, struct err *err)
            err_set(err, E_LIMIT, "%s is longer than %zu bytes.", j->path, j->content->max);
 }
 
-bool export_area_write(const char *path, const char *text, size_t n, bool admin, struct err *err)
+bool export_area_write(const char *path, const char *text, size_t n, bool admin, bool replace,
+                       struct err *err)
 {
-    struct file_job j = {.path = path, .text = text, .n = n, .admin = admin};
+    struct file_job j = {.path = path, .text = text, .n = n, .admin = admin, .replace = replace};
 
     return worker_call(write_job, &j, err); /* YIELDS */
 }

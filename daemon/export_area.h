@@ -8,8 +8,9 @@
 #include "store/base/err.h"
 
 bool export_area_path(const char *name, char **path, struct err *err); /* letters, digits, . _ -; the caller frees it */
-/* YIELDS; on disk, or not there. What an administrator wrote only an administrator replaces: such files are read-only. */
-bool export_area_write(const char *path, const char *text, size_t n, bool admin, struct err *err);
+/* YIELDS; on disk, or not there. What an administrator wrote only an administrator replaces: such files are read-only.
+ * E_EXISTS: there is another one, and replace was not said. */
+bool export_area_write(const char *path, const char *text, size_t n, bool admin, bool replace, struct err *err);
 bool export_area_read(const char *path, struct buf *out, struct err *err);             /* YIELDS; UTF-8, at most out->max */
 bool export_area_read_bytes(const char *path, struct buf *out, struct err *err);       /* YIELDS; whatever it is */
 

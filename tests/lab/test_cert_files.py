@@ -503,7 +503,7 @@ def carried():
             continue
         lab.equal(done.returncode, 0, done.stdout + done.stderr)
         lab.equal("rsa" in names, True, name)
-        other.batch("certconfig certificate export rsa out.p12 " + here("pass_phrase", PASS))
+        other.batch("certconfig certificate export rsa out.p12 --replace " + here("pass_phrase", PASS))
         made = openssl("pkcs12", "-in", os.path.join(area(other), "out.p12"), "-nocerts", "-nodes", "-passin", "pass:" + PASS).stdout
         lab.equal(openssl("pkey", "-pubout", input=made[made.index("-----BEGIN"):]).stdout, key, name)
 

@@ -55,6 +55,7 @@ destconfig setup send_tls_req_alert=yes
 """)
     before = table()
     gate.console("destconfig export one.ini")
+    gate.console("destconfig export one.ini") # the same once more is no change
     text = lab.read_text(os.path.join(EXPORT, "one.ini"))
     lab.match(text, r"(?m)^\[\.example2\.com\]\ntable_tls = require_hosted_verify\ntable_dane = opportunistic\n"
                     r"table_mta_sts = on\nbounce_validation = on$")

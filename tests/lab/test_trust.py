@@ -195,6 +195,17 @@ def system():
     lab.equal(names, ["Lab-Root", "Partner-Root"])
     gate.console("certconfig certauthority system export list-of-system")
     lab.equal(lab.read_text(box.path("home", "export", "list-of-system.txt")).count("BEGIN CERTIFICATE"), 2)
+    export_file("taken.txt", "somebody's\n")
+    for words in ("certconfig certauthority system export taken", "destconfig export taken.txt", "smtproutes export taken.txt",
+                  "saveconfig mask file=taken.txt"):
+        done = gate.console(words, check=False)
+        lab.match(done.stdout + done.stderr, r"taken.txt already exists. Choose another name, or overwrite it with --replace", words)
+        lab.equal(done.returncode != 0, True, words)
+        lab.equal(lab.read_text(box.path("home", "export", "taken.txt")), "somebody's\n", words)
+        gate.console(words + " --replace")
+        lab.equal(lab.read_text(box.path("home", "export", "taken.txt")) != "somebody's\n", True, words)
+        os.unlink(box.path("home", "export", "taken.txt"))
+        export_file("taken.txt", "somebody's\n")
 
 
 @lab.test("a bundle of 150 is instant, one of 10,000 gets a sentence, and what is refused changes nothing")
