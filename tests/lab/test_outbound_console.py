@@ -245,6 +245,15 @@ def defaults():
     gate.configure("tlsexceptions delete short\n")
 
 
+@lab.test("tlsexplain names no MX record for the host of a route")
+def routed():
+    gate.configure("smtproutes new routed.example 127.0.0.1:1\n")
+    told = gate.console("tlsexplain routed.example").stdout
+    lab.match(told, r"SMTP route +routed\.example to 127\.0\.0\.1:1")
+    lab.match(told, r"Host 1: 127\.0\.0\.1\n +Addresses +127\.0\.0\.1:1")
+    gate.configure("smtproutes delete routed.example\n")
+
+
 @lab.test("exceptions are refused with the reason, and one that is over still loads")
 def rules():
     for line, sentence in (
