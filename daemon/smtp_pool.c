@@ -130,9 +130,14 @@ struct ssl_session_st *pool_session(const char *host, const struct addr *to, uns
 
 void pool_keep_session(struct client *c)
 {
-    SSL_SESSION *s = c->proof.encrypted ? conn_take_session(c->conn) : NULL, *old;
+    SSL_SESSION *s, *old;
     char key[SESSION_KEY];
 
+    /* The tickets of a resumed session are as young as the connection, not as what was verified:
+     * the one it began with stays, until it is old. */
+    if (!c->proof.encrypted || SSL_session_reused(conn_ssl(c->conn)))
+        return;
+    s = conn_take_session(c->conn);
     if (!s)
         return;
     session_key(c->host, &c->peer, c->proof.looked, c->proof.config, c->proof.keys, key,

@@ -30,7 +30,7 @@ struct client *pool_take(const struct addr *to, const struct tls_need *need); /*
  * checks. A reference for the caller, who frees it with SSL_SESSION_free. */
 struct ssl_session_st *pool_session(const char *host, const struct addr *to, unsigned checks,
                                     uint64_t config, const struct tls_need *need);
-void pool_keep_session(struct client *c); /* the newest one the peer gave it, if any */
+void pool_keep_session(struct client *c); /* the newest one the peer gave it, if any, in a full handshake */
 
 bool pool_enter(const struct addr *to,
                 unsigned limit); /* false: that many are open; limit 0: only counts */

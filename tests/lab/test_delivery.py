@@ -5,6 +5,9 @@ import email
 import email.policy
 import os
 import re
+import socket
+import ssl
+import threading
 import time
 
 import lab
@@ -492,6 +495,73 @@ def resumed():
         finished(submit("resume%d" % n, "x@resume.example"))
     stats = sink.stats()
     lab.equal((stats["tls_new"], stats["tls_resumed"], stats["messages_tls"]), (1, 4, 5))
+
+
+def ticket_in(hello):
+    """The identity of the pre-shared key which a ClientHello offers (RFC 8446 section 4.2.11), b"" without one."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at:at + 2], "big")
+    at += 1 + hello[at]
+    end = at + 2 + int.from_bytes(hello[at:at + 2], "big")
+    at += 2
+    while at < end:
+        kind, n = int.from_bytes(hello[at:at + 2], "big"), int.from_bytes(hello[at + 2:at + 4], "big")
+        if kind == 41:
+            return hello[at + 8:at + 8 + int.from_bytes(hello[at + 6:at + 8], "big")]
+        at += 4 + n
+    return b""
+
+
+class Ticketed:
+    """A host that says which ticket each session began with, and gives new ones each time."""
+
+    def __init__(self):
+        pair = lab.make_cert(box.mkdir("certs"), "ticketed.example")
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pair.cert, pair.key)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.tickets, self.resumed = [], []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            s, _ = self.listener.accept()
+            s.settimeout(20)
+            for reply in (b"220 ticketed ESMTP", b"250-ticketed\r\n250 STARTTLS", b"220 go"):
+                s.sendall(reply + b"\r\n")
+                if reply != b"220 go":
+                    s.recv(1000)
+            hello = b""
+            while len(hello) < 5 or len(hello) < 5 + int.from_bytes(hello[3:5], "big"):
+                hello = s.recv(20000, socket.MSG_PEEK)
+            self.tickets.append(ticket_in(hello))
+            t = self.context.wrap_socket(s, server_side=True)
+            self.resumed.append(t.session_reused)
+            data = False
+            for line in t.makefile("rb"):
+                if data and line != b".\r\n":
+                    continue
+                word, data = line[:4].upper(), False
+                if word == b"DATA":
+                    data = True
+                t.sendall(b"354 go\r\n" if data else b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+                if word == b"QUIT":
+                    break
+            t.close()
+
+
+@lab.test("a resumed session gives no ticket that lives longer: after an hour the certificate is looked at again")
+def not_for_ever():
+    setup()
+    host = Ticketed()
+    configure("smtproutes new ticketed.example 127.0.0.1:%d" % host.port,
+              "destconfig new ticketed.example use_tls=require max_messages_per_connection=1 concurrency_limit=1")
+    for n in range(3):
+        finished(submit("ticket%d" % n, "x@ticketed.example"))
+    lab.equal(host.resumed, [False, True, True])
+    assert host.tickets[1] and host.tickets[2] == host.tickets[1], "a newer ticket was used, whose hour begins anew"
 
 
 @lab.test("a session in clear never serves a domain that wants TLS at the same host")
