@@ -83,6 +83,7 @@ struct fiber {
     enum fiber_state state;
     enum wake_reason reason;
     bool interruptible, sleeping, trimmed, painted;
+    bool cut, on_fd; /* cut: it waits for no descriptor any more; on_fd: it does now */
     unsigned mark;
     bool bound; /* in wait_for_done: nothing ends this wait but what it waits for */
     unsigned valgrind_id;
@@ -761,6 +762,10 @@ uint32_t fiber_fd_wait(struct fiber_fd *d, uint32_t events, msec_t deadline, con
     if (!f)
         return poll_fd(d->watch.fd, events, deadline);
     f->events = 0;
+    if (f->cut) {
+        f->reason = INTERRUPTED;
+        return 0;
+    }
     if (!may_wait(f, deadline))
         return 0;
     assert(!d->waiting && (!d->loop || d->loop == f->sched->loop));
@@ -775,7 +780,9 @@ uint32_t fiber_fd_wait(struct fiber_fd *d, uint32_t events, msec_t deadline, con
         }
         d->loop = f->sched->loop;
     }
+    f->on_fd = true;
     park(f, deadline, what);
+    f->on_fd = false;
     d->waiting = NULL;
     return f->reason == WOKEN ? f->events : 0;
 }
@@ -842,6 +849,14 @@ void fibers_stop_undo(void)
 {
     atomic_store(&stopping, false);
     atomic_store(&aborting, false);
+}
+
+void fiber_cut(struct fiber *f)
+{
+    assert(f->sched == here);
+    f->cut = true;
+    if (f->state == WAITING && f->on_fd)
+        end_wait(f, INTERRUPTED);
 }
 
 void fiber_interruptible(bool on)

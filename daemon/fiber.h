@@ -66,6 +66,9 @@ bool fiber_stopping(void);
 void fibers_stop(void);                  /* any thread: begin shutdown on every loop */
 void fibers_abort(void);                 /* any thread: the grace period is over, every wait ends but wait_for_done */
 void fibers_stop_undo(void);             /* for tests: as if fibers_stop had not been called */
+/* Of this loop, and not at its end: its dialogs are of no use any more. A wait for a descriptor ends as if interrupted,
+ * now and from now on; whatever else it waits for, which others may share, it waits for. */
+void fiber_cut(struct fiber *f);
 void fiber_interruptible(bool on);       /* default off; for the waits of the current fiber from here on */
 bool fiber_interrupted(void);            /* did the last wait end because of fibers_stop? */
 

@@ -12,8 +12,7 @@
 
 #define LOOK_EVERY 20 /* ms between looks for lines, and for a Ctrl-C */
 #define MAX_LINES 10000u
-#define MAX_JOBS                                                                                   \
-    50u /* those nobody listens to any more included: a mute peer keeps them for minutes */
+#define MAX_JOBS 50u
 
 struct job {
     atomic_int refs;
@@ -21,6 +20,7 @@ struct job {
     json_t *args, *data;
     struct err err;
     bool ok;
+    struct fiber *fiber; /* from its begin to its end */
     atomic_bool done, over;
     pthread_mutex_t lock;
     json_t *lines; /* not sent yet */
@@ -45,7 +45,9 @@ static void run(void *arg)
     struct job *j = arg;
 
     fiber_interruptible(true);
+    j->fiber = fiber_self();
     j->ok = j->fn(j, j->args, j->data, &j->err);
+    j->fiber = NULL;
     atomic_store(&j->done, true);
     atomic_fetch_sub(&jobs, 1);
     job_unref(j);
@@ -130,6 +132,8 @@ bool job_run(struct control *c, const char *name,
             *err = j->err;
     } else {
         atomic_store(&j->over, true);
+        if (j->fiber)
+            fiber_cut(j->fiber); /* or a mute peer keeps it for minutes */
         ok = err_set(err, E_CLOSED, "The test was stopped.");
     }
     job_unref(j);

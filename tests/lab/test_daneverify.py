@@ -493,6 +493,11 @@ def interrupted():
     lab.equal(time.monotonic() - began < 2, True, "back at the prompt within two seconds")
     lab.match(t.ask("version"), "Postern")
     t.leave()
+    mute.settimeout(5)
+    peer, _ = mute.accept()
+    peer.settimeout(5)
+    lab.equal(peer.recv(100), b"", "the connection is gone as well")
+    peer.close()
     mute.close()
 
 
