@@ -169,6 +169,7 @@ bench:
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
 
 # --- habits --------------------------------------------------------------------------------------
 
