@@ -87,19 +87,45 @@ static bool not_opened(struct reading *r)
     return err_set(r->err, E_DENIED, "The pass phrase is wrong.");
 }
 
-static bool add_rounds(uint64_t *rounds, const ASN1_INTEGER *n, struct err *err)
+static uint64_t at_most(const ASN1_INTEGER *n)
 {
-    int64_t more = 1;
+    uint64_t v;
 
-    if (n && (!ASN1_INTEGER_get_int64(&more, n) || more < 1 || more > CERT_FILE_ROUNDS))
-        more = CERT_FILE_ROUNDS + 1;
-    *rounds += (uint64_t)more;
+    return n && ASN1_INTEGER_get_uint64(&v, n) && v >= 1 && v <= CERT_FILE_ROUNDS
+               ? v
+               : CERT_FILE_ROUNDS + 1;
+}
+
+static bool add_cost(uint64_t *rounds, uint64_t more, struct err *err)
+{
+    *rounds += more;
     ERR_clear_error();
     return *rounds <= CERT_FILE_ROUNDS ||
            err_set(err, E_LIMIT,
                    "The file asks for more than %d rounds of key derivation. Export it with fewer "
                    "iterations.",
                    CERT_FILE_ROUNDS);
+}
+
+static bool add_rounds(uint64_t *rounds, const ASN1_INTEGER *n, struct err *err)
+{
+    return add_cost(rounds, n ? at_most(n) : 1, err);
+}
+
+/* The library limits what scrypt takes of memory, not the hours that p times as much of it takes.
+ * One unit of N * r * p is about as long as a round of PBKDF2. */
+static bool add_scrypt(uint64_t *rounds, const ASN1_TYPE *parameter, struct err *err)
+{
+    SCRYPT_PARAMS *s = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(SCRYPT_PARAMS), parameter);
+    uint64_t cost;
+
+    if (!s)
+        return damaged(err);
+    cost = at_most(s->costParameter) * at_most(s->blockSize); /* 45 bits */
+    if (cost <= CERT_FILE_ROUNDS)
+        cost *= at_most(s->parallelizationParameter);
+    SCRYPT_PARAMS_free(s);
+    return add_cost(rounds, cost > CERT_FILE_ROUNDS ? CERT_FILE_ROUNDS + 1 : cost, err);
 }
 
 static bool pbes2_rounds(const ASN1_TYPE *parameter, uint64_t *rounds, bool *old, struct err *err)
@@ -117,8 +143,9 @@ static bool pbes2_rounds(const ASN1_TYPE *parameter, uint64_t *rounds, bool *old
         kdf = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), p->keyfunc->parameter);
         ok = kdf ? add_rounds(rounds, kdf->iter, err) : damaged(err);
         PBKDF2PARAM_free(kdf);
-    } else if (OBJ_obj2nid(p->keyfunc->algorithm) !=
-               NID_id_scrypt) { /* which limits its own memory */
+    } else if (OBJ_obj2nid(p->keyfunc->algorithm) == NID_id_scrypt) {
+        ok = add_scrypt(rounds, p->keyfunc->parameter, err);
+    } else {
         ok = err_set(err, E_INVALID,
                      "The key of the file is derived with %s, which is not supported. Export it "
                      "with PBKDF2.",

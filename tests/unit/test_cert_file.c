@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
 
 #include "store/pkcs12.h"
 #include "store/x509.h"
@@ -161,6 +163,35 @@ static void test_crowds(void **state)
     read_text(buf_str(&text), NULL, false, "more than 1000 certificates");
 }
 
+/* Hours of scrypt in 32 MiB of memory; what openssl pkcs8 -scrypt writes is fine. */
+static void test_scrypt(void **state)
+{
+    static const struct {
+        uint64_t n, r, p;
+        bool ok;
+    } cases[] = {
+        {16384,  8, 1,      true },
+        {32768,  1, 131072, false},
+        {2,      1, 200000, true },
+        {16384,  8, 64,     false},
+    };
+    unsigned char salt[16] = {1}, iv[16] = {2};
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        X509_ALGOR *a = PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), salt, sizeof(salt), iv, cases[i].n,
+                                              cases[i].r, cases[i].p);
+        uint64_t rounds = 0;
+        struct err err = {0};
+        bool old = false;
+
+        assert_non_null(a);
+        assert_int_equal(pkcs12_rounds(a, &rounds, &old, &err), cases[i].ok);
+        assert_int_equal(err.code, cases[i].ok ? 0 : E_LIMIT);
+        X509_ALGOR_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +199,7 @@ int main(void)
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_pem),
         cmocka_unit_test(test_crowds),
+        cmocka_unit_test(test_scrypt),
     };
 
     return cmocka_run_group_tests_name("cert_file", tests, setup, teardown);
