@@ -26,7 +26,7 @@ static char *write_file(const json_t *args, const char *name, const void *bytes,
 {
     char *path = NULL;
 
-    if (export_area_path(name, &path, err) && 
+    if (export_area_path(name, &path, err) &&
         !export_area_write(path, bytes, n, true, json_bool_of(args, "replace", false), err))
         str_free(&path);
     return path;
