@@ -190,5 +190,15 @@ def secrets():
                     assert SECRET.encode() not in f.read(), path
 
 
+@lab.test("who made the gateway connect somewhere is in the audit log, as with telnet")
+def audited():
+    gate.console("tlsverify audited.example 127.0.0.1:9", check=False)
+    gate.console("daneverify audited.example", check=False)
+    gate.stop() # it has its audit log for itself
+    rows = lab.run(["sqlite3", os.path.join(gate.home, "audit.db"),
+                    "SELECT action, object FROM audit WHERE action LIKE '%verify' AND object IN ('127.0.0.1:9', 'audited.example')"])
+    lab.equal(sorted(rows.stdout.split()), ["daneverify|audited.example", "tlsverify|127.0.0.1:9"])
+
+
 if __name__ == "__main__":
     lab.main()
