@@ -12,7 +12,9 @@
 #include "daemon/dane.h"
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
+#include "daemon/mta_sts.h"
 #include "daemon/reload.h"
+#include "daemon/route.h"
 #include "daemon/smtp_dial.h"
 #include "daemon/state.h"
 #include "store/base/log.h"
@@ -124,26 +126,22 @@ static void announce(const struct tls_exception *e, enum exception_step step)
 
 /* --- is it still needed? ---------------------------------------------------------------------- */
 
-static bool proven(const struct config *cfg, const char *host, const struct addr *addr,
-                   const struct dane *dane)
+/* YIELDS. Does a session with this address come about under the verdict of these facts? */
+static bool proven(const struct config *cfg, const struct tls_evidence *facts,
+                   const struct tls_names *names, const struct addr *addr, const struct dane *dane)
 {
     const struct system *sys = CONFIG_SINGLE(cfg, system);
-    struct tls_evidence facts = {
-        .level = DEST_TLS_REQUIRED, .dane = DANE_MANDATORY, .dane_state = dane->state};
-    struct tls_names names = {.domain = host, .host = host, .mx_secure = true};
-    struct tls_need need = {0};
-    struct dial d = {.host = host,
+    struct tls_need need = {.verdict = tls_verdict(facts), .config = running_tls_client_id()};
+    struct dial d = {.host = names->host,
                      .addr = addr,
                      .helo = sys->hostname,
                      .need = &need,
-                     .names = names,
+                     .names = *names,
                      .dane = dane};
     struct dialed *out = xcalloc(1, sizeof(*out));
     bool ok;
 
-    need.verdict = tls_verdict(&facts);
-    need.config = running_tls_client_id();
-    tls_verify_keys(need.verdict.must, &names, dane, need.keys);
+    tls_verify_keys(need.verdict.must, names, dane, need.keys);
     ok = need.verdict.use != TLS_REFUSE && smtp_dial(&d, out); /* YIELDS */
     client_free(&out->client);
     free(out);
@@ -152,23 +150,53 @@ static bool proven(const struct config *cfg, const char *host, const struct addr
 
 /* YIELDS. Does a delivery to this MX host, without the exception, succeed at each of its addresses
  * under DANE? */
-static bool is_repaired(const struct config *cfg, const char *host)
+static bool dane_works(const struct config *cfg, const char *host)
 {
+    struct tls_names names = {.domain = host, .host = host, .mx_secure = true};
+    struct tls_evidence facts = {.level = DEST_TLS_REQUIRED, .dane = DANE_MANDATORY};
     struct dns_addrs found = {0};
     struct dane dane = {0};
     bool ok = dns_addresses(host, true, true, clock_in(LOOK_WITHIN), &found, NULL) && found.n;
 
     if (ok)
         dane_look_up(host, SMTP_PORT, true, &found, clock_in(LOOK_WITHIN), &dane);
+    facts.dane_state = dane.state;
     ok = ok && dane.state == DANE_USABLE;
     for (unsigned i = 0; ok && i < found.n; i++) {
         struct addr a = found.addrs[i];
 
         a.port = SMTP_PORT;
-        ok = proven(cfg, host, &a, &dane);
+        ok = proven(cfg, &facts, &names, &a, &dane);
     }
     dane_free(&dane);
     dns_addrs_free(&found);
+    return ok;
+}
+
+/* YIELDS. Would the domain's mail go under its MTA-STS policy, whichever of its hosts it went to?
+ * Only an enforced policy can show that: a domain in testing mode may be about to repair it. */
+static bool sts_works(const struct config *cfg, const char *domain)
+{
+    struct targets t = {0};
+    struct route_problem problem;
+    struct sts sts = {0};
+    bool ok = false;
+
+    if (route_resolve(cfg, domain, 0, clock_in(LOOK_WITHIN), &t, &problem) == ROUTE_OK &&
+        !t.routed) {
+        mta_sts_look_up(domain, clock_in(LOOK_WITHIN), &sts);
+        ok = sts.state == STS_MODE_ENFORCE && t.n;
+    }
+    for (unsigned i = 0; ok && i < t.n; i++) {
+        const struct tls_names names = {.domain = domain, .host = t.items[i].of->host};
+        const struct tls_evidence facts = {.level = DEST_TLS_REQUIRED,
+                                           .sts_state = sts.state,
+                                           .sts_lists_host = sts_lists(sts.policy, names.host)};
+
+        ok = proven(cfg, &facts, &names, &t.items[i].addr, NULL);
+    }
+    sts_free(&sts);
+    targets_free(&t);
     return ok;
 }
 
@@ -192,12 +220,14 @@ static bool drop(const char *name, const char *comment, struct err *err)
 
 static void try_one(const struct config *cfg, const struct tls_exception *e)
 {
+    bool dane = e->kind == EXCEPTION_NO_DANE;
     AUTO(str) char *comment = NULL;
     struct err err = {0};
 
-    if (!is_repaired(cfg, e->target)) /* YIELDS */
+    if (!(dane ? dane_works : sts_works)(cfg, e->target)) /* YIELDS */
         return;
-    comment = xasprintf("TLS exception %s removed: DANE works with %s again", e->name, e->target);
+    comment = xasprintf("TLS exception %s removed: %s works with %s again", e->name,
+                        dane ? "DANE" : "the MTA-STS policy", e->target);
     if (!drop(e->name, comment, &err)) { /* YIELDS */
         log_warning("removing the TLS exception \"%s\", which is no longer needed: %s", e->name,
                     err.text);
@@ -206,15 +236,18 @@ static void try_one(const struct config *cfg, const struct tls_exception *e)
     log_info("%s", comment);
     alert_raise(
         ALERT_SYSTEM, ALERT_INFO, comment,
-        "The TLS exception \"%s\" (no-dane for %s) has been removed: the host proves itself "
-        "by its TLSA records again.\nReason it was made for: %s\nOwner: %s",
-        e->name, e->target, e->reason, e->owner);
+        "The TLS exception \"%s\" (%s for %s) has been removed: %s again.\n"
+        "Reason it was made for: %s\nOwner: %s",
+        e->name, choices_exception_kinds[e->kind].word, e->target,
+        dane ? "the host proves itself by its TLSA records"
+             : "all mail hosts are in the domain's policy and prove themselves as it demands",
+        e->reason, e->owner);
 }
 
 static bool is_due(const struct tls_exception *e, const struct note *n, usec_t now)
 {
-    return e->kind == EXCEPTION_NO_DANE && *e->target != '.' && exception_days_left(e, now) >= 0 &&
-           (now - n->tried >= AGAIN || n->tried > now);
+    return (e->kind == EXCEPTION_NO_DANE || e->kind == EXCEPTION_NO_MTA_STS) && *e->target != '.' &&
+           exception_days_left(e, now) >= 0 && (now - n->tried >= AGAIN || n->tried > now);
 }
 
 /* The first round after an exception was made only takes note: whoever made it has just seen that

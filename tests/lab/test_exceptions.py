@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # A no-dane exception for a host whose TLSA records are wrong: mail goes; the host is repaired, the gateway sees it, removes the
-# exception in a commit of its own and says so. A host that is still wrong keeps its exception.
+# exception in a commit of its own and says so. A host that is still wrong keeps its exception. The same for a domain whose
+# MTA-STS policy did not name its host.
 
 import hashlib
 import random
@@ -10,6 +11,7 @@ import time
 
 import dnstree
 import lab
+import policyweb
 
 box = lab.Sandbox()
 gateway = lab.Posternd(box.path("home"), start=False)
@@ -82,6 +84,38 @@ def repaired():
     lab.match(str(last), r"TLS exception one removed: DANE works with mx\.one\.example again")
     lab.match(gateway.console("displayalerts").stdout, r"has\s+been\s+removed")
     lab.equal(exceptions(), ["two"], "the other one, which is still needed")
+    gateway.stop()
+
+
+@lab.test("an exception to an MTA-STS policy goes when the policy names the host that takes the mail")
+def policy_repaired():
+    global gateway
+    lab.need_root()
+    gateway = lab.Posternd(box.path("other"), start=False)
+    tree, web = dnstree.DnsTree(box, ttl=0), policyweb.PolicyWeb(box)
+    with tree.change():
+        for name in ("three.example", "four.example"):
+            tree.zone(name, state="insecure")
+            address, _ = host(web.authority.issue("mx." + name, "mx." + name, ["mx." + name]))
+            tree.mx(name, "10 mx." + name)
+            tree.a("mx." + name, address)
+            tree.a("mta-sts." + name, web.address)
+            tree.txt("_mta-sts." + name, "v=STSv1; id=1;")
+            web.policy(name, mode="enforce", mx=["old." + name])
+    tree.start()
+    tree.attach(gateway)
+    gateway.configure(web.statements() + "destconfig edit default use_tls=on mta_sts=on\n"
+                      + "".join('tlsexceptions new %s kind=no-mta-sts target=%s.example reason="old host" owner=joe expires=%s\n'
+                                % (n, n, DAY) for n in ("three", "four")))
+    time.sleep(7)
+    web.policy("three.example", mode="enforce", mx=["mx.three.example"])
+    with tree.change():
+        tree.txt("_mta-sts.three.example", "v=STSv1; id=2;")
+    a_day_passes()
+    lab.eventually(lambda: "three" not in exceptions(), timeout=40, what="the exception that is no longer needed to go")
+    last = gateway.json("commitdetail")["data"]
+    lab.match(str(last), r"TLS exception three removed: the MTA-STS policy works with three\.example again")
+    lab.equal("four" in exceptions(), True, "the other one, which is still needed")
     gateway.stop()
 
 
