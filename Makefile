@@ -27,7 +27,7 @@ endif
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -I. -fno-omit-frame-pointer -pthread $(WARN) $(HARDEN) \
               $(if $(WERROR),-Werror) $(CFLAGS)
 LIBS := -lssl -lcrypto -lsqlite3 -ledit -lcurl -lunbound -ljansson -lz -lidn2 -lseccomp -lldap \
-        -llber -lpthread -lm
+        -llber -lgsasl -largon2 -lcrypt -lpthread -lm
 
 STORE := $(wildcard store/base/*.c store/*.c)
 SHELL_C := $(wildcard shell/*.c cmds/*.c)

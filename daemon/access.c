@@ -14,6 +14,8 @@
 #include "store/base/str.h"
 
 #define NO_ENTRY UINT32_MAX
+#define UNLIMITED 10000000u /* .top of these fields */
+#define UNLIMITED_DHAP 1000000u
 
 typedef unsigned __int128 ip_number; /* of either family; each has its own table */
 
@@ -236,7 +238,37 @@ static void flow_make(struct mail_flow *f, const struct listener *l, const struc
     INHERIT(unsigned, max_msgs_per_session);
     INHERIT(unsigned, max_rcpts_per_msg);
     INHERIT(unsigned, max_rcpts_per_hour);
+    INHERIT(unsigned, max_rcpts_per_sender);
+    INHERIT(unsigned, sender_minutes);
+    INHERIT(unsigned, dhap_limit);
 #undef INHERIT
+    if (p && p->max_rcpts_per_hour == UNLIMITED)
+        f->max_rcpts_per_hour = 0;
+    if (p && p->max_rcpts_per_sender == UNLIMITED)
+        f->max_rcpts_per_sender = 0;
+    if (p && p->dhap_limit == UNLIMITED_DHAP)
+        f->dhap_limit = 0;
+#define PICK(field) (p && *p->field ? p->field : l->field)
+    f->banner_host = PICK(banner_host);
+#define RESPONSE(name)                                                                             \
+    f->name = (struct flow_response)                                                               \
+    {                                                                                              \
+        (unsigned)(p && p->name##_code ? p->name##_code : l->name##_code), PICK(name##_text)      \
+    }
+    RESPONSE(accept);
+    RESPONSE(reject);
+    RESPONSE(limit);
+    RESPONSE(dhap);
+#undef RESPONSE
+#undef PICK
+    f->tls_senders = p && p->tls_senders.n ? &p->tls_senders : &l->tls_senders;
+    f->verify_client = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
+    f->auth_needs_tls = p && p->auth_needs_tls ? p->auth_needs_tls == SWITCH_ON : l->auth_needs_tls;
+    /* The words of a policy are those of the listener behind "default". */
+    f->auth = (enum auth_modes)(p && p->auth ? p->auth - 1 : l->auth);
+    f->dhap_action = (enum dhap_actions)(p && p->dhap_action ? p->dhap_action - 1 : l->dhap_action);
+    f->line_endings =
+        (enum line_endings)(p && p->line_endings ? p->line_endings - 1 : l->line_endings);
 }
 
 static const struct mail_policy *policy_of(const struct config *cfg, const char *listener,

@@ -25,6 +25,21 @@ struct mail_flow { /* a policy with what it inherits from the listener */
     uint64_t max_message_size;
     unsigned max_concurrency, max_msgs_per_session, max_rcpts_per_msg;
     unsigned max_rcpts_per_hour; /* 0: unlimited */
+    unsigned max_rcpts_per_sender, sender_minutes; /* 0: unlimited */
+    bool verify_client; /* the client's certificate */
+    enum auth_modes auth;
+    bool auth_needs_tls; /* to be offered */
+    const struct strlist *tls_senders; /* envelope senders that need TLS; of the snapshot */
+    enum line_endings line_endings;
+    const char *banner_host; /* "": ours */
+    /* Replies of the administrator; text "": the standard one. With $Hostname, $RemoteIP, $Group,
+     * $HATEntry. */
+    struct flow_response {
+        unsigned code;
+        const char *text;
+    } accept, reject, limit, dhap;
+    unsigned dhap_limit; /* invalid recipients per hour, 0: unlimited */
+    enum dhap_actions dhap_action;
 };
 
 /* Compiles cfg (a reference is taken); what has not changed since old (may be NULL) is shared with

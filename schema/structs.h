@@ -24,6 +24,27 @@ struct authority {
 struct authority_setup {
 #include "schema/authority_setup.def"
 };
+struct crl_setup {
+#include "schema/crl_setup.def"
+};
+struct crl_source {
+#include "schema/crl_source.def"
+};
+struct ldap_setup {
+#include "schema/ldap_setup.def"
+};
+struct ldap_server {
+#include "schema/ldap_server.def"
+};
+struct ldap_query {
+#include "schema/ldap_query.def"
+};
+struct smtpauth_profile {
+#include "schema/smtpauth_profile.def"
+};
+struct smtpauth_server {
+#include "schema/smtpauth_server.def"
+};
 struct bounce_profile {
 #include "schema/bounce_profile.def"
 };

@@ -91,8 +91,11 @@ static void offer_value(struct context *c, const struct field *f, const char *ke
         offer_names(c, target, NULL, c->partial + strlen(before), before);
     } else if (f->zero) {
         AUTO(str) char *zero = xasprintf("%s%s", key_part, f->zero);
+        AUTO(str) char *top = xasprintf("%s%s", key_part, f->top ? f->top : "");
 
         offer(&c->all, zero, "stands for 0");
+        if (f->top)
+            offer(&c->all, top, "stands for the most there can be");
     }
 }
 

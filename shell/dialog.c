@@ -199,6 +199,8 @@ static char *explain(const struct field *f, bool may_be_emptied)
         buf_printf(&out, "At most %llu characters.\n", (unsigned long long)f->max);
     if (f->zero)
         buf_printf(&out, "\"%s\" stands for 0.\n", f->zero);
+    if (f->top)
+        buf_printf(&out, "\"%s\" stands for %llu.\n", f->top, (unsigned long long)f->max);
     if (f->deflt && *f->deflt)
         buf_printf(&out, "The factory setting is %s.\n", f->deflt);
     if (may_be_emptied)

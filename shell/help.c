@@ -107,6 +107,8 @@ static void values(struct buf *out, const struct field *f)
             buf_printf(out, ", at most %llu bytes", (unsigned long long)f->max);
         if (f->zero)
             buf_printf(out, ", `%s` for 0", f->zero);
+        if (f->top)
+            buf_printf(out, ", `%s` for the maximum", f->top);
     }
     if (f->required)
         buf_str_add(out, "; required");

@@ -127,6 +127,19 @@
  * tls.explain        domain, [last],[accepted] -> stream of one {event:"explanation", domain, entry, settings:[..], route, mx,
  *                    mta_sts, hosts:[..], summary, [problem], attempts:[..], advice:[..]}
  * tls.attempts       mid -> {mid, attempts:[..]}   daemon/attempt.h, with sentence, verdict and tls of each host
+ * ldap.status        -> {servers:[{name,cache:{entries,max},hosts:[{host,state:"up|down|unknown",why,since,connections,waiting,
+ *                    queries,msec}]}]}                                                                 readonly
+ * ldap.check         server -> stream of {event:"host",line,host,ok}; {server,success}  connects and binds to each host; of the
+ *                    caller's candidate                                                                operator
+ * ldap.test          query, [user],[pass_phrase] | [certificate: PEM or profile] | [values:{cn,sn,..}] -> stream of {event:"host",
+ *                    line,host,filter,base,dn,[user],result:"match|no match|several|denied|error",reason}; {query,success,verdict:
+ *                    "accept|reject|error",reason}   on every host, without the cache; of the caller's candidate   operator
+ * ldap.flush         [server] -> {flushed}                                                             operator
+ * auth.locked        -> {hosts:[{address,failures,user,seconds}]}   hosts locked out for failed SMTP AUTH          readonly
+ * auth.unlock        address|"all" -> {unlocked}                                                       operator
+ * crl.list           -> {sources:[{name,enabled,format,url,url2,schedule,next_fetch,state:"current|outdated|missing|disabled",
+ *                    issuer,number,entries,bytes,memory,this_update,next_update,fetched,fetched_from,failure,failed_at}]}   readonly
+ * crl.update         [name] -> stream of {event:"source",line,name,ok}; {updated,failed}   fetched now    operator
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H

@@ -50,6 +50,8 @@ static const struct setting settings[] = {
     {&section_destination_setup, "-",                       ""                                          },
     {&section_alert_setup,       "-",                       ""                                          },
     {&section_authority_setup,   "-",                       ""                                          },
+    {&section_crl_setup,         "-",                       ""                                          },
+    {&section_ldap_setup,        "-",                       ""                                          },
     {&section_destination,       "default",
      "concurrency_limit=500|max_messages_per_connection=50|use_tls=off|bounce_profile=default"          },
     {&section_dns_setup,         "-",                       ""                                          },

@@ -361,3 +361,86 @@ bool check_date(const struct field *f, const char *text, struct err *err)
         return err_set(err, E_INVALID, "There is no day %s.", text);
     return true;
 }
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+bool check_sender_address(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (strchr(text, '@') ? is_mailbox(text) : is_domain_pattern(text))
+        return true;
+    return err_set(err, E_INVALID, "%s is no sender: use an address, a domain, or a partial domain such as .example.com.",
+                   str_printable(text));
+}
+
+bool check_host_or_empty(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (*text && !host_check(text, NULL))
+        return err_set(err, E_INVALID, "The value must be a host name such as mail.example.com.");
+    return true;
+}
+
+/* One line of an SMTP reply (RFC 5321 section 4.2): printable ASCII. */
+bool check_response_text(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    for (const char *p = text; *p; p++)
+        if (*p < ' ' || *p > '~')
+            return err_set(err, E_INVALID, "The response may contain only printable ASCII, in one line.");
+    return true;
+}
+
+bool check_time_of_day(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (strlen(text) == 5 && text[2] == ':' && strspn(text, DIGITS) == 2 && strspn(text + 3, DIGITS) == 2 &&
+        atoi(text) < 24 && atoi(text + 3) < 60)
+        return true;
+    return err_set(err, E_INVALID, "The time must be HH:MM, from 00:00 to 23:59.");
+}
+
+bool check_auth_mechanism(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (str_ieq(text, "plain") || str_ieq(text, "login") || str_ieq(text, "scram-sha-256"))
+        return true;
+    return err_set(err, E_INVALID, "\"%s\" is no mechanism; there are: plain, login, scram-sha-256.",
+                   str_printable(text));
+}
+
+/* HOST or HOST:PORT; an IPv6 address with a port stands in brackets. */
+static bool is_host_port(const char *text)
+{
+    const char *end = *text == '[' ? strchr(text, ']') : NULL;
+    const char *colon = end ? (end[1] == ':' ? end + 1 : NULL) : strrchr(text, ':');
+    char name[256];
+    struct addr a;
+    size_t n;
+
+    if (addr_parse(text, &a))
+        return true;
+    if ((end && end[1] && !colon) || (colon && !is_port(colon + 1)))
+        return false;
+    n = end ? (size_t)(end - text - 1) : colon ? (size_t)(colon - text) : strlen(text);
+    if (!n || n >= sizeof(name))
+        return false;
+    str_copy(name, n + 1, text + (end != NULL));
+    if (addr_parse(name, &a))
+        return true;
+    return !end && host_check(name, NULL) && !consists_of(name, DIGITS ".");
+}
+
+bool check_ldap_host(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (!is_host_port(text))
+        return err_set(err, E_INVALID, "%s is no server: use a host name or an IP address, either with \":PORT\" behind it.",
+                       str_printable(text));
+    return true;
+}
+
+bool check_forward_server(const struct field *f, const char *text, struct err *err)
+{
+    return check_ldap_host(f, text, err);
+}

@@ -61,6 +61,41 @@ static const struct field authority_setup_fields[] = {
 #include "schema/authority_setup.def"
 };
 #undef SECT
+#define SECT crl_setup
+static const struct field crl_setup_fields[] = {
+#include "schema/crl_setup.def"
+};
+#undef SECT
+#define SECT crl_source
+static const struct field crl_source_fields[] = {
+#include "schema/crl_source.def"
+};
+#undef SECT
+#define SECT ldap_setup
+static const struct field ldap_setup_fields[] = {
+#include "schema/ldap_setup.def"
+};
+#undef SECT
+#define SECT ldap_server
+static const struct field ldap_server_fields[] = {
+#include "schema/ldap_server.def"
+};
+#undef SECT
+#define SECT ldap_query
+static const struct field ldap_query_fields[] = {
+#include "schema/ldap_query.def"
+};
+#undef SECT
+#define SECT smtpauth_profile
+static const struct field smtpauth_profile_fields[] = {
+#include "schema/smtpauth_profile.def"
+};
+#undef SECT
+#define SECT smtpauth_server
+static const struct field smtpauth_server_fields[] = {
+#include "schema/smtpauth_server.def"
+};
+#undef SECT
 #define SECT bounce_profile
 static const struct field bounce_profile_fields[] = {
 #include "schema/bounce_profile.def"

@@ -33,6 +33,7 @@ enum { /* what must be rebuilt when a field changes; passed to the parts of relo
     RELOAD_QUEUE = 1 << 3,
     RELOAD_LOGS = 1 << 4,
     RELOAD_DNS = 1 << 5,
+    RELOAD_LDAP = 1 << 6,
 };
 
 struct field {
@@ -48,6 +49,7 @@ struct field {
     uint64_t min, max;        /* numbers: range (max 0: no limit); text and list items: length */
     const char *alias;        /* another name that is accepted where this one is */
     const char *zero;         /* a word that stands for 0: "default", "unlimited" */
+    const char *top;          /* a word that stands for max: "unlimited" */
     const char *ref;          /* section whose object this names; checked at prompt and commit */
     bool key;                 /* part of the object's name */
     bool required;            /* may not be empty */

@@ -234,6 +234,8 @@ static bool number_error(const struct field *f, struct err *err)
     }
     if (f->zero)
         buf_printf(&zero, ", or \"%s\"", f->zero);
+    if (f->top)
+        buf_printf(&zero, ", or \"%s\"", f->top);
     return err_set(err, E_INVALID, "The value must be %s%s%s.%s", what, buf_str(&range),
                    buf_str(&zero), hint);
 }
@@ -248,20 +250,27 @@ static bool any_number_parse(const struct field *f, const char *text, void *slot
         *(uint64_t *)slot = 0;
         return true;
     }
+    if (f->top && str_ieq(text, f->top)) {
+        *(uint64_t *)slot = f->max;
+        return true;
+    }
     return number_parse(text, units, slot) || number_error(f, err);
 }
 
-static bool zero_format(const struct field *f, const void *slot, struct buf *out)
+/* The word that stands for the value, if there is one. */
+static bool word_format(const struct field *f, const void *slot, struct buf *out)
 {
-    if (*(const uint64_t *)slot || !f->zero)
-        return false;
-    buf_str_add(out, f->zero);
-    return true;
+    uint64_t n = *(const uint64_t *)slot;
+    const char *word = !n ? f->zero : n == f->max ? f->top : NULL;
+
+    if (word)
+        buf_str_add(out, word);
+    return word;
 }
 
 static void uint_format(const struct field *f, const void *slot, struct buf *out)
 {
-    if (!zero_format(f, slot, out))
+    if (!word_format(f, slot, out))
         buf_printf(out, "%" PRIu64, *(const uint64_t *)slot);
 }
 
@@ -269,7 +278,7 @@ static void size_format(const struct field *f, const void *slot, struct buf *out
 {
     uint64_t n = *(const uint64_t *)slot;
 
-    if (zero_format(f, slot, out))
+    if (word_format(f, slot, out))
         return;
     if (n && n % (1u << 20) == 0)
         buf_printf(out, "%" PRIu64 "M", n >> 20);
@@ -283,7 +292,7 @@ static void duration_format(const struct field *f, const void *slot, struct buf 
 {
     uint64_t n = *(const uint64_t *)slot;
 
-    if (zero_format(f, slot, out))
+    if (word_format(f, slot, out))
         return;
     for (size_t i = 0; n && i < 3; i++) {
         if (n % time_units[i].factor == 0) {
