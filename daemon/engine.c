@@ -126,7 +126,7 @@ static void stop_loops(void)
 
 /* Everything that is built from the configuration, in the order of publishing. */
 static const struct reload_part *const parts[] = {
-    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_dns, &reload_queue, &reload_access, &reload_listeners, &reload_expiry, &reload_certs, NULL,
+    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_dns, &reload_bv, &reload_queue, &reload_access, &reload_listeners, &reload_expiry, &reload_certs, NULL,
 };
 
 static bool start_stats(struct err *err)
