@@ -260,10 +260,10 @@ static bool hmac(const unsigned char key[SCRAM_KEY], const char *text, unsigned 
                 NULL) != NULL;
 }
 
-/* RFC 5802 section 3. */
-static bool scram_keys_of(const char *password, struct scram_keys *k)
+/* RFC 5802 section 3: SaltedPassword. */
+static bool salted_password(const char *password, const unsigned char *salt, size_t nsalt,
+                            unsigned iterations, unsigned char out[SCRAM_KEY])
 {
-    unsigned char salted[SCRAM_KEY], client[SCRAM_KEY];
     char *prepared = NULL;
     bool ok;
 
@@ -271,38 +271,64 @@ static bool scram_keys_of(const char *password, struct scram_keys *k)
         prepared = NULL;
     if (prepared)
         password = prepared;
-    ok = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), k->salt, (int)k->nsalt,
-                           (int)k->iterations, EVP_sha256(), SCRAM_KEY, salted) == 1 &&
-         hmac(salted, "Client Key", client) &&
-         digest_of(EVP_sha256(), client, SCRAM_KEY, "", 0, k->stored_key) &&
-         hmac(salted, "Server Key", k->server_key);
-    OPENSSL_cleanse(salted, sizeof(salted));
-    OPENSSL_cleanse(client, sizeof(client));
+    ok = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)nsalt, (int)iterations,
+                           EVP_sha256(), SCRAM_KEY, out) == 1;
     if (prepared)
         OPENSSL_cleanse(prepared, strlen(prepared));
     gsasl_free(prepared);
     return ok;
 }
 
+static bool scram_keys_of(const char *password, struct scram_keys *k)
+{
+    unsigned char salted[SCRAM_KEY], client[SCRAM_KEY];
+    bool ok = salted_password(password, k->salt, k->nsalt, k->iterations, salted) &&
+              hmac(salted, "Client Key", client) &&
+              digest_of(EVP_sha256(), client, SCRAM_KEY, "", 0, k->stored_key) &&
+              hmac(salted, "Server Key", k->server_key);
+
+    OPENSSL_cleanse(salted, sizeof(salted));
+    OPENSSL_cleanse(client, sizeof(client));
+    return ok;
+}
+
 struct derivation {
     const char *password;
     struct scram_keys *keys;
+    unsigned char *salted; /* only this far */
 };
 
 static bool derive(void *arg, struct err *err)
 {
     struct derivation *d = arg;
+    struct scram_keys *k = d->keys;
 
     (void)err;
-    return scram_keys_of(d->password, d->keys);
+    return d->salted ? salted_password(d->password, k->salt, k->nsalt, k->iterations, d->salted)
+                     : scram_keys_of(d->password, k);
+}
+
+static bool fits_scram(const char *password, unsigned long long iterations)
+{
+    return iterations && iterations <= SCRAM_MAX_ITERATIONS && strlen(password) <= GIVEN_MAX;
 }
 
 bool password_derive_scram(const char *password, struct scram_keys *keys)
 {
-    struct derivation d = {password, keys};
+    struct derivation d = {password, keys, NULL};
 
-    return keys->iterations && keys->iterations <= SCRAM_MAX_ITERATIONS &&
-           strlen(password) <= GIVEN_MAX && worker_call(derive, &d, NULL);
+    return fits_scram(password, keys->iterations) && worker_call(derive, &d, NULL);
+}
+
+bool password_salt_scram(const char *password, const char *salt, unsigned long long iterations,
+                         unsigned char out[SCRAM_KEY])
+{
+    struct scram_keys keys = {.iterations = (unsigned)iterations};
+    struct derivation d = {password, &keys, out};
+
+    return fits_scram(password, iterations) &&
+           base64_decode(slice_of(salt), true, keys.salt, sizeof(keys.salt), &keys.nsalt) &&
+           keys.nsalt && worker_call(derive, &d, NULL);
 }
 
 static bool scram_part(const char **at, char until, unsigned char *out, size_t size, size_t *n)

@@ -45,5 +45,9 @@ bool password_clear_text(const char *stored, size_t n, const char **text, size_t
  * is prepared by SASLprep (RFC 4013), as the protocol demands; one that cannot be is taken as it
  * is. */
 bool password_derive_scram(const char *password, struct scram_keys *keys);
+/* YIELDS. For a client: the salted password, by the salt (base64) and the iterations a server
+ * demands; false: more of them than SCRAM_MAX_ITERATIONS, or no salt. */
+bool password_salt_scram(const char *password, const char *salt, unsigned long long iterations,
+                         unsigned char out[SCRAM_KEY]);
 
 #endif
