@@ -15,7 +15,7 @@ struct reload_part { /* a subsystem that builds something from the configuration
     void (*publish)(void *state, const struct config *cfg); /* takes effect now; cannot fail */
     void (*discard)(void *state);                           /* prepared but not used */
 };
-extern const struct reload_part reload_certs, reload_expiry, reload_trust, reload_http, reload_tls, reload_listeners, reload_access, reload_queue, reload_logs, reload_dns; /* where they live */
+extern const struct reload_part reload_certs, reload_expiry, reload_trust, reload_http, reload_tls, reload_crl, reload_listeners, reload_access, reload_queue, reload_logs, reload_dns; /* where they live */
 
 /* Which parts there are, in the order of publishing; once, at the start (engine.c). The array ends with NULL. */
 void reload_use(const struct reload_part *const *parts);
