@@ -31,7 +31,6 @@
 #include "daemon/smtp_pool.h"
 #include "daemon/stats.h"
 #include "daemon/tls_failures.h"
-#include "daemon/trust.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -60,7 +59,7 @@ struct session {
     bool insecure; /* ... that is, it does not do the TLS it must */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
-    uint64_t trust; /* authorities that need was made under */
+    uint64_t trust; /* authorities and revocation lists that need was made under */
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
     unsigned tried, dane_failed, sts_failed; /* targets */
@@ -363,7 +362,7 @@ static bool still_serves(struct session *s, unsigned flags)
     if (!client_alive(s->client))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
-        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == running_trust_id())
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == tls_verify_id())
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
