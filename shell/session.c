@@ -1134,6 +1134,58 @@ static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to,
     return true;
 }
 
+/* How the daemon had the row before change_of. */
+static json_t *restore_of(const struct pending *p)
+{
+    json_t *c = json_object();
+
+    json_put_str(c, "section", p->section->name);
+    json_put_str(c, "name", p->name ? p->name : p->row->name);
+    json_put(c, "body", p->name ? row_to_json(p->base) : json_null());
+    if (p->name && !str_eq(p->name, p->row->name))
+        json_put_str(c, "from", p->row->name);
+    return c;
+}
+
+bool session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
+                          bool (*fn)(void *arg, const json_t *data), void *arg)
+{
+    json_t *stage = json_object(), *restore = json_object(), *changes = json_array(),
+           *were = json_array(), *answer = NULL;
+    struct err err = {0}, lost = {0};
+    bool ok = false;
+
+    if (!ui_failed(ui) && s->finished)
+        session_sync(s, ui);
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->items[i].row || !is_changed(&s->items[i]))
+            continue;
+        json_array_append_new(changes, change_of(&s->items[i]));
+        json_array_append_new(were, restore_of(&s->items[i]));
+    }
+    json_put(stage, "changes", changes);
+    json_put(restore, "changes", were);
+    if (!json_array_size(changes)) {
+        ok = session_stream(s, ui, op, json_incref(args), fn, arg);
+    } else if (!ui_failed(ui)) {
+        answer = request(s, ui, "config.stage", json_incref(stage), NULL, NULL, &err);
+        if (!answer || !is_ok(answer, &err)) {
+            ui_error(ui, &err);
+        } else {
+            ok = session_stream(s, ui, op, json_incref(args), fn, arg);
+            json_decref(answer);
+            answer = request(s, ui, "config.stage", json_incref(restore), NULL, NULL, &lost);
+            if (!answer || !is_ok(answer, &lost))
+                ui_error(ui, &lost);
+        }
+    }
+    json_decref(answer);
+    json_decref(stage);
+    json_decref(restore);
+    json_decref(args);
+    return ok;
+}
+
 static bool has_names(struct session *s, struct ui *ui)
 {
     for (size_t i = s->finished; i < s->n; i++) {
