@@ -91,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (c && client_hello(c, "gw.example.net", &err)) {
         for (int k = 0; k < 2 && !c->closing; k++) {
             memset(results, 0, sizeof(results));
-            client_transaction(c, message, rids, 3, results, &err);
+            client_transaction(c, message, message->sender, rids, 3, results, &err);
             for (int i = 0; i < 3; i++) {
                 assert(results[i].text);
                 assert(results[i].outcome != OUTCOME_DONE || results[i].code / 100 == 2);
