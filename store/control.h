@@ -93,7 +93,8 @@
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
- *                    dests_in_memory, kbytes_used, kbytes_free
+ *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
+ *                    refused, and then [conservation] says what is scarce
  * status.reset       the "reset" counters start again at 0                                     operator
  * queue.list         by:"host"|"sender"|"all", value, [after],[limit] -> {recipients:[...], more}
  * queue.deliver      [domain] -> {scheduled}
