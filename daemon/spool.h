@@ -27,6 +27,9 @@ bool spool_open(const char *dir, struct err *err);
 bool spool_account(const void *encoded, size_t n, struct err *err);
 void spool_ready(
     bool complete); /* complete false: some rows could not be read, so nothing is removed */
+bool spool_bodies(void); /* there are segments or files of an earlier run; before spool_ready */
+void spool_keep_lost(void); /* rows are missing for good: what is there now stays under names lost-*; before spool_ready */
+void spool_forget_accounts(void); /* spool_account begins again; before spool_ready */
 void spool_close(void);
 bool spool_sync(void *unused,
                 struct err *err); /* writer thread: every finished body becomes durable */
