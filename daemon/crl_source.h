@@ -83,7 +83,7 @@ bool crl_fetch(struct source *s, bool *unchanged, struct err *err); /* YIELDS; b
 bool crl_load(struct source *s, struct err *err);                   /* from the disk; not on a loop. E_NOT_FOUND: none is kept */
 void crl_make_room(void);                                           /* at the start: HOME/crl, without halves of files */
 void crl_tidy(void);                                                /* removes files of sources that are gone; not on a loop */
-void crl_look(usec_t now);                                          /* one look at all sources: what is due, what is outdated */
+void crl_look(usec_t now);                                          /* on a loop; one look at all sources: what is due, what is outdated */
 void crl_fetched(struct source *s, unsigned generation, bool ok, const struct err *err); /* takes down how it went, and tells */
 
 #endif
