@@ -44,6 +44,21 @@ static json_t *state_of(const json_t *data, const char *name)
     return o;
 }
 
+/* As this session sees them. */
+static void put_settings(json_t *o, struct session *s, const char *name)
+{
+    static const char *const fields[] = {"format", "url", "url2", "schedule", "time"};
+    struct row *r = session_get(s, &section_crl_source, name);
+
+    if (!r)
+        return;
+    json_put(o, "enabled", json_boolean(row_is(r, "enabled", "yes")));
+    json_put(o, "auto_update", json_boolean(row_is(r, "auto_update", "yes")));
+    for (size_t i = 0; i < countof(fields); i++)
+        json_put_str(o, fields[i], row_text(r, fields[i]));
+    row_free(&r);
+}
+
 /* All sources this session sees, in the order of names; new, or NULL after an error that was shown. */
 static json_t *fetch(struct ui *ui, struct session *s)
 {
@@ -51,8 +66,12 @@ static json_t *fetch(struct ui *ui, struct session *s)
     AUTO(strlist) struct strlist names = {0};
 
     session_names(s, &section_crl_source, NULL, &names);
-    for (size_t i = 0; data && i < names.n; i++)
-        json_array_append_new(all, state_of(data, names.items[i]));
+    for (size_t i = 0; data && i < names.n; i++) {
+        json_t *o = state_of(data, names.items[i]);
+
+        put_settings(o, s, names.items[i]);
+        json_array_append_new(all, o);
+    }
     if (!data) {
         json_decref(all);
         return NULL;
