@@ -22,6 +22,7 @@
 #include "daemon/expiry.h"
 #include "daemon/fiber.h"
 #include "daemon/http.h"
+#include "daemon/ldap_pool.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
 #include "daemon/loop.h"
@@ -94,6 +95,7 @@ static bool start_loops(struct err *err)
     loops_start(0);
     stats_run();
     mta_sts_run();
+    ldap_pools_run();
     crl_run();
     return true;
 }
@@ -128,7 +130,20 @@ static void stop_loops(void)
 
 /* Everything that is built from the configuration, in the order of publishing. */
 static const struct reload_part *const parts[] = {
-    &reload_logs, &reload_trust, &reload_http, &reload_crl, &reload_tls, &reload_dns, &reload_queue, &reload_access, &reload_listeners, &reload_expiry, &reload_certs, NULL,
+    &reload_logs,
+    &reload_trust,
+    &reload_http,
+    &reload_crl,
+    &reload_tls,
+    &reload_dns,
+    &reload_ldap,
+    &reload_bv,
+    &reload_queue,
+    &reload_access,
+    &reload_listeners,
+    &reload_expiry,
+    &reload_certs,
+    NULL,
 };
 
 static bool start_stats(struct err *err)
@@ -139,6 +154,12 @@ static bool start_stats(struct err *err)
 static bool start_dns(struct err *err)
 {
     return dns_start(home_dir(), err);
+}
+
+static bool start_ldap(struct err *err)
+{
+    (void)err; /* servers come with the configuration */
+    return true;
 }
 
 static bool start_state(struct err *err)
@@ -187,6 +208,7 @@ static const struct step {
     {"the revocation lists",   crl_start,            crl_stop    },
     {"the queue",              start_queue,          queue_stop},
     {"the counters",           start_stats,          stats_stop},
+    {"the directories",        start_ldap,           ldap_pools_stop},
     {"the loops",              start_loops,          stop_loops},
     {"what is configured",     activate,             listeners_stop},
     {"the alerts",             start_alerts,         NULL        },
