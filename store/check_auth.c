@@ -60,13 +60,6 @@ void check_ldap_query(const struct config *cfg, const struct row *row, struct ch
     (void)out;
 }
 
-void check_smtpauth_profile(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
-
 void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out)
 {
     (void)cfg;
