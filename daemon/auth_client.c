@@ -96,11 +96,17 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
         if (step == SASL_MORE || step == SASL_PROVEN)
             base64_encode(&line, buf_str(&out), out.n);
         else
-            buf_char(&line, '*'); /* the reply will be 501 */
+            buf_char(&line, '*'); /* whatever the reply is */
         ok = client_say(c, buf_str(&line), "AUTH", err);
     }
     cleanse(&out);
     cleanse(&line);
+    if (ok && step == SASL_SYNTAX)
+        return err_set(err, E_PROTOCOL, "what the server asks is not what %s demands",
+                       sasl_name(m));
+    if (ok && step != SASL_MORE && step != SASL_PROVEN)
+        return err_set(err, E_PROTOCOL,
+                       "the server's own proof is wrong, or it demands too much work for one");
     return ok;
 }
 
