@@ -93,12 +93,13 @@ static void check_forward(const struct config *cfg, const struct smtpauth_profil
 {
     size_t first;
 
+    /* A warning, for the profile is made before its servers are. */
     if (!config_children(cfg, &section_smtpauth_server, p->name, &first))
-        check_error(out, NULL,
-                    "A forwarding profile needs a server to ask; add one (smtpauthconfig edit %s "
-                    "server new HOST), or delete "
-                    "the profile.",
-                    p->name);
+        check_warning(out, NULL,
+                      "Nobody can authenticate: the profile has no server to ask. Add one "
+                      "(smtpauthconfig edit %s "
+                      "server new HOST).",
+                      p->name);
     check_mechanisms(p, false, "SCRAM shows no password that could be forwarded", out);
 }
 

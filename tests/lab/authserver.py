@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 import lab
 
@@ -31,10 +32,10 @@ class AuthServer:
     the server's own proof ("none") or with a wrong one ("wrong"); iterations: of SCRAM."""
 
     def __init__(self, pair=None, mechanisms="PLAIN LOGIN SCRAM-SHA-256", users=None, replies=None, starttls=True,
-                 clear=False, lies=None, demands=True, iterations=4096, host="127.0.0.1"):
+                 clear=False, lies=None, demands=True, iterations=4096, delay=0, host="127.0.0.1"):
         self.pair, self.mechanisms, self.users = pair, mechanisms, users or {}
         self.replies, self.offers, self.clear, self.lies = replies or {}, starttls, clear, lies
-        self.demands, self.iterations = demands, iterations
+        self.demands, self.iterations, self.delay = demands, iterations, delay
         self.received = bytearray() # all that came, deciphered
         self.sessions = [] # {"user", "mechanism", "tls", "messages": [rcpts]}
         self.attempts = [] # (mechanism, user, right?)
@@ -111,6 +112,8 @@ class _Session:
         while True:
             line = self.line()
             verb = line.split(" ")[0].upper()
+            if verb == "AUTH":
+                time.sleep(s.delay)
             if verb in s.replies:
                 self.say(s.replies[verb])
             elif verb == "EHLO":
@@ -204,6 +207,29 @@ class _Session:
         if right and self.server.lies != "none" and self.ask("v=" + b64(verifier)) != b"":
             raise ValueError
         return user, right
+
+
+def scram(c, user, password, mechanism="SCRAM-SHA-256"):
+    """A client's side over a lab.Smtp: the last reply, after the server has proved itself."""
+    nonce = b64(os.urandom(18))
+    bare = "n=%s,r=%s" % (user.replace("=", "=3D").replace(",", "=2C"), nonce)
+    reply = c.cmd("AUTH %s %s" % (mechanism, b64("n,," + bare)))
+    if reply[0] != 334:
+        return reply
+    challenge = base64.b64decode(reply[1]).decode()
+    fields = dict(f.split("=", 1) for f in challenge.split(","))
+    assert fields["r"].startswith(nonce) and len(fields["r"]) > len(nonce)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    without = "c=%s,r=%s" % (b64("n,,"), fields["r"])
+    message = ",".join((bare, challenge, without)).encode()
+    signature = hmac.digest(hashlib.sha256(client).digest(), message, "sha256")
+    reply = c.cmd(b64("%s,p=%s" % (without, b64(bytes(a ^ b for a, b in zip(client, signature))))))
+    if reply[0] != 334:
+        return reply
+    verifier = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+    lab.equal(base64.b64decode(reply[1]).decode(), "v=" + b64(verifier), "the server's proof")
+    return c.cmd("")
 
 
 class Stripper:

@@ -82,61 +82,57 @@ static void auth_profiles(void **state)
     static const struct {
         const char *statements, *field, *text; /* field NULL: all is well */
     } cases[] = {
-        {"smtpauthconfig set P kind=ldap query=D.smtpauth",                                       NULL,           NULL                                     },
-        {"smtpauthconfig set P kind=ldap",                                                        "query",        "Choose a query of the kind \"smtpauth\""},
-        {"smtpauthconfig set P kind=ldap query=nope",                                             "query",        "nope"                                   },
-        {"smtpauthconfig set P kind=ldap query=D.certauth",                                       "query",        "is of the kind \"certauth\""            },
+        {"smtpauthconfig set P kind=ldap query=D.smtpauth",                                       NULL,           NULL                                                },
+        {"smtpauthconfig set P kind=ldap",                                                        "query",        "Choose a query of the kind \"smtpauth\""           },
+        {"smtpauthconfig set P kind=ldap query=nope",                                             "query",        "nope"                                              },
+        {"smtpauthconfig set P kind=ldap query=D.certauth",                                       "query",        "is of the kind \"certauth\""                       },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth check_allowed=yes",                     "refused_text",
-         "Enter the text"                                                                                                                                  },
+         "Enter the text"                                                                                                                                             },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth check_allowed=yes refused=monitor",     NULL,
-         NULL                                                                                                                                              },
+         NULL                                                                                                                                                         },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth mechanisms=scram-sha-256",              "mechanisms",
-         "SCRAM cannot be done with a query that authenticates by bind"                                                                                    },
+         "SCRAM cannot be done with a query that authenticates by bind"                                                                                               },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth mechanisms=\"\"",                       "mechanisms",
-         "Without a mechanism"                                                                                                                             },
+         "Without a mechanism"                                                                                                                                        },
         {"ldapconfig query set D.smtpauth server=D kind=smtpauth filter=\"(uid={u})\" "
          "method=attribute; smtpauthconfig set P kind=ldap query=D.smtpauth "
-         "mechanisms=scram-sha-256",                                                     NULL,           NULL                                     },
+         "mechanisms=scram-sha-256",                                                     NULL,           NULL                                                },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth username=joe",                          "username",
-         "Only a profile of"                                                                                                                               },
+         "Only a profile of"                                                                                                                                          },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth password=sealed:1:2",                   "password",
-         "Only a profile of"                                                                                                                               },
-        {"smtpauthconfig set P kind=certificate",                                                 "cert_query",   "Choose a query"                         },
+         "Only a profile of"                                                                                                                                          },
+        {"smtpauthconfig set P kind=certificate",                                                 "cert_query",   "Choose a query"                                    },
         {"smtpauthconfig set P kind=certificate cert_query=D.smtpauth",                           "cert_query",
-         "is of the kind \"smtpauth\""                                                                                                                     },
-        {"smtpauthconfig set P kind=certificate cert_query=D.certauth",                           NULL,           NULL                                     },
+         "is of the kind \"smtpauth\""                                                                                                                                },
+        {"smtpauthconfig set P kind=certificate cert_query=D.certauth",                           NULL,           NULL                                                },
         {"smtpauthconfig set P kind=certificate cert_query=D.certauth allow_auth=yes",            "fallback",
-         "Choose the profile that"                                                                                                                         },
+         "Choose the profile that"                                                                                                                                    },
         {"smtpauthconfig set P kind=certificate cert_query=D.certauth allow_auth=yes fallback=P",
-         "fallback",                                                                                              "is of the kind \"certificate\""         },
+         "fallback",                                                                                              "is of the kind \"certificate\""                    },
         {"smtpauthconfig set O kind=outgoing username=u password=sealed:1:2; smtpauthconfig set P "
-         "kind=certificate cert_query=D.certauth allow_auth=yes fallback=O",             "fallback",     "is of the kind \"outgoing\""            },
+         "kind=certificate cert_query=D.certauth allow_auth=yes fallback=O",             "fallback",     "is of the kind \"outgoing\""                       },
         {"smtpauthconfig set L kind=ldap query=D.smtpauth; smtpauthconfig set P kind=certificate "
-         "cert_query=D.certauth allow_auth=yes fallback=L",                              NULL,           NULL                                     },
+         "cert_query=D.certauth allow_auth=yes fallback=L",                              NULL,           NULL                                                },
         {"smtpauthconfig set P kind=outgoing password=sealed:1:2",                                "username",
-         "Enter the user name"                                                                                                                             },
-        {"smtpauthconfig set P kind=outgoing username=u",                                         "password",     "Enter the passphrase"                   },
-        {"smtpauthconfig set P kind=outgoing username=u password=sealed:1:2",                     NULL,           NULL                                     },
-        {"smtpauthconfig set P kind=forward",                                                     NULL,           NULL                                     }, /* see below */
+         "Enter the user name"                                                                                                                                        },
+        {"smtpauthconfig set P kind=outgoing username=u",                                         "password",     "Enter the passphrase"                              },
+        {"smtpauthconfig set P kind=outgoing username=u password=sealed:1:2",                     NULL,           NULL                                                },
+        {"smtpauthconfig set P kind=forward",                                                     NULL,           NULL                                                }, /* see below */
         {"smtpauthconfig set P kind=forward; smtpauthconfig edit P server set mx.example:587",    NULL,
-         NULL                                                                                                                                              },
+         NULL                                                                                                                                                         },
         {"smtpauthconfig set P kind=forward mechanisms=scram-sha-256; smtpauthconfig edit P server "
          "set "
-         "mx.example",                                                                                        "mechanisms",                                                                                            "SCRAM shows no password"                                 },
+         "mx.example",                                                                   "mechanisms",   "SCRAM shows no password"                           },
         {"smtpauthconfig set P kind=ldap query=D.smtpauth; smtpauthconfig edit P server set "
-         "mx.example",                                                                                       "kind",                                                                                                      "Only a profile of the kind \"forward\" has servers"                                                                                                                                      },
+         "mx.example",                                                                   "kind",         "Only a profile of the kind \"forward\" has servers"},
     };
     char *text;
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        bool empty =
-            strstr(cases[i].statements, "kind=forward") && !strstr(cases[i].statements, "server");
-
         text = malloc(2000);
         snprintf(text, 2000, LDAP "%s", cases[i].statements);
-        expect(text, cases[i].field || empty ? "smtpauthconfig P" : NULL, cases[i].field,
-               empty ? "needs a server to ask" : cases[i].text);
+        expect(text, cases[i].field ? "smtpauthconfig P" : NULL, cases[i].field, cases[i].text);
         free(text);
     }
     expect("smtpauthconfig set O kind=outgoing username=u password=sealed:1:2; listenerconfig set "
