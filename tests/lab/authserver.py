@@ -114,6 +114,7 @@ class _Session:
             verb = line.split(" ")[0].upper()
             if verb == "AUTH":
                 time.sleep(s.delay)
+                lab.equal(len(line) <= 510, True, "the length of AUTH")
             if verb in s.replies:
                 self.say(s.replies[verb])
             elif verb == "EHLO":
@@ -216,7 +217,7 @@ def scram(c, user, password, mechanism="SCRAM-SHA-256"):
     reply = c.cmd("AUTH %s %s" % (mechanism, b64("n,," + bare)))
     if reply[0] != 334:
         return reply
-    challenge = base64.b64decode(reply[1]).decode()
+    challenge = base64.b64decode(reply[1][0]).decode()
     fields = dict(f.split("=", 1) for f in challenge.split(","))
     assert fields["r"].startswith(nonce) and len(fields["r"]) > len(nonce)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
@@ -228,7 +229,7 @@ def scram(c, user, password, mechanism="SCRAM-SHA-256"):
     if reply[0] != 334:
         return reply
     verifier = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
-    lab.equal(base64.b64decode(reply[1]).decode(), "v=" + b64(verifier), "the server's proof")
+    lab.equal(base64.b64decode(reply[1][0]).decode(), "v=" + b64(verifier), "the server's proof")
     return c.cmd("")
 
 

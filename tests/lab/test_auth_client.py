@@ -85,6 +85,19 @@ def mechanisms():
     lab.equal(PASSWORD in log.text(), False)
 
 
+@lab.test("a name and a password too long for one line")
+def long_names():
+    setup()
+    user, password = "u" * 250, "p" * 250
+    configure("smtpauthconfig set LONG kind=outgoing username=%s password=%s" % (user, password))
+    for offered in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+        server = AuthServer(SMART, offered, {user: password})
+        domain = "long%d.example" % server.port
+        route(domain, server, profile="LONG")
+        lab.equal(delivered(submit("a@" + domain)), True, offered)
+        lab.equal(server.attempts, [(offered, user, True)])
+
+
 @lab.test("a refused password keeps the mail, with an alert, and is not tried again before something changes")
 def refused():
     setup()
