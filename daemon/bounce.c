@@ -153,7 +153,7 @@ static struct slice copy_of(const struct bounce *b, bool *whole)
     const char *end;
 
     *whole = b->kind == BOUNCE_FAILED && b->original_whole && s.n <= BOUNCE_COPY &&
-             !(b->of->flags & MSG_RET_HDRS);
+             !(b->of->flags & (MSG_RET_HDRS | MSG_BINARY));
     if (*whole || !s.n)
         return s;
     end = memmem(s.p, s.n, "\r\n\r\n", 4);

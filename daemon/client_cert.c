@@ -1,7 +1,7 @@
 /* client_cert.c - see client_cert.h. The library's own verification during the handshake decides
- * nothing: a certificate is looked at here, once, afterwards. What would surprise: a certificate with
- * a NUL or another control character in one of its names is refused as a whole, for somebody would
- * read another name in it than we do. */
+ * nothing: a certificate is looked at here, once, afterwards. What would surprise: a certificate
+ * with a NUL or another control character in one of its names is refused as a whole, for somebody
+ * would read another name in it than we do. */
 #include "daemon/client_cert.h"
 
 #include <openssl/err.h>
@@ -37,10 +37,11 @@ bool client_cert_ask(SSL *ssl, void *arg, struct err *err)
     (void)arg;
     SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
     SSL_set0_CA_list(ssl, names);
-    /* A ticket would carry the certificate past the next look at it; no TLS 1.3 ticket is sent either,
-     * and one from elsewhere is not taken. */
+    /* A ticket would carry the certificate past the next look at it; no TLS 1.3 ticket is sent
+     * either, and one from elsewhere is not taken. */
     SSL_set_options(ssl, SSL_OP_NO_TICKET);
-    return SSL_set_num_tickets(ssl, 0) == 1 || err_set(err, E_TLS, "preparing TLS for client certificates");
+    return SSL_set_num_tickets(ssl, 0) == 1 ||
+           err_set(err, E_TLS, "preparing TLS for client certificates");
 }
 
 /* --- names ----------------------------------------------------------------------------------- */
@@ -112,8 +113,7 @@ static bool take_attribute(struct client_cert *c, X509 *cert, int nid, char *out
 
     while ((next = X509_NAME_get_index_by_NID(subject, nid, at)) >= 0)
         at = next;
-    return at < 0 ||
-           take(c, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), out, size);
+    return at < 0 || take(c, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), out, size);
 }
 
 static bool is_upn(const GENERAL_NAME *g)
@@ -193,11 +193,12 @@ static void show_subject(struct client_cert *c, X509 *cert)
 
     if (!text)
         return;
-    /* OpenSSL puts quotes where they are needed; what must not be printed is str_escape's to say. */
-    X509_NAME_print_ex(text, X509_get_subject_name(cert), 0,
-                       (XN_FLAG_RFC2253 &
-                        ~(unsigned long)(ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_ESC_CTRL)) |
-                           ASN1_STRFLGS_ESC_QUOTE);
+    /* OpenSSL puts quotes where they are needed; what must not be printed is str_escape's to say.
+     */
+    X509_NAME_print_ex(
+        text, X509_get_subject_name(cert), 0,
+        (XN_FLAG_RFC2253 & ~(unsigned long)(ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_ESC_CTRL)) |
+            ASN1_STRFLGS_ESC_QUOTE);
     n = BIO_get_mem_data(text, &p);
     if (n > CLIENT_CERT_DN)
         n = CLIENT_CERT_DN;
@@ -207,7 +208,7 @@ static void show_subject(struct client_cert *c, X509 *cert)
     BIO_free(text);
 }
 
-static bool chain_ok(struct client_cert *c, X509 *cert, STACK_OF(X509) *intermediates,
+static bool chain_ok(struct client_cert *c, X509 *cert, STACK_OF(X509) * intermediates,
                      X509_STORE *authorities)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
@@ -232,8 +233,8 @@ static bool chain_ok(struct client_cert *c, X509 *cert, STACK_OF(X509) *intermed
     return ok;
 }
 
-void client_cert_check(X509 *cert, STACK_OF(X509) *intermediates, X509_STORE *authorities, bool strict,
-                       struct client_cert *out)
+void client_cert_check(X509 *cert, STACK_OF(X509) * intermediates, X509_STORE *authorities,
+                       bool strict, struct client_cert *out)
 {
     memset(out, 0, sizeof(*out));
     out->state = CLIENT_CERT_VALID;

@@ -419,8 +419,8 @@ static bool hand_over(struct session *s, struct batch *b)
     b->dcid = s->client->dcid;
     str_copy(b->host, sizeof(b->host), s->client->host);
     addr_text(&s->client->peer, b->peer);
-    if (b->m->flags & MSG_SMTPUTF8 && !(s->client->caps & CAP_SMTPUTF8) && s->next < s->targets.n) {
-        note_trouble(s, "the server does not offer SMTPUTF8"); /* another one may */
+    if (client_lacks(s->client, b->m->flags) && s->next < s->targets.n) {
+        note_trouble(s, client_lacks(s->client, b->m->flags)); /* another one may have it */
         more = false;
     }
     while (more && ok) {

@@ -1,14 +1,14 @@
-/* smtp_auth.c - who the client of a session is: AUTH (RFC 4954), its certificate, and what either is good for. The
- * passwords are auth.h's to judge, a certificate's user the directory's (ldap_auth.h); here is the dialog and the policy.
+/* smtp_auth.c - who the client of a session is: AUTH (RFC 4954), its certificate, and what either
+ * is good for. The passwords are auth.h's to judge, a certificate's user the directory's
+ * (ldap_auth.h); here is the dialog and the policy.
  *
  * What the certificate of a client means where one is asked for:
  *
- *   valid                          goes on; a certificate profile asks the directory whose it is, and that user has
- *                                  authenticated, as by AUTH
- *   invalid, or the directory      verify_client: everything but QUIT is refused, with the reason. Without it the
- *   does not know it               client goes on as if it had shown none, unless it has to authenticate and the
- *                                  profile leaves it no other way: then it is refused, too
- *   the directory does not answer  454 to MAIL, until AUTH has said who it is
+ *   valid                          goes on; a certificate profile asks the directory whose it is,
+ * and that user has authenticated, as by AUTH invalid, or the directory      verify_client:
+ * everything but QUIT is refused, with the reason. Without it the does not know it client goes on
+ * as if it had shown none, unless it has to authenticate and the profile leaves it no other way:
+ * then it is refused, too the directory does not answer  454 to MAIL, until AUTH has said who it is
  *   none                           verify_client and TLS required: refused. Otherwise it goes on */
 #include "daemon/smtp_server.h"
 
@@ -30,7 +30,8 @@
 
 bool smtp_is_submission(const struct smtp *s)
 {
-    return s->listener->protocol == PROTOCOL_SUBMISSION || s->listener->protocol == PROTOCOL_SUBMISSIONS;
+    return s->listener->protocol == PROTOCOL_SUBMISSION ||
+           s->listener->protocol == PROTOCOL_SUBMISSIONS;
 }
 
 bool smtp_relays(const struct smtp *s)
@@ -65,10 +66,13 @@ static const struct smtpauth_profile *password_profile(const struct smtp *s)
 
     if (p && p->kind == SMTPAUTH_CERTIFICATE)
         p = p->allow_auth ? profile_named(s, p->fallback) : NULL;
-    return p && (p->kind == SMTPAUTH_LDAP || p->kind == SMTPAUTH_FORWARD) && may_authenticate(s) ? p : NULL;
+    return p && (p->kind == SMTPAUTH_LDAP || p->kind == SMTPAUTH_FORWARD) && may_authenticate(s)
+               ? p
+               : NULL;
 }
 
-/* Of the verb for this client: who has shown a certificate can do no more than say so (EXTERNAL). */
+/* Of the verb for this client: who has shown a certificate can do no more than say so (EXTERNAL).
+ */
 static const struct smtpauth_profile *verb_profile(const struct smtp *s)
 {
     return s->certified ? certificate_profile(s) : password_profile(s);
@@ -115,7 +119,8 @@ void smtp_offer_auth(struct smtp *s)
 
 /* --- what has been proved -------------------------------------------------------------------- */
 
-static void authenticated(struct smtp *s, const char *user, const char *how, const struct smtpauth_profile *p)
+static void authenticated(struct smtp *s, const char *user, const char *how,
+                          const struct smtpauth_profile *p)
 {
     char *now = xstrdup(user);
 
@@ -159,7 +164,8 @@ bool smtp_wants_certificate(const struct smtp *s)
     return s->flow->verify_client || certificate_profile(s);
 }
 
-static void refuse_certificate(struct smtp *s, const char *what, const char *why, const char *subject)
+static void refuse_certificate(struct smtp *s, const char *what, const char *why,
+                               const char *subject)
 {
     maillog_icid_certificate(s->icid, "refused", why, subject);
     s->refusal = xasprintf("%s: %s", what, why);
@@ -175,15 +181,16 @@ static void unusable(struct smtp *s, const struct client_cert *c, const char *wh
 }
 
 /* YIELDS */
-static void ask_directory(struct smtp *s, const struct smtpauth_profile *p, const struct client_cert *c)
+static void ask_directory(struct smtp *s, const struct smtpauth_profile *p,
+                          const struct client_cert *c)
 {
     struct ldap_certificate who = {c->cn, c->sn, c->email, c->upn, c->dn, c->issuer, c->fp};
     msec_t until = clock_in(LOOK_UP_MAX);
     struct err err = {0};
     char user[257] = "";
 
-    switch (ldap_check_certificate(access_config(s->access), p->cert_query, &who, user, sizeof(user),
-                                   until < s->end ? until : s->end, &err)) {
+    switch (ldap_check_certificate(access_config(s->access), p->cert_query, &who, user,
+                                   sizeof(user), until < s->end ? until : s->end, &err)) {
     case LDAP_YES:
         s->certified = true;
         authenticated(s, user, "CERTIFICATE", p);
@@ -231,7 +238,8 @@ static void cleanse(struct slice s)
 }
 
 /* YIELDS. A wrong password costs the client time, and after a few of them the session. */
-static void auth_wrong(struct smtp *s, const struct auth *a, const struct smtpauth_profile *p, bool refused)
+static void auth_wrong(struct smtp *s, const struct auth *a, const struct smtpauth_profile *p,
+                       bool refused)
 {
     msec_t pause, left;
 
@@ -252,8 +260,8 @@ static void auth_wrong(struct smtp *s, const struct auth *a, const struct smtpau
         smtp_close(s, "4.7.0", "Too many failed authentications, disconnecting.");
 }
 
-static void conclude(struct smtp *s, struct auth *a, const struct smtpauth_profile *p, enum auth_step step,
-                     const struct err *err)
+static void conclude(struct smtp *s, struct auth *a, const struct smtpauth_profile *p,
+                     enum auth_step step, const struct err *err)
 {
     switch (step) {
     case AUTH_OK:
@@ -283,7 +291,8 @@ static void conclude(struct smtp *s, struct auth *a, const struct smtpauth_profi
 }
 
 /* YIELDS. From the initial response, if there is one (p NULL: none), to the reply that decides. */
-static void exchange(struct smtp *s, struct auth *a, const struct smtpauth_profile *p, struct slice response)
+static void exchange(struct smtp *s, struct auth *a, const struct smtpauth_profile *p,
+                     struct slice response)
 {
     AUTO(buf) struct buf challenge = BUF_INIT(CHALLENGE_MAX);
     enum auth_step step = AUTH_MORE;
@@ -303,7 +312,8 @@ static void exchange(struct smtp *s, struct auth *a, const struct smtpauth_profi
             smtp_bad_command(s, 500, "5.5.6", "Authentication exchange line is too long");
             return;
         case CONN_LINE_BARE:
-            smtp_bad_command(s, 501, "5.5.2", "Bare CR, bare LF or NUL in a response; lines end with CRLF");
+            smtp_bad_command(s, 501, "5.5.2",
+                             "Bare CR, bare LF or NUL in a response; lines end with CRLF");
             return;
         case CONN_LINE_OK:
             break;

@@ -30,6 +30,7 @@ enum { /* what EHLO offered */
        CAP_DSN = 64,
        CAP_CHUNKING = 128,
        CAP_REQUIRETLS = 256,
+       CAP_BINARYMIME = 512,
 };
 
 struct client {
@@ -86,6 +87,9 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
 #define CLIENT_MAX_RCPTS 100u /* what every server takes (RFC 5321 section 4.5.3.1.8) */
 bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
                         struct rcpt_result *results, struct err *err);
+
+/* What the server does not offer and a message with these flags needs: a phrase, NULL: nothing. */
+const char *client_lacks(const struct client *c, unsigned flags);
 
 bool client_alive(
     struct client *c); /* no waiting: has the peer closed, or said anything, while we were idle? */

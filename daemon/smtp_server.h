@@ -14,6 +14,7 @@
 #include "store/base/net.h"
 
 struct client_cert;
+struct intake;
 struct limits_host;
 struct limits_listener;
 struct message;
@@ -86,7 +87,7 @@ struct smtp {
     unsigned idle_commands; /* MAIL, RSET, EHLO and the like since a message was taken */
     struct slice verb, args; /* of the command in hand, valid until the next read */
     struct message *tx; /* the transaction in hand or NULL */
-    uint64_t declared_size; /* of tx */
+    struct intake *intake; /* what has come of tx's text, or NULL (smtp_data.c) */
 };
 
 /* One reply of one line. enhanced: "5.1.0", NULL: none. It is written as RFC 2034 demands once EHLO
@@ -133,6 +134,11 @@ bool smtp_wants_certificate(const struct smtp *s);
 /* YIELDS. What the client's certificate means for the session. */
 void smtp_judge_certificate(struct smtp *s, const struct client_cert *c);
 void smtp_abort(struct smtp *s); /* drops the transaction, with its log lines */
-void smtp_receive(struct smtp *s); /* YIELDS; smtp_data.c: DATA */
+/* smtp_data.c, all of which YIELD but the last. The text of tx by DATA; or a chunk of n bytes by BDAT, the
+ * last or not (RFC 3030); a chunk that is not wanted is read and forgotten. */
+void smtp_receive(struct smtp *s);
+void smtp_receive_chunk(struct smtp *s, uint64_t n, bool last);
+void smtp_swallow_chunk(struct smtp *s, uint64_t n);
+void smtp_intake_drop(struct smtp *s); /* forgets what has come */
 
 #endif

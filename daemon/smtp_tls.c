@@ -1,5 +1,5 @@
-/* smtp_tls.c - TLS of a server's session, by STARTTLS (RFC 3207) or from its beginning (RFC 8314), and the certificate
- * that the client is asked for on the way. */
+/* smtp_tls.c - TLS of a server's session, by STARTTLS (RFC 3207) or from its beginning (RFC 8314),
+ * and the certificate that the client is asked for on the way. */
 #include "daemon/smtp_server.h"
 
 #include <stdlib.h>
@@ -57,7 +57,9 @@ static bool secure(struct smtp *s)
     s->auth_done = s->esmtp = false;
     s->state = AT_START;
     if (asked) {
-        cert = client_cert_look(conn_ssl(s->conn), CONFIG_SINGLE(access_config(s->access), ssl_settings)->peer_cert_x509);
+        cert =
+            client_cert_look(conn_ssl(s->conn),
+                             CONFIG_SINGLE(access_config(s->access), ssl_settings)->peer_cert_x509);
         smtp_judge_certificate(s, cert); /* YIELDS */
         free(cert);
     }
@@ -82,7 +84,8 @@ void smtp_starttls(struct smtp *s)
         smtp_reply(s, 454, "4.7.0", "TLS not available due to a temporary reason");
         return;
     }
-    if (conn_input_pending(s->conn)) { /* section 6: commands injected in clear must never count as secured */
+    if (conn_input_pending(
+            s->conn)) { /* section 6: commands injected in clear must never count as secured */
         smtp_reply(s, 554, "5.5.0", "Data in clear text after the STARTTLS command");
         failed(s, "data in clear text after the STARTTLS command");
         return;
@@ -93,5 +96,6 @@ void smtp_starttls(struct smtp *s)
 
 bool smtp_begin_tls(struct smtp *s)
 {
-    return available(s) ? secure(s) : failed(s, "TLS not available due to a temporary reason"); /* YIELDS */
+    return available(s) ? secure(s)
+                        : failed(s, "TLS not available due to a temporary reason"); /* YIELDS */
 }

@@ -355,6 +355,69 @@ def smtputf8():
     lab.equal(plain.stats()["messages"], 0)
 
 
+class ChunkServer:
+    """A server that takes BINARYMIME in chunks; keeps what it was told and the text of the last message."""
+
+    def __init__(self, *extensions):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.extensions, self.commands, self.text = extensions, [], b""
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        for _ in range(10):
+            conn, _ = self.listener.accept()
+            with conn, conn.makefile("rb") as lines:
+                conn.settimeout(20)
+                conn.sendall(b"220 chunks\r\n")
+                for line in lines:
+                    self.commands.append(line.decode().strip())
+                    verb, *words = line.split()
+                    if verb == b"EHLO":
+                        conn.sendall("".join("250-%s\r\n" % e for e in self.extensions).encode() + b"250 HELP\r\n")
+                    elif verb == b"BDAT":
+                        self.text = lines.read(int(words[0]))
+                        conn.sendall(b"250 2.6.0 ok\r\n")
+                    else:
+                        conn.sendall(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+
+
+def submit_binary(recipient, text):
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s> BODY=BINARYMIME" % sender, 250)
+        c.cmd("RCPT TO:<%s>" % recipient, 250)
+        half = len(text) // 2
+        c.raw(b"BDAT %d\r\n%s" % (half, text[:half]))
+        c.expect(250)
+        c.raw(b"BDAT %d LAST\r\n%s" % (len(text) - half, text[half:]))
+        reply = c.expect(250)
+        c.quit()
+    return int(re.search(r"Message (\d+) accepted", str(reply))[1])
+
+
+@lab.test("binary text goes in chunks, byte for byte, to who takes it; from anybody else it comes back as a header")
+def binary():
+    text = (b"From: <a@lab.example>\r\nMessage-ID: <b@lab.example>\r\nX-Bench-Id: binary\r\nMIME-Version: 1.0\r\n"
+            b"Content-Transfer-Encoding: binary\r\nContent-Type: application/octet-stream\r\n\r\n"
+            + bytes(range(256)) * 700 + b"\r\n.\r\n.\n\r.\r")
+    server = ChunkServer("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")
+    route("binary.example", "127.0.0.1:%d" % server.port)
+    finished(submit_binary("x@binary.example", text))
+    head, _, body = server.text.partition(b"X-Bench-Id: binary\r\n")
+    lab.equal(text.endswith(b"\r\nX-Bench-Id: binary\r\n" + body) and len(body) > 179000, True, "the same text")
+    lab.equal(head.startswith(b"Received: from"), True)
+    lab.equal([c for c in server.commands if c.startswith(("MAIL", "BDAT", "DATA"))],
+              ["MAIL FROM:<%s> BODY=BINARYMIME" % sender, "BDAT %d LAST" % len(server.text)])
+    text_only = ChunkServer("PIPELINING", "CHUNKING", "8BITMIME")
+    route("text.example", "127.0.0.1:%d" % text_only.port, hop(lab.Sink()))
+    mid = submit_binary("x@text.example", text)
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.6\.3 - " % mid)
+    _, raw = report_about(mid)
+    lab.equal(b"text/rfc822-headers" in raw and b"X-Bench-Id: binary" in raw and b"\0" not in raw, True)
+    lab.equal(text_only.text, b"", "what it was sent")
+
+
 @lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")
 def dsn():
     sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone*")

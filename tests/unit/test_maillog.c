@@ -15,12 +15,13 @@
 static char lines[4][4096];
 static unsigned nlines;
 static bool debug;
+static enum log_level told = LOG_INFO; /* the level the lines are to have */
 
 /* Stands in for the log files. */
 void logfile_write(enum logfile kind, enum log_level level, const char *text)
 {
     assert_int_equal(kind, LOGFILE_MAIL);
-    assert_int_equal(level, debug ? LOG_DEBUG : LOG_INFO);
+    assert_int_equal(level, debug ? LOG_DEBUG : told);
     assert_true(nlines < countof(lines));
     str_copy(lines[nlines++], sizeof(lines[0]), text);
 }
@@ -98,11 +99,13 @@ static void test_auth(void **unused)
          "IncomingAuthentication");
     maillog_auth(451, false, "a b\r\nx", "PLAIN", "P");
     LINE("SMTP Auth: (ICID 451) failed for user: a\\ b\\x0D\\x0Ax using AUTH mechanism: PLAIN with profile: P");
+    told = LOG_WARNING;
     maillog_auth_monitored(7, "jdoe", "P");
     LINE("SMTP Auth: (ICID 7) monitored user: jdoe is not allowed to use SMTP AUTH by profile: P");
     maillog_auth_undecided(7, "jdoe", "LOGIN", "P", "no answer\n");
     LINE("SMTP Auth: (ICID 7) could not be decided for user: jdoe using AUTH mechanism: LOGIN with profile: P: no "
          "answer\\x0A");
+    told = LOG_INFO;
     maillog_auth_missing(8);
     LINE("SMTP Auth (ICID 8) was required but remote host did not initiate it");
 }

@@ -257,7 +257,8 @@ static void summary(const struct message *m, struct buf *out)
         {MSG_8BIT,     "8bit"    },
         {MSG_SMTPUTF8, "utf8"    },
         {MSG_RET_HDRS, "ret=hdrs"},
-        {MSG_RET_FULL, "ret=full"}
+        {MSG_RET_FULL, "ret=full"},
+        {MSG_BINARY,   "binary"  }
     };
 
     buf_printf(out, "<%s> ->", m->sender);
