@@ -333,7 +333,7 @@ out:
 }
 
 /* A public listener "In" that takes mail for example.com and relays for 10.0.0.0/8. */
-static struct config *fixture_config(void)
+static struct config *fixture_objects(struct config *cfg)
 {
     static const char *const objects[][3] = {
         {"system",         "-",              "hostname=mx.test|admin_address=admin@example.com"     },
@@ -344,7 +344,6 @@ static struct config *fixture_config(void)
         {"sender_group",   "In/RELAYLIST",   "position=1|policy=RELAYED|hosts=10.0.0.0/8"           },
         {"rcpt_access",    "In/example.com", ""                                                     },
     };
-    struct config *cfg = config_new();
     struct err err = {0};
 
     for (size_t i = 0; i < countof(objects); i++) {
@@ -353,6 +352,11 @@ static struct config *fixture_config(void)
             abort();
     }
     return cfg;
+}
+
+static inline struct config *fixture_config(void)
+{
+    return fixture_objects(config_new());
 }
 
 /* What a listener would pass to the session's fiber. */
