@@ -48,14 +48,15 @@ static void store(struct smtp_intake *in, const char *p, size_t n)
 }
 
 /* RFC 6409 section 8.3: senders we relay for get the Message-ID they forgot. Mail from elsewhere
- * stays as it is. */
+ * stays as it is, unless the setup says otherwise. */
 static void header_end(struct smtp_intake *in)
 {
     struct intake *i = intake_of(in);
     char line[400];
     int n;
 
-    if (in->has_message_id || i->s->flow->behavior != BEHAVIOR_RELAY)
+    if (in->has_message_id ||
+        (i->s->flow->behavior != BEHAVIOR_RELAY && !i->s->setup->add_message_id))
         return;
     snprintf(in->message_id, sizeof(in->message_id), "<%llx.%llx@%.250s>",
              (unsigned long long)clock_wall(), (unsigned long long)i->s->tx->mid, i->s->hostname);
@@ -74,6 +75,8 @@ static void put_received(struct intake *i)
     char ip[ADDR_TEXT], date[40];
     bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
 
+    if (!s->listener->add_received)
+        return;
     buf_reserve(&b, 1000);
     buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
                s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",

@@ -250,6 +250,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
                     l->certificate);
     if (c && !out->errors_only)
         warn_listener(cfg, row, c, out);
+    check_flow_defaults(l, out);
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",
                     "Nothing is left to continue with; choose accept, reject or tcprefuse.");
@@ -287,6 +288,21 @@ static const struct listener *owner_of(const struct config *cfg, const struct ro
     return CONFIG_GET(cfg, listener, buf_str(name));
 }
 
+/* More than a /8 of IPv4 or a /16 of IPv6: no organisation has so many, but for the unique local addresses
+ * (RFC 4193). */
+static bool is_half_the_world(const char *host)
+{
+    struct net n;
+    bool v4;
+
+    if (!net_parse(host, &n, NULL))
+        return false;
+    v4 = n.lo.family == AF_INET;
+    if (!v4 && (n.lo.ip[0] & 0xfe) == 0xfc && (n.hi.ip[0] & 0xfe) == 0xfc)
+        return false;
+    return n.lo.ip[0] != n.hi.ip[0] || (!v4 && n.lo.ip[1] != n.hi.ip[1]);
+}
+
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out)
 {
     AUTO(buf) struct buf owner = BUF_INIT(300);
@@ -308,14 +324,18 @@ void check_sender_group(const struct config *cfg, const struct row *row, struct 
         (p->behavior != BEHAVIOR_ACCEPT || l->kind == LISTENER_PUBLIC))
         return;
     for (size_t i = 0; i < g->hosts.n; i++) {
-        struct net n;
-        const char *host = g->hosts.items[i], *slash = strchr(host, '/');
+        const char *host = g->hosts.items[i];
 
-        if (str_eq(host, "ALL") || (slash && str_eq(slash, "/0") && net_parse(host, &n, NULL)))
+        if (str_eq(host, "ALL") || is_half_the_world(host))
             check_error(
                 out, "hosts",
                 "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay.",
                 g->policy, host);
+        else if (*host == '.' && !strchr(host + 1, '.') && !out->errors_only)
+            check_warning(out, "hosts",
+                          "Policy %s relays, so every host below the top-level domain \"%s\" may "
+                          "send anywhere.",
+                          g->policy, host);
     }
 }
 
@@ -323,7 +343,14 @@ void check_rcpt_access(const struct config *cfg, const struct row *row, struct c
 {
     AUTO(buf) struct buf owner = BUF_INIT(300);
     const struct listener *l = owner_of(cfg, row, &owner);
+    const struct rcpt_access *e = row->data;
 
+    if (e->action == RCPT_REJECT && e->code && e->code < 400)
+        check_error(out, "code", "%llu is no code of a refusal; choose one from 400 to 599.",
+                    (unsigned long long)e->code);
+    if (e->action == RCPT_ACCEPT && e->code && e->code != 250 && e->code != 251)
+        check_error(out, "code", "%llu is no code for an accepted recipient; choose 250 or 251.",
+                    (unsigned long long)e->code);
     if (l && l->kind == LISTENER_PRIVATE)
         check_error(out, NULL,
                     "Listener %s is private and has no recipient access table; delete the entry or "

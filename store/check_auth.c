@@ -66,10 +66,3 @@ void check_smtpauth_profile(const struct config *cfg, const struct row *row, str
     (void)row;
     (void)out;
 }
-
-void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
