@@ -172,6 +172,48 @@ void maillog_icid_access(uint64_t icid, const char *behavior, const char *group,
     write_line(&l);
 }
 
+void maillog_icid_delayed_reject(uint64_t icid, const struct addr *peer)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Delayed HAT REJECT continuing session for recipient logging (");
+    add(&l, addr_text(peer, ip));
+    add(&l, ")");
+    write_line(&l);
+}
+
+void maillog_icid_harvest(uint64_t icid, const struct addr *peer, const char *reverse, unsigned limit,
+                          const char *group, const char *listener, const char *sender,
+                          const char *rcpt)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Potential Directory Harvest Attack from host=(");
+    add(&l, addr_text(peer, ip));
+    add(&l, ", ");
+    add_foreign(&l, reverse ? reverse : "None", ')');
+    add(&l, "), dhap_limit=");
+    add_number(&l, limit);
+    add(&l, ", sender_group=");
+    add(&l, group);
+    add(&l, ", listener=");
+    add(&l, listener);
+    add(&l, ", sender=<");
+    add_foreign(&l, sender, '>');
+    add(&l, ">, rcpt=<");
+    add_foreign(&l, rcpt, '>');
+    add(&l, ">");
+    write_line(&l);
+}
+
 void maillog_icid_close(uint64_t icid)
 {
     id_line("ICID ", icid, " close");

@@ -57,6 +57,7 @@ struct smtp {
     const struct listener *listener;
     const struct listener_setup *setup;
     const struct mail_flow *flow;
+    const char *group, *entry; /* of the host access table that gave it; "None", "ALL" */
     enum tls_modes tls_mode; /* the flow's, unless an exception names the peer */
     const char *hostname; /* ours */
     struct limits_listener *limits;
@@ -72,6 +73,7 @@ struct smtp {
     bool quit; /* the session ends after the replies that are pending */
     bool waiting;                /* for a command: nothing is half said or half read */
     bool rejected; /* the host access table says REJECT: only QUIT is answered */
+    bool delayed_reject; /* the same, told at every recipient */
     bool tls_counted;
     bool told_starttls; /* "Must issue a STARTTLS command first" was said */
     bool certified; /* user comes from a client certificate */

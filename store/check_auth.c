@@ -94,32 +94,15 @@ void check_client_identity(const struct listener *l, const struct mail_policy *p
 {
     bool lets_in = !p || p->behavior == BEHAVIOR_ACCEPT || p->behavior == BEHAVIOR_RELAY;
     bool verifies = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
-    bool needs_tls = p && p->auth_needs_tls ? p->auth_needs_tls == SWITCH_ON : l->auth_needs_tls;
-    bool own_tls = !p || p->tls, auth = auth_of(l, p) != AUTH_OFF;
 
-    if (auth && (!p || p->auth) && !*l->smtp_auth)
+    if (auth_of(l, p) != AUTH_OFF && (!p || p->auth) && !*l->smtp_auth)
         check_error(out, "auth",
                     "Nobody can authenticate, for listener %s has no SMTP authentication profile; choose one (smtp_auth) "
                     "or set auth to \"off\".",
                     l->name);
-    if (verifies && lets_in && !has_tls(l, p) && (own_tls || p->verify_client))
+    if (verifies && lets_in && !has_tls(l, p) && (!p || p->tls || p->verify_client))
         check_error(out, "verify_client",
                     "A client shows its certificate in TLS, which is off; set tls to \"preferred\" or \"required\", or "
                     "verify_client to \"%s\".",
                     p ? "off" : "no");
-    if (auth && lets_in && needs_tls && !has_tls(l, p) && *l->smtp_auth &&
-        (own_tls || p->auth || p->auth_needs_tls))
-        check_warning(out, "auth",
-                      "SMTP authentication is never offered: it needs TLS (auth_needs_tls), which is off; set tls to "
-                      "\"preferred\" or \"required\".");
-}
-
-void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out)
-{
-    char *owner = xstrndup(row->name, strcspn(row->name, "/"));
-    const struct listener *l = CONFIG_GET(cfg, listener, owner);
-
-    free(owner);
-    if (l) /* else told by the rule on owners */
-        check_client_identity(l, row->data, out);
 }

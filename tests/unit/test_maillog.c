@@ -123,6 +123,16 @@ static void test_message(void **unused)
     LINE("MID 6 ICID 5 RID 0 To: <mary@yourdomain.com>");
     maillog_to_rejected(1, 2, "postmaster@example.com", "RAT");
     LINE("MID 1 ICID 2 To: <postmaster@example.com> Rejected by RAT");
+    maillog_icid_delayed_reject(824107, &(struct addr){.family = AF_INET, .ip = {10, 8, 236, 135}});
+    LINE("ICID 824107 Delayed HAT REJECT continuing session for recipient logging (10.8.236.135)");
+    maillog_icid_harvest(9, &(struct addr){.family = AF_INET, .ip = {192, 0, 2, 1}}, NULL, 25,
+                         "SUSPECTLIST", "In", "", "a\033>b@example.com");
+    LINE("ICID 9 Potential Directory Harvest Attack from host=(192.0.2.1, None), dhap_limit=25, "
+         "sender_group=SUSPECTLIST, listener=In, sender=<>, rcpt=<a\\x1B\\>b@example.com>");
+    maillog_icid_harvest(9, &(struct addr){.family = AF_INET, .ip = {192, 0, 2, 1}}, "h.example", 1,
+                         "None", "In", "s@example.com", "r@example.com");
+    LINE("ICID 9 Potential Directory Harvest Attack from host=(192.0.2.1, h.example), dhap_limit=1, "
+         "sender_group=None, listener=In, sender=<s@example.com>, rcpt=<r@example.com>");
     maillog_to_invalid(1, 3, '!');
     LINE("ICID 3 MID 1 Invalid recipient address: Invalid character in address: '!'");
     maillog_message_id(6, "<37gva9$5uvbhe@mail.example.com>");
