@@ -158,8 +158,8 @@ static bool know_keys(struct sasl *s)
 {
     const char *user = gsasl_property_fast(s->session, GSASL_AUTHID);
 
-    if (s->known)
-        return true;
+    if (s->user)
+        return s->known; /* asked already */
     if (!user || !*user || !is_name(user, strlen(user))) {
         s->bad_name = true;
         return false;

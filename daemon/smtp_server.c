@@ -83,6 +83,7 @@ bool smtp_rcpt_rejected(struct smtp *s)
 
 void smtp_abort(struct smtp *s)
 {
+    smtp_intake_drop(s);
     if (!s->tx)
         return;
     maillog_aborted(s->tx->mid, "Receiving aborted");
