@@ -23,6 +23,14 @@ void maillog_icid_tls(uint64_t icid, const char *protocol, const char *cipher);
 void maillog_icid_tls_failed(uint64_t icid, const char *reason);
 void maillog_icid_tls_missing(
     uint64_t icid); /* "TLS was required but remote host did not initiate it" */
+/* what: "verified", "refused", "not used"; why: a phrase, NULL when verified; subject: escaped already */
+void maillog_icid_certificate(uint64_t icid, const char *what, const char *why, const char *subject);
+/* how: "PLAIN", "CERTIFICATE" */
+void maillog_auth(uint64_t icid, bool ok, const char *user, const char *how, const char *profile);
+void maillog_auth_monitored(uint64_t icid, const char *user, const char *profile); /* a warning */
+void maillog_auth_undecided(uint64_t icid, const char *user, const char *how, const char *profile,
+                            const char *why); /* a warning: 454 */
+void maillog_auth_missing(uint64_t icid); /* "was required but remote host did not initiate it" */
 void maillog_start(uint64_t mid, uint64_t icid); /* ICID 0: made by the gateway itself */
 void maillog_from(uint64_t mid, uint64_t icid, const char *sender);
 void maillog_to(uint64_t mid, uint64_t icid, unsigned rid, const char *rcpt);
