@@ -598,6 +598,36 @@ void maillog_dcid_starttls_unsupported(uint64_t dcid)
     id_line("DCID ", dcid, " STARTTLS command not supported");
 }
 
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why)
+{
+    char text[ADDR_TEXT];
+    struct line l;
+
+    l.n = 0;
+    add(&l, "DCID: ");
+    add_number(&l, dcid);
+    add(&l, " IP: ");
+    add(&l, addr_text(peer, text));
+    add(&l, " SMTP authentication using the profile ");
+    add(&l, profile);
+    add(&l, why ? " failed: " : " succeeded.");
+    if (why)
+        add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
+void maillog_auth_unreachable(const char *server, const char *why)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "SMTP Auth: could not reach forwarding server ");
+    add(&l, server);
+    add(&l, " with reason: ");
+    add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
 void maillog_dcid_tls_required(uint64_t dcid)
 {
     id_line("DCID ", dcid, " TLS was required but could not be successfully negotiated");

@@ -70,6 +70,9 @@ void maillog_sts_failed(const char *domain); /* the certificate, or the host is 
 void maillog_sts_unreachable(const char *domain); /* no TLS at all */
 void maillog_sts_skipped(const char *domain); /* DANE is in force */
 void maillog_dcid_starttls_unsupported(uint64_t dcid);
+/* Ours at a smart host. why: NULL, it succeeded. */
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why);
+void maillog_auth_unreachable(const char *server, const char *why); /* one of a forwarding profile */
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);

@@ -32,6 +32,9 @@ static const struct {
     {&section_sender_group,      &section_mail_policy   },
     {&section_destination,       &section_bounce_profile},
     {&section_destination_setup, &section_certificate   },
+    {&section_ldap_server,       &section_ldap_setup    },
+    {&section_ldap_server,       &section_ldap_query    },
+    {&section_ldap_query,        &section_ldap_server   },
 };
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */

@@ -192,6 +192,12 @@ static void test_delivery(void **unused)
     LINE("DCID 498 TLS failed: TLS required, STARTTLS unavailable, destination is TLS disabled");
     maillog_dcid_starttls_unsupported(498);
     LINE("DCID 498 STARTTLS command not supported");
+    maillog_dcid_auth(5633, &peer, "OutboundAuthentication", NULL);
+    LINE("DCID: 5633 IP: 10.1.1.3 SMTP authentication using the profile OutboundAuthentication succeeded.");
+    maillog_dcid_auth(5633, &peer, "Out", "535 5.7.8 no\r\nInfo: x");
+    LINE("DCID: 5633 IP: 10.1.1.3 SMTP authentication using the profile Out failed: 535 5.7.8 no\\x0D\\x0AInfo: x");
+    maillog_auth_unreachable("mx.example:587", "connecting\033: refused");
+    LINE("SMTP Auth: could not reach forwarding server mx.example:587 with reason: connecting\\x1B: refused");
     maillog_dcid_tls_required(498);
     LINE("DCID 498 TLS was required but could not be successfully negotiated");
     maillog_delivery_start(5444, 1, rids, 1);
