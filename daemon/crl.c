@@ -135,12 +135,23 @@ void crl_swap(void)
     set_unref(old);
 }
 
+/* Where outdated lists are refused, a list that ends is a change as well. */
+static uint64_t id_of(const struct crl_set *set, usec_t now)
+{
+    uint64_t ended = 0;
+
+    for (size_t i = 0; set->id && set->refuse && i < set->n; i++)
+        ended += set->members[i].list && crl_is_outdated(set->members[i].list, now);
+    return set->id + (ended << 48);
+}
+
 uint64_t running_crl_id(void)
 {
+    usec_t now = clock_wall();
     uint64_t id;
 
     pthread_mutex_lock(&lock);
-    id = current ? current->id : 0;
+    id = current ? id_of(current, now) : 0;
     pthread_mutex_unlock(&lock);
     return id;
 }

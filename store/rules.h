@@ -51,6 +51,8 @@ void check_authority(const struct config *cfg, const struct row *row, struct che
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);
 void check_listener(const struct config *cfg, const struct row *row, struct check *out);
 void check_bv_key(const struct config *cfg, const struct row *row, struct check *out);
+struct listener;
+void check_flow_defaults(const struct listener *l, struct check *out); /* a part of check_listener */
 void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out);
 void check_crl_source(const struct config *cfg, const struct row *row, struct check *out);
 void check_ldap_server(const struct config *cfg, const struct row *row, struct check *out);
