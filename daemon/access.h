@@ -67,7 +67,15 @@ bool access_needs_name(const struct access_table *t, const struct addr *a);
 void access_sender(const struct access_table *t, const struct addr *a, const char *host,
                    struct access_match *out);
 
+struct access_rcpt { /* what the recipient access table says */
+    bool accept;
+    bool bypass; /* receiving control: limits of recipients per hour and per sender */
+    unsigned code; /* of the reply; 0: the standard one */
+    const char *text; /* likewise; "": the standard one. Lives as long as the access tables */
+};
 /* Does the listener take mail for this recipient from anyone? An address needs a domain here. */
 bool access_rcpt(const struct access_table *t, const struct smtp_path *to);
+void access_rcpt_rule(const struct access_table *t, const struct smtp_path *to,
+                      struct access_rcpt *out);
 
 #endif
