@@ -269,8 +269,7 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
         maillog_sts_failed(s->domain);
 }
 
-/* YIELDS. As the profile of the route says; true when there is none. false: why, and s->refusal has the
- * server's reply, with our words for it. */
+/* YIELDS. As the profile of the route says; true when there is none. false: why, and s->trouble. */
 static bool log_in(struct session *s, char *why, size_t size)
 {
     const struct smtpauth_profile *p = route_auth(s->cfg, s->domain);
@@ -278,10 +277,9 @@ static bool log_in(struct session *s, char *why, size_t size)
     if (!p || auth_outgoing(s->client, s->cfg, p, why, size)) /* YIELDS */
         return true;
     s->unauthenticated = true;
-    s->refusal = s->client->reply;
+    memset(&s->refusal, 0, sizeof(s->refusal)); /* the sentence says what the reply was */
     str_copy(s->refusal.enhanced, sizeof(s->refusal.enhanced), AUTH_STATUS);
     snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.370s", s->client->host, why);
-    str_copy(s->refusal.text, sizeof(s->refusal.text), s->trouble);
     client_free(&s->client); /* YIELDS */
     return false;
 }
@@ -559,7 +557,7 @@ static bool attempt(struct session *s, struct batch *b)
     s->tried = s->dane_failed = s->sts_failed = 0;
     s->any_full = s->unreachable = s->insecure = s->unauthenticated = false;
     *s->trouble = '\0';
-    s->refusal.code = 0;
+    memset(&s->refusal, 0, sizeof(s->refusal));
     for (;;) {
         msec_t begin;
         bool all;
@@ -768,7 +766,8 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
 
     if (!b->expired) {
         c->at = t->now;
-        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5")
+        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5") ||
+                           str_ends(r->status, ".7.8")
                        ? DEST_UP
                        : DEST_DOWN;
     }

@@ -35,6 +35,11 @@ static const struct {
     {&section_ldap_server,       &section_ldap_setup    },
     {&section_ldap_server,       &section_ldap_query    },
     {&section_ldap_query,        &section_ldap_server   },
+    {&section_smtpauth_profile,  &section_smtpauth_profile},
+    {&section_smtpauth_profile,  &section_smtpauth_server},
+    {&section_smtpauth_profile,  &section_ldap_query    },
+    {&section_listener,          &section_smtpauth_profile},
+    {&section_smtp_route,        &section_smtpauth_profile},
 };
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */
@@ -253,6 +258,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     struct addr mine, theirs;
 
     check_certificates(cfg, l, out);
+    check_listener_profile(cfg, l, out);
     if (c && (!*c->certificate || !*c->private_key))
         check_error(out, "certificate",
                     "Certificate profile %s has no certificate yet; import the signed one or "
@@ -563,7 +569,7 @@ void check_smtp_route(const struct config *cfg, const struct row *row, struct ch
 {
     const struct smtp_route *r = row->data;
 
-    (void)cfg;
+    check_route_profile(cfg, r, out);
     for (size_t i = 0; r->hosts.n > 1 && i < r->hosts.n; i++)
         if (str_eq(r->hosts.items[i], "USEDNS") || str_eq(r->hosts.items[i], "/dev/null"))
             check_error(out, "hosts", "%s must stand by itself, without other hosts.",

@@ -80,13 +80,6 @@ void check_crl_source(const struct config *cfg, const struct row *row, struct ch
                       s->name);
 }
 
-void check_smtpauth_profile(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
-
 /* --- listeners and their policies ------------------------------------------------------------ */
 
 static bool begins_with_tls(const struct listener *l)

@@ -5,6 +5,9 @@
 
 #include "store/schema.h"
 
+struct listener;
+struct smtp_route;
+
 bool check_identifier(const struct field *f, const char *text, struct err *err);
 bool check_profile_name(const struct field *f, const char *text, struct err *err);
 bool check_policy_name(const struct field *f, const char *text, struct err *err);
@@ -55,6 +58,7 @@ void check_crl_source(const struct config *cfg, const struct row *row, struct ch
 void check_ldap_server(const struct config *cfg, const struct row *row, struct check *out);
 void check_ldap_query(const struct config *cfg, const struct row *row, struct check *out);
 void check_smtpauth_profile(const struct config *cfg, const struct row *row, struct check *out);
+void check_smtpauth_server(const struct config *cfg, const struct row *row, struct check *out);
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out);
 void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out);
 void check_destination(const struct config *cfg, const struct row *row, struct check *out);
@@ -62,5 +66,9 @@ void check_ssl_settings(const struct config *cfg, const struct row *row, struct 
 void check_tls_exception(const struct config *cfg, const struct row *row, struct check *out);
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out);
 void check_update(const struct config *cfg, const struct row *row, struct check *out);
+
+/* Parts of check_listener and check_smtp_route, in check_smtpauth.c. */
+void check_listener_profile(const struct config *cfg, const struct listener *l, struct check *out);
+void check_route_profile(const struct config *cfg, const struct smtp_route *r, struct check *out);
 
 #endif
