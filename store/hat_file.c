@@ -31,6 +31,19 @@ const char *hat_rule(int behavior)
     return rules[behavior];
 }
 
+const char *hat_rule_policy(int behavior)
+{
+    return rule_policies[behavior];
+}
+
+int hat_behavior(const char *word)
+{
+    for (int i = 0; i < (int)countof(rules); i++)
+        if (str_ieq(word, rules[i]) || str_ieq(word, choices_behaviors[i].text))
+            return i;
+    return -1;
+}
+
 /* --- the parameters --------------------------------------------------------------------------- */
 
 enum kind {

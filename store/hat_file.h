@@ -48,5 +48,7 @@ void hat_file_group(const struct sender_group *g, struct buf *out);
 void hat_file_all(const struct listener *l, struct buf *out);
 bool hat_is_all(const struct sender_group *g); /* it stands for the line ALL */
 const char *hat_rule(int behavior); /* "TCPREFUSE" */
+const char *hat_rule_policy(int behavior); /* "TCPREFUSED": the policy that says that and nothing else */
+int hat_behavior(const char *word); /* of "REJECT", "TCP Refuse", in any case; -1: none */
 
 #endif
