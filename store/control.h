@@ -148,6 +148,8 @@
  *                    state:"current|outdated|missing|disabled",issuer,number,entries,bytes,memory,this_update,next_update,ends,
  *                    fetched,fetched_from,failure,failed_at}]}   readonly
  * crl.update         [name] -> stream of {event:"source",line,name,ok,[changed],[failure]}; {updated,failed}   fetched now  operator
+ * crl.check          name: profile or file | certificate: PEM -> {certificates:[{subject,issuer,serial,
+ *                    result:"revoked|good|unknown",lists:[{source,state,listed,[revoked],[reason],[covered]}]}]}   readonly
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H
