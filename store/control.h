@@ -51,6 +51,13 @@
  * dest.import        name -> {entries,new,changed,deleted}   the destination table is the INI file's; staged  operator
  * dest.export        name -> {path,entries}                                                           operator
  * dest.clear         -> {deleted}             all entries but the default one; staged                 operator
+ * access.import      listener, table:"hat"|"rat", name -> {entries,[policies,groups,hosts],new,changed,deleted,remarks:[text]}
+ *                    the table is the file's (hat_file.h, rat_file.h); staged                         operator
+ * access.export      listener, table, name, [replace] -> {path}                                       operator
+ * access.clear       listener, table -> {deleted}   staged                                            operator
+ * access.reset       listener, table:"hat" -> {new,changed,deleted}   policies and groups of the factory; staged   operator
+ * access.find        listener, table:"hat", address, [host: its verified name] -> {group,entry,policy,behavior,verified,[reverse]}
+ *                    of the caller's candidate; without host the DNS is asked                          readonly
  * session.who        -> {sessions:[{id,user,role,from,via,since,since_us,idle,what,changes}]}         readonly
  * cert.new           name ("": the common name), common_name, organization, unit, locality, state, country, days, algorithm,
  *                    [digest], [names], [replace] -> {name, certificate, csr, csr_path, subject}   stages a profile whose key
