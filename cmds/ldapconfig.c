@@ -285,7 +285,7 @@ static void main_delete(struct ui *ui, struct session *s, struct row *unused)
         return;
     ldap_queries(s, name, -1, &names);
     for (size_t i = 0; i < names.n; i++)
-        ask_deletable(ui, s, &section_ldap_query, names.items[i]);
+        ask_deletable(ui, s, &section_ldap_query, names.items[i], NULL);
     strlist_join(&names, ", ", &all);
     for (size_t i = 0; i < names.n && !ui_failed(ui); i++)
         session_delete(s, &section_ldap_query, names.items[i]);
