@@ -206,9 +206,9 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
 
 /* --- a transaction --- */
 
-static void write_mail(struct client *c, const struct message *m)
+static void write_mail(struct client *c, const struct message *m, const char *sender)
 {
-    conn_printf(c->conn, "MAIL FROM:<%s>", m->sender);
+    conn_printf(c->conn, "MAIL FROM:<%s>", sender);
     if (c->caps & CAP_SIZE)
         conn_printf(c->conn, " SIZE=%" PRIu64, body_length(m->body));
     if (m->flags & MSG_BINARY)
@@ -404,8 +404,9 @@ const char *client_lacks(const struct client *c, unsigned flags)
     return NULL;
 }
 
-bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
-                        struct rcpt_result *results, struct err *err)
+bool client_transaction(struct client *c, struct message *m, const char *sender,
+                        const unsigned *rids, unsigned n, struct rcpt_result *results,
+                        struct err *err)
 {
     bool pipelining = c->caps & CAP_PIPELINING, answered = false, binary = m->flags & MSG_BINARY;
     unsigned accepted = 0;
@@ -429,7 +430,7 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         if (!pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
             return broken(c, results, n, err);
     }
-    write_mail(c, m);
+    write_mail(c, m, sender);
     if (pipelining) {
         for (unsigned i = 0; i < n; i++)
             write_rcpt(c, &m->rcpts[rids[i]]);

@@ -75,6 +75,8 @@ static void put_received(struct intake *i)
     bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
 
     buf_reserve(&b, 1000);
+    if (m->flags & MSG_UNTAGGED)
+        buf_printf(&b, "%s\r\n", CONFIG_SINGLE(access_config(s->access), bv_setup)->header);
     buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
                s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",
                addr_text(&s->peer, ip));

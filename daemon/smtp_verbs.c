@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bv.h"
 #include "daemon/conn.h"
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
@@ -293,6 +294,20 @@ static char routing_character(const struct smtp_path *p)
     return '\0';
 }
 
+/* A tag of ours is taken off. false: it is a bounce to an address that has none, and the administrator
+ * wants it refused (bvconfig). */
+static bool bounce_may_come(struct smtp *s, struct smtp_path *to)
+{
+    enum bv_verdict v = bv_untag(to, clock_wall());
+
+    if (v == BV_GOOD || *s->tx->sender || s->flow->untagged_bounces || !bv_enabled())
+        return true;
+    if (CONFIG_SINGLE(access_config(s->access), bv_setup)->invalid == BV_REJECT)
+        return false;
+    s->tx->flags |= MSG_UNTAGGED;
+    return true;
+}
+
 /* RCPT: syntax, then limits, then policy, then the transaction; one reply on every path. */
 static void do_rcpt(struct smtp *s)
 {
@@ -328,6 +343,13 @@ static void do_rcpt(struct smtp *s)
         smtp_reply(s, 553, "5.1.3", "Domain required for recipient address");
         return;
     } else if (s->flow->behavior != BEHAVIOR_RELAY) {
+        if (!bounce_may_come(s, &rcpt.to)) {
+            maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "bounce verification");
+            stats_add(STAT_REJECTED_RECIPS, 1);
+            if (smtp_rcpt_rejected(s))
+                smtp_reply(s, 550, "5.7.1", "No message was sent from this address; the bounce is refused.");
+            return;
+        }
         if (!access_rcpt(s->table, &rcpt.to)) {
             maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
             stats_add(STAT_REJECTED_RECIPS, 1);

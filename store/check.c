@@ -32,6 +32,9 @@ static const struct {
     {&section_sender_group,      &section_mail_policy   },
     {&section_destination,       &section_bounce_profile},
     {&section_destination_setup, &section_certificate   },
+    {&section_ldap_server,       &section_ldap_setup    },
+    {&section_ldap_server,       &section_ldap_query    },
+    {&section_ldap_query,        &section_ldap_server   },
 };
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */
@@ -496,6 +499,13 @@ void check_tls_exception(const struct config *cfg, const struct row *row, struct
         check_warning(out, "expires",
                       "The exception %s ended on %s and does nothing; prolong it or delete it.",
                       e->name, e->expires);
+}
+
+void check_bv_key(const struct config *cfg, const struct row *row, struct check *out)
+{
+    (void)cfg;
+    if (!*((const struct bv_key *)row->data)->key)
+        check_error(out, "key", "A tagging key may not be empty; assign one with bvconfig > KEY.");
 }
 
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)

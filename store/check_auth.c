@@ -1,35 +1,11 @@
-/* check_auth.c - rules about who clients are: directories and their queries, SMTP Auth profiles, revocation lists. See
- * check.h. */
+/* check_auth.c - rules about who clients are: SMTP Auth profiles, revocation lists. See check.h. Those about directories are in
+ * check_ldap.c. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/str.h"
 #include "store/check.h"
 #include "store/rules.h"
-
-bool check_ldap_filter(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
-
-bool check_ldap_attribute(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
-
-bool check_certificate_field(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
 
 bool check_crl_url(const struct field *f, const char *text, struct err *err)
 {
@@ -40,20 +16,6 @@ bool check_crl_url(const struct field *f, const char *text, struct err *err)
 }
 
 void check_crl_source(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
-
-void check_ldap_server(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
-
-void check_ldap_query(const struct config *cfg, const struct row *row, struct check *out)
 {
     (void)cfg;
     (void)row;
