@@ -630,6 +630,7 @@ static void a_trial_leaves_nothing(void **state)
     struct world *w = *state;
     struct words none = {0};
     json_int_t sum = 0;
+    struct err err;
     size_t from;
     const json_t *changes;
     json_t *data;
@@ -643,7 +644,7 @@ static void a_trial_leaves_nothing(void **state)
     assert_true(row_set(r, "name", "Fresh", NULL));
     session_secret(w->s, r, "private_key", "plain");
     from = json_array_size(w->fake->log);
-    data = session_stream_trial(w->s, w->ui, "status", json_object(), count_lines, &sum);
+    data = session_stream_trial(w->s, w->ui, "status", json_object(), count_lines, &sum, &err);
     assert_non_null(data);
     json_decref(data);
     assert_int_equal(sum, 3);
@@ -663,18 +664,19 @@ static void a_trial_leaves_nothing(void **state)
 static void a_trial_that_is_interrupted_or_refused_leaves_nothing(void **state)
 {
     struct world *w = *state;
-    struct words none = {0}, again = {0};
+    struct words none = {0};
+    struct err err;
     struct row *r;
 
     ui_begin(w->ui, &none);
     r = session_new(w->s, &section_bounce_profile, NULL);
     assert_true(row_set(r, "name", "Half", NULL));
     w->fake->refuse = "Half";
-    assert_null(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui));
-    assert_true(strstr(buf_str(&w->screen), "The fake refuses this name.") != NULL);
+    assert_null(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui, &err));
+    assert_string_equal(err.text, "The fake refuses this name.");
+    assert_false(ui_failed(w->ui)); /* it is the caller's to say */
     w->fake->refuse = NULL;
-    ui_begin(w->ui, &again);
-    json_decref(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui));
+    json_decref(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui, &err));
     assert_true(ui_aborted(w->ui));
     assert_string_equal(asked_for(w, json_array_size(w->fake->log) - 1), "config.stage");
     assert_null(object(w, "bounce_profile", "Half"));
