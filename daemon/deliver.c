@@ -14,6 +14,7 @@
 
 #include "daemon/alert.h"
 #include "daemon/attempt.h"
+#include "daemon/auth_outgoing.h"
 #include "daemon/bounce.h"
 #include "daemon/bv.h"
 #include "daemon/conn.h"
@@ -40,6 +41,7 @@
 #define SLOW_PEER                                                                                  \
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
 #define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
+#define AUTH_STATUS "4.7.8" /* RFC 4954 section 6: authentication credentials invalid */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
@@ -49,6 +51,7 @@ struct session {
     char domain[256]; /* of the recipients in hand */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
+    char identity[IDENTITY_SIZE]; /* whom it has to be authenticated as */
     bool pooled; /* it was another session's */
     struct targets targets;
     unsigned next; /* target to try next */
@@ -57,6 +60,7 @@ struct session {
     bool unreachable; /* no host took a connection */
     char trouble[480]; /* what the last host said or did */
     bool insecure; /* ... that is, it does not do the TLS it must */
+    bool unauthenticated; /* ... it does not take our name and password */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
     uint64_t trust; /* authorities and revocation lists that need was made under */
@@ -265,6 +269,23 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
         maillog_sts_failed(s->domain);
 }
 
+/* YIELDS. As the profile of the route says; true when there is none. false: why, and s->refusal has the
+ * server's reply, with our words for it. */
+static bool log_in(struct session *s, char *why, size_t size)
+{
+    const struct smtpauth_profile *p = route_auth(s->cfg, s->domain);
+
+    if (!p || auth_outgoing(s->client, s->cfg, p, why, size)) /* YIELDS */
+        return true;
+    s->unauthenticated = true;
+    s->refusal = s->client->reply;
+    str_copy(s->refusal.enhanced, sizeof(s->refusal.enhanced), AUTH_STATUS);
+    snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.370s", s->client->host, why);
+    str_copy(s->refusal.text, sizeof(s->refusal.text), s->trouble);
+    client_free(&s->client); /* YIELDS */
+    return false;
+}
+
 /* YIELDS. Opens a session with one address. false: not with this one; s->trouble says why. */
 static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
 {
@@ -289,6 +310,8 @@ static bool open_target(struct session *s, const struct target *t, const struct 
         dial.from = &from;
     ok = smtp_dial(&dial, d);
     s->client = d->client;
+    if (ok)
+        ok = log_in(s, d->why, sizeof(d->why));
     log_sts(s, e, d);
     record_host(s, t, e,
                 ok            ? TRAIL_USED
@@ -305,8 +328,10 @@ static bool open_target(struct session *s, const struct target *t, const struct 
         if (v->use == TLS_MUST)
             alert_tls_required(s->cfg, s->domain, t->of->host, d->why);
     } else if (!ok && !s->insecure) {
-        note_trouble(s, d->why);
-        s->refusal = d->refusal;
+        if (!s->unauthenticated) {
+            note_trouble(s, d->why);
+            s->refusal = d->refusal;
+        }
     }
     free(d);
     return ok;
@@ -317,6 +342,7 @@ static bool connect_next(struct session *s, unsigned flags)
 {
     bool ok = false;
 
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
@@ -331,7 +357,7 @@ static bool connect_next(struct session *s, unsigned flags)
             host_evidence_free(&e);
             continue;
         }
-        s->client = pool_take(&t->addr, &e.need);
+        s->client = pool_take(&t->addr, &e.need, s->identity);
         s->pooled = s->client != NULL;
         if (s->client && client_alive(s->client)) {
             ok = true;
@@ -359,7 +385,8 @@ static bool still_serves(struct session *s, unsigned flags)
     struct route_problem ignored;
     bool ok = false;
 
-    if (!client_alive(s->client))
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
+    if (!client_alive(s->client) || !str_eq(s->client->identity, s->identity))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
         s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == tls_verify_id())
@@ -530,7 +557,7 @@ static bool attempt(struct session *s, struct batch *b)
     }
     s->announced = false;
     s->tried = s->dane_failed = s->sts_failed = 0;
-    s->any_full = s->unreachable = s->insecure = false;
+    s->any_full = s->unreachable = s->insecure = s->unauthenticated = false;
     *s->trouble = '\0';
     s->refusal.code = 0;
     for (;;) {
@@ -919,6 +946,7 @@ static void give_up(struct batch *b)
  * happened, the text. */
 struct down {
     bool insecure; /* not the network, but the TLS it does not do */
+    bool unauthenticated; /* it does not take our name and password */
     char text[480];
 };
 
@@ -926,7 +954,10 @@ static void note_down(struct session *s, msec_t lasts)
 {
     char text[sizeof(s->trouble) + 32];
 
-    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s", s->insecure ? 'T' : 'N',
+    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s",
+             s->insecure          ? 'T'
+             : s->unauthenticated ? 'A'
+                                  : 'N',
              config_revision(s->cfg), s->trouble);
     queue_dest_failed(s->dest, lasts, text);
 }
@@ -941,8 +972,11 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     if (!queue_dest_down(s->dest, text, sizeof(text)))
         return false;
     d->insecure = text[0] == 'T';
+    d->unauthenticated = text[0] == 'A';
     revision = strtoull(text + 2, NULL, 16);
     str_copy(d->text, sizeof(d->text), text + 19);
+    if (d->unauthenticated)
+        return revision == config_revision(s->cfg);
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
 }
 
@@ -967,7 +1001,11 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && !b->expired && is_down(s, b, &d)) {
-        decide_all(b, OUTCOME_RETRY, 0, d.insecure ? TLS_STATUS : "4.4.0", d.text);
+        decide_all(b, OUTCOME_RETRY, 0,
+                   d.insecure          ? TLS_STATUS
+                   : d.unauthenticated ? AUTH_STATUS
+                                       : "4.4.0",
+                   d.text);
         trail_begin(&s->trail);
         record_no_host(s, TRAIL_DOWN, d.text);
         record_attempt(s, b);

@@ -142,6 +142,16 @@ static enum tls_step no_handshake(struct dialing *g)
     return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
 }
 
+/* Whose certificate we want to see. */
+static const char *server_name(const struct dialing *g)
+{
+    if (g->verdict.must & TLS_CHECK_DANE)
+        return g->d->dane->base;
+    if (g->verdict.must & TLS_CHECK_ROUTE && g->d->names.route)
+        return g->d->names.route;
+    return g->out->client->host;
+}
+
 /* YIELDS. What the verdict wants of a fresh session; says what comes next. */
 static enum tls_step secure(struct dialing *g)
 {
@@ -169,8 +179,7 @@ static enum tls_step secure(struct dialing *g)
         old = pool_session(c->host, &c->peer, g->checks, config, g->d->need);
     conn_offer_session(c->conn, old);
     SSL_SESSION_free(old);
-    ok = client_starttls(c, ctx, g->verdict.must & TLS_CHECK_DANE ? g->d->dane->base : c->host,
-                         prepare, g, &g->err);
+    ok = client_starttls(c, ctx, server_name(g), prepare, g, &g->err);
     tls_context_free(&ctx);
     if (!ok)
         return no_handshake(g);
@@ -230,7 +239,8 @@ static enum tls_step once(struct dialing *g)
     out->dcid = d->logged ? queue_next_dcid() : 0;
     tell(g, DIAL_CONNECTING, "");
     out->client =
-        client_connect(d->host, d->addr, d->from, out->dcid, &out->local, &out->refusal, &g->err);
+        client_connect(d->host, d->addr, d->from, out->dcid,
+                       d->deadline ? d->deadline : NEVER, &out->local, &out->refusal, &g->err);
     if (!out->client) {
         log_no_session(g);
         return TLS_STEP_NEXT;

@@ -207,7 +207,8 @@ static void check_certificates(const struct config *cfg, const struct listener *
 }
 
 static const char *const open_relay_advice =
-    "set it to reject and name the senders that may relay in a sender group";
+    "set it to reject and name the senders that may relay in a sender group, or let all senders authenticate "
+    "(auth \"required\", with a profile in smtp_auth)";
 
 static bool is_news(const struct check *c, const struct config *cfg, const struct section *s,
                     const char *name)
@@ -239,6 +240,12 @@ static void warn_listener(const struct config *cfg, const struct row *row,
                       l->certificate, system->hostname);
 }
 
+/* RFC 6409: from who has authenticated or may relay, nobody else. */
+static bool takes_submissions(const struct listener *l)
+{
+    return l->protocol == PROTOCOL_SUBMISSION || l->protocol == PROTOCOL_SUBMISSIONS;
+}
+
 void check_listener(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct listener *l = row->data, *other;
@@ -256,14 +263,16 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",
                     "Nothing is left to continue with; choose accept, reject or tcprefuse.");
-    else if (l->default_behavior == BEHAVIOR_RELAY)
+    else if (l->default_behavior == BEHAVIOR_RELAY && !check_all_authenticate(l, NULL))
         check_error(out, "default_behavior", "Relaying for all senders makes an open relay; %s.",
                     open_relay_advice);
-    else if (l->default_behavior == BEHAVIOR_ACCEPT && l->kind == LISTENER_PRIVATE)
+    else if (l->default_behavior == BEHAVIOR_ACCEPT && l->kind == LISTENER_PRIVATE &&
+             !check_all_authenticate(l, NULL) && !takes_submissions(l))
         check_error(out, "default_behavior",
                     "A private listener has no recipient access table, so accepting all senders "
                     "makes an open relay; %s.",
                     open_relay_advice);
+    check_client_identity(l, NULL, out);
     if (!addr_parse(l->address, &mine))
         return; /* told by the field's own rule */
     for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
@@ -290,6 +299,23 @@ static const struct listener *owner_of(const struct config *cfg, const struct ro
     return CONFIG_GET(cfg, listener, buf_str(name));
 }
 
+/* All hosts, or so many that they cannot all be known: more than a /8 of IPv4, a /16 of IPv6 (of its public part), or
+ * whoever has a name below a top-level domain. */
+static bool is_everybody(const char *host)
+{
+    struct net n;
+    size_t bytes;
+
+    if (str_ieq(host, "ALL"))
+        return true;
+    if (!net_parse(host, &n, NULL))
+        return host[0] == '.' && !strchr(host + 1, '.');
+    if (n.lo.family == AF_INET6 && n.lo.ip[0] >= 0xfc)
+        return false;
+    bytes = n.lo.family == AF_INET ? 1 : 2;
+    return memcmp(n.lo.ip, n.hi.ip, bytes) != 0;
+}
+
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out)
 {
     AUTO(buf) struct buf owner = BUF_INIT(300);
@@ -310,16 +336,15 @@ void check_sender_group(const struct config *cfg, const struct row *row, struct 
     if (p->behavior != BEHAVIOR_RELAY &&
         (p->behavior != BEHAVIOR_ACCEPT || l->kind == LISTENER_PUBLIC))
         return;
-    for (size_t i = 0; i < g->hosts.n; i++) {
-        struct net n;
-        const char *host = g->hosts.items[i], *slash = strchr(host, '/');
-
-        if (str_eq(host, "ALL") || (slash && str_eq(slash, "/0") && net_parse(host, &n, NULL)))
-            check_error(
-                out, "hosts",
-                "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay.",
-                g->policy, host);
-    }
+    if (check_all_authenticate(l, p) || (p->behavior == BEHAVIOR_ACCEPT && takes_submissions(l)))
+        return;
+    for (size_t i = 0; i < g->hosts.n; i++)
+        if (is_everybody(g->hosts.items[i]))
+            check_error(out, "hosts",
+                        "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay, or let "
+                        "them authenticate (auth \"required\" in the policy, with a profile in smtp_auth of the "
+                        "listener).",
+                        g->policy, g->hosts.items[i]);
 }
 
 void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out)

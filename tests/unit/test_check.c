@@ -164,11 +164,63 @@ static void rules(void **state)
     expect("listenerconfig edit OutboundMail hostaccess edit policy BLOCKED behavior=relay; "
            "listenerconfig edit OutboundMail hostaccess set sendergroup X policy=BLOCKED hosts=ALL",
            "listenerconfig OutboundMail hostaccess sendergroup X", "hosts", "open relay");
+#define GROUP "listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+="
+    expect(GROUP "0.0.0.0/1", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect(GROUP "1.0.0.0-9.255.255.255", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts",
+           "open relay");
+    expect(GROUP "2000::/3", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect(GROUP ".com", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect(GROUP "10.0.0.0/8", NULL, NULL, NULL);
+    expect(GROUP "fc00::/7", NULL, NULL, NULL);
+    expect(GROUP "2001:db8::/32", NULL, NULL, NULL);
+    expect(GROUP ".example.com", NULL, NULL, NULL);
+#undef GROUP
     expect("listenerconfig edit OutboundMail rcptaccess set a.example",
            "listenerconfig OutboundMail rcptaccess a.example", NULL, "is private");
     expect("listenerconfig edit InboundMail rcptaccess set a.example", NULL, NULL, NULL);
     expect("listenerconfig edit Nowhere rcptaccess set a.example",
            "listenerconfig Nowhere rcptaccess a.example", NULL, "There is no listener Nowhere");
+}
+
+static void clients_have_to_be_known(void **state)
+{
+#define IN "listenerconfig set InboundMail "
+#define OUT "listenerconfig set OutboundMail "
+#define PW "smtpauthconfig set pw kind=forward; smtpauthconfig edit pw server set 192.0.2.1; "
+#define RELAYED "listenerconfig edit OutboundMail hostaccess set policy RELAYED "
+#define RELAYLIST "; listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=ALL"
+    static const char in[] = "listenerconfig InboundMail", out[] = "listenerconfig OutboundMail";
+    static const char relayed[] = "listenerconfig OutboundMail hostaccess policy RELAYED";
+    static const char relaylist[] = "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST";
+
+    (void)state;
+    expect(IN "auth=preferred", in, "auth", "has no SMTP authentication profile; choose one (smtp_auth)");
+    expect(IN "auth=required", in, "auth", "has no SMTP authentication profile");
+    expect(RELAYED "auth=required", relayed, "auth", "listener OutboundMail has no SMTP authentication profile");
+    expect(PW IN "auth=required smtp_auth=pw", NULL, NULL, NULL); /* a warning: TLS is off */
+    expect(IN "verify_client=yes", in, "verify_client", "set tls to \"preferred\" or \"required\"");
+    expect(IN "verify_client=yes tls=required", NULL, NULL, NULL);
+    expect(IN "verify_client=yes protocol=smtps", NULL, NULL, NULL);
+    expect(RELAYED "verify_client=on", relayed, "verify_client", "which is off");
+    expect(RELAYED "verify_client=on tls=preferred", NULL, NULL, NULL);
+    expect(OUT "verify_client=yes tls=preferred; " RELAYED "tls=off", relayed, "verify_client", "which is off");
+    /* Everybody may be relayed for who has authenticated, on public and private listeners. */
+    expect(PW OUT "smtp_auth=pw; " RELAYED "auth=required" RELAYLIST, NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=required" RELAYLIST, NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=required; " RELAYED "auth=preferred" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required; " RELAYED "auth=off" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw; " RELAYED "auth=preferred" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required default_behavior=relay", NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=preferred default_behavior=relay", out, "default_behavior", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required default_behavior=accept", NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=preferred default_behavior=accept", out, "default_behavior", "open relay");
+    expect(OUT "protocol=submission default_behavior=accept", NULL, NULL, NULL);
+    expect(OUT "protocol=submission default_behavior=relay", out, "default_behavior", "open relay");
+#undef IN
+#undef OUT
+#undef PW
+#undef RELAYED
+#undef RELAYLIST
 }
 
 /* The sentence about a deletion names the users. */
@@ -305,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
+        cmocka_unit_test(clients_have_to_be_known),
         cmocka_unit_test(deletion_names_its_users),
         cmocka_unit_test(warnings_about_certificates),
         cmocka_unit_test(authorities_are_bounded),
