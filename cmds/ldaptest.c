@@ -1,6 +1,7 @@
 /* ldaptest.c - a query of ldapconfig tried by hand: what was asked, of whom, and what it means. Every host of the
  * server is asked, nothing comes from the cache, and it is the caller's uncommitted configuration that counts. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmds/ldap.h"
 
@@ -123,10 +124,14 @@ struct results {
     char *argument;
 };
 
+/* A filter's own backslashes stay as they are. */
 static void put_line(struct ui *ui, const char *title, const char *value)
 {
-    if (*value)
-        out_line(ui, "%-10s %s", title, str_printable(value));
+    AUTO(buf) struct buf text = BUF_INIT(16384);
+
+    str_escape_again(&text, value, strlen(value));
+    if (text.n)
+        out_line(ui, "%-10s %s", title, buf_str(&text));
 }
 
 static bool print_result(void *arg, const json_t *data)

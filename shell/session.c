@@ -1110,9 +1110,27 @@ static json_t *change_of(const struct pending *p)
     return c;
 }
 
+/* A secret that was sent in plain text is from now on what the daemon made of it: sent again as it was before, the row
+ * would lose it. */
+static void take_sealed(struct session *s, struct pending *p)
+{
+    struct row *stored = fetch(s, p->section, p->row->name);
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(p->secrets, field, value)
+    {
+        if (stored)
+            row_set(p->row, field, row_text(stored, field), NULL);
+    }
+    row_free(&stored);
+}
+
 /* The daemon now knows the row as it is. */
 static void rebase(struct session *s, struct pending *p)
 {
+    if (p->section && p->row && p->secrets && !s->deferred)
+        take_sealed(s, p);
     if (s->deferred && p->section && p->row && !p->name)
         map_set(&s->known[section_index(p->section)], p->row->name, s);
     else if (s->deferred && p->section && !(p->row && str_eq(p->row->name, p->name)))
