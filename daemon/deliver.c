@@ -47,6 +47,7 @@ struct session {
     struct config *cfg; /* of the message in hand */
     struct controls controls;
     char domain[256]; /* of the recipients in hand */
+    const char *via; /* the host they are redirected to, of the message in hand; NULL: none */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
     bool pooled; /* it was another session's */
@@ -366,8 +367,8 @@ static bool still_serves(struct session *s, unsigned flags)
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
-        s->resolved = route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                    clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
+        s->resolved = route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                        clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
         s->next = s->targets.n; /* for now; the connection we have is one of them */
     }
     know_domain(s, flags);
@@ -526,8 +527,8 @@ static bool attempt(struct session *s, struct batch *b)
 
         if (!s->client && !s->resolved) {
             targets_free(&s->targets);
-            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                  clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
+            switch (route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                      clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:
                 s->resolved = true;
                 s->next = 0;
@@ -693,8 +694,8 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
     maillog_delayed(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
                     code_text(r->code, code, sizeof(code)), r->text);
     stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
-    free(rcpt->last_error);
-    rcpt->last_error = r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text);
+    queue_set_error(rcpt,
+                    r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text));
     rcpt->next_try = t->next_try;
     t->left++;
     /* From the second attempt on, and not more often than the profile says. */
@@ -857,8 +858,8 @@ static void next_batch(struct session *s, const struct item *item, struct messag
             str_copy(s->domain, sizeof(s->domain), domain);
             same = domain;
         } else if (!str_eq(domain, same)) {
-            route_key(s->cfg, s->domain, key, sizeof(key));
-            route_key(s->cfg, domain, other, sizeof(other));
+            route_key_via(s->cfg, m->redirect, s->domain, key, sizeof(key));
+            route_key_via(s->cfg, m->redirect, domain, other, sizeof(other));
             if (!str_eq(key, other) || domains_differ(s))
                 continue;
             same = domain;
@@ -890,7 +891,7 @@ static void forget_hosts(struct session *s)
 /* RFC 8461 section 5.1: no permanent failure before a new policy was looked for. */
 static bool deserves_a_last_look(const struct session *s)
 {
-    return s->controls.mta_sts && route_uses_dns(route_find(s->cfg, s->domain));
+    return s->controls.mta_sts && !s->via && route_uses_dns(route_find(s->cfg, s->domain));
 }
 
 static void give_up(struct batch *b)
@@ -942,13 +943,14 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     struct down d;
     bool stray, ok;
 
+    s->via = b->m->redirect;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {
         decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
                    first->last_error ? first->last_error : "the message is too old");
         return true;
     }
-    route_key(s->cfg, s->domain, key, sizeof(key));
+    route_key_via(s->cfg, s->via, s->domain, key, sizeof(key));
     stray = !str_eq(
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)

@@ -506,6 +506,30 @@ void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, uns
     delivery_line("Message done DCID ", dcid, mid, rids, n);
 }
 
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "Deleted: MID ");
+    add_number(&l, mid);
+    add(&l, " to RID ");
+    add_rids(&l, rids, n);
+    write_line(&l);
+}
+
+void maillog_redirected(uint64_t mid, const char *host)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "MID ");
+    add_number(&l, mid);
+    add(&l, *host ? " redirected to " : " no longer redirected");
+    add_foreign(&l, host, 0);
+    write_line(&l);
+}
+
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response)
 {
     struct line l;

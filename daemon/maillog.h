@@ -36,6 +36,8 @@ void maillog_aborted(
     const char *reason); /* "Message aborted MID n Receiving aborted" and "finished ... aborted" */
 void maillog_queued(uint64_t mid); /* by queue_submit: durable, not yet handed to a delivery */
 void maillog_finished(uint64_t mid); /* by the queue, once per MID */
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n); /* by an administrator */
+void maillog_redirected(uint64_t mid, const char *host); /* "": no longer */
 void maillog_generated_bounce(uint64_t mid, uint64_t of_mid);
 
 /* delivery */

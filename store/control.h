@@ -95,7 +95,15 @@
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
  *                    dests_in_memory, kbytes_used, kbytes_free
  * status.reset       the "reset" counters start again at 0                                     operator
- * queue.list         by:"host"|"sender"|"all", value, [after],[limit] -> {recipients:[...], more}
+ * queue.list         by:"host"|"sender"|"mid"|"all", value|mid, [after],[limit] -> {recipients:[...], more, next}   readonly
+ * queue.delete       by, value|mid as queue.list -> stream of {event:"progress"|"end",messages,recipients,reports,busy,failed,
+ *                    stopped}; the last one again. busy: messages left because they are being delivered   operator
+ * queue.bounce       the same, with a report to each sender                                           operator
+ * queue.redirect     the same and host: HOST[:PORT], USEDNS takes it back                             operator
+ * queue.message      mid, [bytes],[header] -> {mid,age,received,received_us,sender,subject,bytes,recipients:[..],text,
+ *                    truncated}   text is escaped, its lines end in \n                                 operator
+ * queue.oldest       as queue.message with header; no text when the queue is empty: {mid: null}        operator
+ * queue.archive      mid, format:"mbox"|"eml", [file],[replace] -> {mid,path,file}   in the export area   operator
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
  * log.list           -> {logs:[{name,type,type_name,level}]}

@@ -109,6 +109,12 @@ static void test_message(void **unused)
     LINE("MID 6 queued for delivery");
     maillog_finished(6);
     LINE("Message finished MID 6 done");
+    maillog_deleted(3, (const unsigned[]){0, 4}, 2);
+    LINE("Deleted: MID 3 to RID [0, 4]");
+    maillog_redirected(3, "[10.0.0.1]:25");
+    LINE("MID 3 redirected to [10.0.0.1]:25");
+    maillog_redirected(3, "");
+    LINE("MID 3 no longer redirected");
     maillog_generated_bounce(515, 511);
     LINE("MID 515 was generated for bounce of MID 511");
     maillog_aborted(1548, "Receiving aborted");
