@@ -17,7 +17,7 @@
 #include "store/base/str.h"
 
 #define PAGE 500u /* recipients in an answer, unless fewer are asked for */
-#define ROWS_AT_ONCE 500u /* read in one go, so that acceptance never waits long for a listing */
+#define ROWS_AT_ONCE 5000u /* read in one go, unless that takes long: acceptance waits meanwhile */
 #define TELL_EVERY 500 /* ms between two lines of an operation on many messages */
 
 struct listing {

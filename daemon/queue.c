@@ -47,6 +47,7 @@
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
+#define READ_USEC 4000 /* one read of many rows takes no longer: acceptance waits meanwhile */
 #define SCHEMA_FILE "schema/queue.sql"
 
 __asm__(".section .rodata\n"
@@ -1353,6 +1354,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     struct visit *v = arg;
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
+    usec_t until = clock_wall() + READ_USEC;
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
@@ -1373,7 +1375,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
             go_on = v->fn(m, body_length(b), v->arg);
         body_free(&b);
         message_free(&m);
-        if (!go_on) {
+        if (!go_on || (n % 64 == 0 && clock_wall() > until)) {
             sqlite3_reset(s);
             return true;
         }
@@ -1470,7 +1472,7 @@ struct claim_job {
     const struct queue_pick *pick;
     const struct config *cfg;
     uint64_t after, last;
-    unsigned rows;
+    unsigned max;
     struct claims *out;
 };
 
@@ -1494,20 +1496,25 @@ static void claims_free(struct claims *c)
 static bool read_picked(sqlite3 *db, struct claim_job *j, struct err *err)
 {
     sqlite3_stmt *s = writer_stmt(
-        "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
+        "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid", err);
     struct claims *out = j->out;
+    usec_t until = clock_wall() + READ_USEC;
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
     if (!s)
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)j->after);
-    sqlite3_bind_int(s, 2, (int)j->rows);
-    for (; n < j->rows && (rc = sqlite3_step(s)) == SQLITE_ROW; n++) {
+    while (out->n < j->max && (++n % 64 || clock_wall() < until) &&
+           (rc = sqlite3_step(s)) == SQLITE_ROW) {
         struct slice place = column(s, 1);
         struct message *m;
 
         j->last = (uint64_t)sqlite3_column_int64(s, 0);
+        if (j->pick->until && j->last > j->pick->until) {
+            rc = SQLITE_DONE;
+            break;
+        }
         m = message_decode(j->last, column(s, 2), column(s, 3), NULL);
         if (m && picks_any(j->pick, m))
             m->body = body_decode(place.p, place.n, NULL);
@@ -1517,7 +1524,7 @@ static bool read_picked(sqlite3 *db, struct claim_job *j, struct err *err)
         }
         message_free(&m);
     }
-    if (n < j->rows)
+    if (rc == SQLITE_DONE)
         j->last = 0;
     sqlite3_reset(s);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ||
@@ -1677,15 +1684,15 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
     return ok;
 }
 
-bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned rows, struct claims *out,
+bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, struct claims *out,
                  uint64_t *last, struct err *err)
 {
-    struct claim_job j = {.pick = pick, .after = after, .last = after, .rows = rows, .out = out};
+    struct claim_job j = {.pick = pick, .after = after, .last = after, .max = max, .out = out};
     struct config *cfg = running_config();
     bool ok;
 
-    *out = (struct claims){.list = xcalloc(rows, sizeof(*out->list)),
-                           .busy = xcalloc(rows, sizeof(*out->busy))};
+    *out = (struct claims){.list = xcalloc(max, sizeof(*out->list)),
+                           .busy = xcalloc(max, sizeof(*out->busy))};
     j.cfg = cfg;
     ok = writer_txn(q.writer, claim_rows, &j, err);
     end_flush(&j.flush, ok);
@@ -1786,7 +1793,7 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
     add_change(change);
 }
 
-static bool written(struct err *err)
+bool queue_written(struct err *err)
 {
     struct flush f = {NULL};
     bool ok = writer_txn(q.writer, flush_job, &f, err);
@@ -1795,14 +1802,13 @@ static bool written(struct err *err)
     return ok || err_wrap(err, "the queue's disk does not take the change, it is tried again");
 }
 
-bool queue_conclude(struct claims *c, struct err *err)
+void queue_conclude(struct claims *c)
 {
     each_claim(c, conclude_one, NULL);
     for (size_t i = 0; i < c->n; i++)
         if (c->list[i].finished)
             maillog_finished(c->list[i].m->mid);
     claims_free(c);
-    return written(err);
 }
 
 struct redirect {
@@ -1855,7 +1861,7 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
     release_one(c, NULL, now);
 }
 
-bool queue_redirect(struct claims *c, const char *host, struct err *err)
+void queue_redirect(struct claims *c, const char *host)
 {
     struct redirect r = {.host = host};
     struct config *cfg = running_config();
@@ -1864,7 +1870,6 @@ bool queue_redirect(struct claims *c, const char *host, struct err *err)
     each_claim(c, redirect_one, &r);
     config_free(&cfg);
     claims_free(c);
-    return written(err);
 }
 
 struct get {

@@ -17,8 +17,8 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define ROWS 200u /* of a slice: acceptance waits as long as one takes */
-#define BOUNCERS 32u /* reports queued at a time */
+#define SLICE 200u /* messages: acceptance waits as long as one takes */
+#define BOUNCERS 100u /* reports queued at a time */
 #define MOST_BUSY 10000u /* messages in the hands of sessions that are tried again */
 #define BUSY_ROUNDS 10
 #define BUSY_PAUSE 200 /* ms */
@@ -155,48 +155,43 @@ static void bounce_slice(const struct run *r, struct claims *claims)
 }
 
 /* YIELDS. What was taken is done with and given back. */
-static bool settle(const struct run *r, struct claims *claims, struct err *err)
+static void settle(const struct run *r, struct claims *claims)
 {
-    switch (r->b->kind) {
-    case BULK_BOUNCE:
-        bounce_slice(r, claims);
-        return queue_conclude(claims, err);
-    case BULK_DELETE:
+    if (r->b->kind == BULK_REDIRECT) {
         for (size_t i = 0; i < claims->n; i++) {
-            struct claim *c = &claims->list[i];
-
-            c->verdict = RCPT_DELETED;
-            maillog_deleted(c->m->mid, c->rids, c->n);
-            count_one(r, c, DEST_DELETED);
+            maillog_redirected(claims->list[i].m->mid, r->b->host);
+            r->out->messages++;
+            r->out->recipients += claims->list[i].n;
         }
-        return queue_conclude(claims, err);
-    case BULK_REDIRECT:
-        break;
+        queue_redirect(claims, r->b->host);
+        return;
     }
-    for (size_t i = 0; i < claims->n; i++) {
-        maillog_redirected(claims->list[i].m->mid, r->b->host);
-        r->out->messages++;
-        r->out->recipients += claims->list[i].n;
+    if (r->b->kind == BULK_BOUNCE)
+        bounce_slice(r, claims);
+    for (size_t i = 0; i < claims->n && r->b->kind == BULK_DELETE; i++) {
+        struct claim *c = &claims->list[i];
+
+        c->verdict = RCPT_DELETED;
+        maillog_deleted(c->m->mid, c->rids, c->n);
+        count_one(r, c, DEST_DELETED);
     }
-    return queue_redirect(claims, r->b->host, err);
+    queue_conclude(claims);
 }
 
 /* YIELDS. */
-static bool slice(struct run *r, const struct queue_pick *pick, uint64_t after, unsigned rows,
+static bool slice(struct run *r, const struct queue_pick *pick, uint64_t after, unsigned max,
                   uint64_t *last, struct err *err)
 {
     struct claims claims;
-    bool ok = queue_claim(pick, after, rows, &claims, last, err);
+    bool ok = queue_claim(pick, after, max, &claims, last, err);
 
     for (size_t i = 0; ok && i < claims.nbusy; i++) {
         r->out->busy++;
         if (r->nbusy < MOST_BUSY)
             r->busy[r->nbusy++] = claims.busy[i];
     }
-    if (ok && claims.n)
-        ok = settle(r, &claims, err);
-    else if (ok)
-        queue_release(&claims);
+    if (ok)
+        settle(r, &claims);
     return ok;
 }
 
@@ -246,11 +241,11 @@ bool queue_bulk(const struct bulk *b, struct bulk_result *out, struct err *err)
         ok = slice(&r, &pick, pick.mid - 1, 1, &at, err);
     } else {
         do {
-            ok = slice(&r, &pick, at, ROWS, &at, err);
+            ok = slice(&r, &pick, at, SLICE, &at, err);
             out->at = at ? at : out->end;
         } while (ok && at && at < out->end && go_on(&r));
     }
-    ok = ok && try_busy(&r, err);
+    ok = ok && try_busy(&r, err) && queue_written(err);
     free(r.busy);
     return ok;
 }

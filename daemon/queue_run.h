@@ -38,8 +38,8 @@ unsigned queue_dest_turn(struct dest *d);
 typedef bool (*queue_visitor)(const struct message *m, uint64_t bytes,
                               void *arg); /* false: enough */
 
-/* YIELDS. Messages above a MID in the order of MIDs, at most max rows read. *last is the MID it
- * came to, 0: the end. */
+/* YIELDS. Messages above a MID in the order of MIDs, as many as can be read in some milliseconds, at
+ * most max. *last is the MID it came to, 0: the end. */
 bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
                  struct err *err);
 
@@ -77,16 +77,17 @@ struct claims {
     size_t nbusy;
 };
 
-/* YIELDS. Reads at most rows messages above after and takes what is picked among them. *last as for
- * queue_visit. What it took is given back by one of the next three. */
-bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned rows, struct claims *out,
+/* YIELDS. Reads messages above after, as many as can be read in some milliseconds, and takes what is
+ * picked among them, at most max. *last as for queue_visit. What it took is given back by one of the
+ * next three; what those change is on disk after queue_written, or the next queue_claim. */
+bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, struct claims *out,
                  uint64_t *last, struct err *err);
 void queue_release(struct claims *c); /* as if nothing had happened */
-/* YIELDS. The verdicts are in force and on disk. false: in force, but the disk does not take them; a
- * restart would forget them. */
-bool queue_conclude(struct claims *c, struct err *err);
-/* YIELDS. From now on the messages go to this host ("HOST", "[HOST]:PORT", as in a route). */
-bool queue_redirect(struct claims *c, const char *host, struct err *err);
+void queue_conclude(struct claims *c); /* the verdicts are in force */
+/* From now on the messages go to this host ("HOST", "[HOST]:PORT", as in a route), "": no longer. */
+void queue_redirect(struct claims *c, const char *host);
+/* YIELDS. false: the disk does not take it; it is tried again, but a restart would forget it. */
+bool queue_written(struct err *err);
 
 /* YIELDS. A message as it is now, with its body (which may be gone when it is read: E_IO); NULL: it
  * is not in the queue. */

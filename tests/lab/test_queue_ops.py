@@ -85,7 +85,7 @@ def deleted():
     lab.match(done.stdout, r"\A5 messages deleted\.\n\Z")
     lab.equal({r["recipient"] for r in queued()}, {"a@dead.example"})
     mid = queued()[0]["mid"]
-    lab.equal(len(gate.maillog().find(r"Deleted: MID %d to RID \[1\]" % mid)), 1)
+    lab.eventually(lambda: len(gate.maillog().find(r"Deleted: MID %d to RID \[1\]" % mid)) == 1, 10)
     after = counters()
     lab.equal((after["deleted_recips"] - before["deleted_recips"], after["completed_recips"] - before["completed_recips"]), (5, 5))
     lab.equal(gate.json("hoststatus dead2.example")["data"]["gauges"]["active_recips"], 0)
@@ -94,7 +94,7 @@ def deleted():
     lab.match(gate.console("deleterecipients sender s1@client.lab.example").stdout, r"\A2 messages deleted")
     lab.match(gate.console("deleterecipients all").stdout, r"\A3 messages deleted")
     lab.equal(queued(), [])
-    lab.equal(len(gate.maillog().find(r"Message finished MID %d done" % mid)), 1)
+    lab.eventually(lambda: len(gate.maillog().find(r"Message finished MID %d done" % mid)) == 1, 10)
     lab.match(gate.console("deleterecipients all").stdout, r"\A0 messages deleted")
     status = gate.json("status")["data"]["gauges"]
     lab.equal((status["active_recips"], status["dests_in_memory"] < 10), (0, True))
