@@ -43,7 +43,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 all: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
-tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/one_line/posternd $(B)/one_line/postern
+tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/tests/fault/faultfs.so $(B)/one_line/posternd $(B)/one_line/postern
 
 # Rewritten only when it changes: what depends on it is rebuilt when flags or the list of files change.
 stamp = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
@@ -79,6 +79,11 @@ $(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
+# Preloaded into posternd by tests/lab/faults.py; without a sanitizer, whatever the programs have.
+$(B)/tests/fault/faultfs.so: tests/fault/faultfs.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -U_FORTIFY_SOURCE $(WARN) -O1 -g -fPIC -fvisibility=hidden -shared -o $@ $< -ldl
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -fsanitize=fuzzer $(LIBS)

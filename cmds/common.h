@@ -29,11 +29,23 @@ void ask_items(struct ui *ui, const struct section *sec, const char *field, cons
 /* A text that may not be empty. */
 const char *ask_some(struct ui *ui, const char *key, const char *question);
 
+/* A field that this kind of object needs, though not every one does. */
+void ask_needed(struct ui *ui, struct row *r, const char *field);
+
 /* A call that writes a file: one of its name is overwritten when replace (--replace) says so, or the person who is asked.
  * args is stolen; NULL: it was said why. */
 json_t *call_writing(struct ui *ui, struct session *s, const char *op, json_t *args, bool replace);
 
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
+
+/* What names an object of the section, as "listenerconfig InboundMail (smtp_auth), ..." of the candidate; NULL: nothing does.
+ * The caller frees it. */
+char *named_by(struct session *s, const struct section *sec, const char *name);
+/* The same as a failure of the ui; true: it may be deleted. */
+bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name);
+
+/* A new secret of a field, asked for twice of a person; Enter keeps the one there is. */
+void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field);
 
 /* "4 weeks 46 mins 53 secs" */
 void age_text(json_int_t seconds, char *out, size_t size);

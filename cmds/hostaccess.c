@@ -5,92 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the parameters of a policy
- * ----------------------------------------------------------------------------- */
-
-/* As the block shows it: "20M", "4,500", "Disabled", "Required". */
-static const char *shown(const struct row *r, const struct field *f, char number[COUNT_TEXT])
-{
-    if (f->type == &type_choice)
-        return f->choices[*(const int *)row_slot(r, f)].text;
-    if (f->type != &type_uint)
-        return row_text(r, f->name);
-    if (!*(const uint64_t *)row_slot(r, f) && f->zero)
-        return str_eq(f->zero, "unlimited") ? "Disabled" : f->zero;
-    return count_text(*(const uint64_t *)row_slot(r, f), number);
-}
-
-void say_policy_parameters(struct ui *ui, const struct row *listener)
-{
-    char number[COUNT_TEXT];
-
-    ui_say(ui, "Default Policy Parameters");
-    ui_say(ui, "==========================");
-    for (size_t i = 0; i < section_listener.nfields; i++) {
-        const struct field *f = &section_listener.fields[i];
-
-        if (str_eq(f->group, "DEFAULT"))
-            ui_say(ui, "%s: %s", f->label, shown(listener, f, number));
-    }
-}
-
-/* Options other systems' batch lines carry. "No" stands for none, "default" for the listener's
- * value. */
-static void take_options(struct ui *ui, struct row *row)
-{
-    static const struct {
-        const char *option, *field;
-    } options[] = {
-        {"--max_size", "max_message_size"    },
-        {"--max_conn", "max_concurrency"     },
-        {"--max_msgs", "max_msgs_per_session"},
-        {"--max_rcpt", "max_rcpts_per_msg"   },
-        {"--rate_lim", "max_rcpts_per_hour"  },
-    };
-
-    for (size_t i = 0; i < countof(options) && !ui_failed(ui); i++) {
-        const char *value = ui_option(ui, options[i].option);
-        struct err err = {0};
-
-        if (value && !row_set(row, options[i].field, str_ieq(value, "no") ? "0" : value, &err))
-            ui_error(ui, &err);
-    }
-}
-
-static void ask_hourly(struct ui *ui, struct session *s, struct row *row)
-{
-    bool limited = !row_is(row, "max_rcpts_per_hour", "unlimited") &&
-                   !row_is(row, "max_rcpts_per_hour", "default");
-
-    if (ask_yes(ui, "rate_limiting", "Do you want to enable rate limiting per host?", limited))
-        ask_field(ui, s, row, "max_rcpts_per_hour");
-    else if (limited)
-        row_set(row, "max_rcpts_per_hour", "0", NULL);
-}
-
-void ask_policy_parameters(struct ui *ui, struct session *s, struct row *row)
-{
-    static const char *const limits[] = {"max_message_size", "max_concurrency",
-                                         "max_msgs_per_session", "max_rcpts_per_msg"};
-    bool of_listener = row->section == &section_listener;
-
-    take_options(ui, row);
-    for (size_t i = 0; i < countof(limits); i++)
-        ask_field(ui, s, row, limits[i]);
-    if (ui_interactive(ui))
-        ask_hourly(ui, s, row);
-    else
-        ask_field(ui, s, row, "max_rcpts_per_hour");
-    ask_field(ui, s, row, "tls");
-    if (!row_is(row, "tls", "preferred") && !row_is(row, "tls", "required"))
-        return;
-    say_tls_notice(ui);
-    if (of_listener)
-        say_if_demo(ui, s, row_text(row, "certificate"));
-}
-
-/* --- the table
- * ---------------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------ */
 
 static void say_table(struct ui *ui, struct session *s, const struct row *l)
 {
@@ -272,6 +187,15 @@ static bool last_position(void *arg, const struct row *r)
     return true;
 }
 
+static void ask_behavior(struct ui *ui, struct session *s, struct row *policy)
+{
+    ask_field(ui, s, policy, "behavior");
+    if (row_is(policy, "behavior", "accept") || row_is(policy, "behavior", "relay"))
+        ask_policy_parameters(ui, s, policy);
+    else
+        ask_rejection(ui, s, policy);
+}
+
 static void table_new(struct ui *ui, struct session *s, struct row *l)
 {
     const struct section *sec = ask_kind(ui, new_kinds);
@@ -280,9 +204,7 @@ static void table_new(struct ui *ui, struct session *s, struct row *l)
 
     ask_field(ui, s, r, "name");
     if (sec == &section_mail_policy) {
-        ask_field(ui, s, r, "behavior");
-        if (row_is(r, "behavior", "accept") || row_is(r, "behavior", "relay"))
-            ask_policy_parameters(ui, s, r);
+        ask_behavior(ui, s, r);
         return;
     }
     session_each(s, sec, l->name, last_position, &((struct sender_group *)r->data)->position);
@@ -377,9 +299,7 @@ static void table_edit(struct ui *ui, struct session *s, struct row *l)
     if (r && sec == &section_sender_group) {
         run_menu(ui, s, &group_menu, r);
     } else if (r) {
-        ask_field(ui, s, r, "behavior");
-        if (row_is(r, "behavior", "accept") || row_is(r, "behavior", "relay"))
-            ask_policy_parameters(ui, s, r);
+        ask_behavior(ui, s, r);
     }
 }
 

@@ -46,7 +46,7 @@ static bool accept_port(void *arg, const char *answer, struct err *err)
     return ok;
 }
 
-static void ask_port(struct ui *ui, struct session *s, struct row *l)
+void ask_listener_port(struct ui *ui, struct session *s, struct row *l)
 {
     const struct field *f = field_find(&section_listener, "port");
     struct place place = {.s = s, .mine = l};
@@ -60,6 +60,16 @@ static void ask_port(struct ui *ui, struct session *s, struct row *l)
 
     row_set(l, "port", ui_ask(ui, &q), NULL);
     free(now);
+}
+
+uint64_t listener_usual_port(int protocol)
+{
+    static const uint64_t ports[] = {[PROTOCOL_SMTP] = 25,
+                                     [PROTOCOL_SMTPS] = 465,
+                                     [PROTOCOL_SUBMISSION] = 587,
+                                     [PROTOCOL_SUBMISSIONS] = 465};
+
+    return ports[protocol];
 }
 
 /* What the factory gives a listener of this kind: its limits, policies and sender groups. */
@@ -195,20 +205,36 @@ static void ask_rate_limit(struct ui *ui, struct row *l)
     row_set(l, "max_rcpts_per_hour", number, NULL);
 }
 
+/* "listenerconfig new NAME public ADDRESS smtp", as other systems write it. */
+static bool in_the_order_of_scripts(const struct ui *ui)
+{
+    const char *second = ui_peek(ui, 1);
+
+    return second && (str_ieq(second, "public") || str_ieq(second, "private"));
+}
+
 void listener_new(struct ui *ui, struct session *s, struct row *unused)
 {
     struct row *l = session_new(s, &section_listener, NULL);
     bool public;
 
     (void)unused;
-    ask_field(ui, s, l, "kind");
-    ask_field(ui, s, l, "name");
+    if (in_the_order_of_scripts(ui)) {
+        ask_field(ui, s, l, "name");
+        ask_field(ui, s, l, "kind");
+    } else {
+        ask_field(ui, s, l, "kind");
+        ask_field(ui, s, l, "name");
+    }
     if (ui_failed(ui))
         return;
     public = row_is(l, "kind", "public");
     start_with(s, l);
     ask_field(ui, s, l, "address");
-    ask_port(ui, s, l);
+    ask_field(ui, s, l, "protocol");
+    ((struct listener *)l->data)->port =
+        listener_usual_port(((const struct listener *)l->data)->protocol);
+    ask_listener_port(ui, s, l);
     if (public)
         ask_domains(ui, s, row_text(l, "name"));
     else

@@ -45,12 +45,13 @@ static void say_one(struct ui *ui, struct session *s, const struct row *row)
     ui_say(ui, "Name: %s", l->name);
     ui_say(ui, "Type: %s", choices_listener_kinds[l->kind].text);
     ui_say(ui, "Interface: %s TCP Port %llu", l->address, (unsigned long long)l->port);
-    ui_say(ui, "Protocol: SMTP");
+    ui_say(ui, "Protocol: %s", choices_listener_protocols[l->protocol].text);
     ui_say(ui, "Default Domain:%s%s", *l->default_domain ? " " : "", l->default_domain);
     ui_say(ui, "Max Concurrency: %llu (TCP Queue: %llu)", (unsigned long long)l->max_connections,
            (unsigned long long)l->backlog);
     ui_say(ui, "Domain map: disabled");
     ui_say(ui, "TLS: %s", choices_tls_modes[l->tls].text);
+    ui_say(ui, "SMTP Authentication: %s", *l->smtp_auth ? l->smtp_auth : "Disabled");
     ui_say(ui, "Certificate: %s", l->certificate);
     if (l->certificates.n)
         ui_say(ui, "Further Certificates: %s", row_text(row, "certificates"));
@@ -97,17 +98,114 @@ static bool is_public(struct session *s, const struct row *l)
     return ((const struct listener *)l->data)->kind == LISTENER_PUBLIC;
 }
 
+/* Who kept to the usual port of the old protocol is asked for that of the new one. */
+static void listener_protocol(struct ui *ui, struct session *s, struct row *row)
+{
+    struct listener *l = row->data;
+    int before = l->protocol;
+
+    ask_field(ui, s, row, "protocol");
+    if (ui_failed(ui) || l->protocol == before || l->port != listener_usual_port(before))
+        return;
+    l->port = listener_usual_port(l->protocol);
+    ask_listener_port(ui, s, row);
+}
+
+static bool any_profile(struct session *s, const struct row *l)
+{
+    (void)l;
+    return session_count(s, &section_smtpauth_profile, NULL) > 0;
+}
+
+static void listener_smtpauth(struct ui *ui, struct session *s, struct row *l)
+{
+    const struct field *f = field_find(&section_listener, "smtp_auth");
+    AUTO(strlist) struct strlist names = {0};
+    struct ui_choice *choices;
+    int now = 0, picked;
+    struct err err = {0};
+
+    session_names(s, &section_smtpauth_profile, NULL, &names);
+    choices = xcalloc(names.n + 2, sizeof(*choices));
+    choices[0] = (struct ui_choice){"none", "None"};
+    for (size_t i = 0; i < names.n; i++) {
+        choices[i + 1].word = names.items[i];
+        now = row_is(l, "smtp_auth", names.items[i]) ? (int)i + 1 : now;
+    }
+    picked = ask_choice(ui, "smtp_auth", f->prompt, choices, now);
+    if (!ui_failed(ui) && !row_set(l, "smtp_auth", picked ? choices[picked].word : "", &err))
+        ui_error(ui, &err);
+    free(choices);
+}
+
+/* --- EDIT > SETUP --- */
+
+static void say_options(struct ui *ui, struct session *s, const struct row *row)
+{
+    const struct listener *l = row->data;
+
+    (void)s;
+    ui_say(ui, "Default Domain: %s", *l->default_domain ? l->default_domain : "<none configured>");
+    ui_say(ui, "Add \"Received:\" Header: %s", l->add_received ? "Yes" : "No");
+    ui_say(ui, "Clean messages of bare CR/LF: %s", l->line_endings == LINES_CLEAN ? "Yes" : "No");
+}
+
+static void option_domain(struct ui *ui, struct session *s, struct row *l)
+{
+    ask_field(ui, s, l, "default_domain");
+}
+
+static void option_received(struct ui *ui, struct session *s, struct row *l)
+{
+    ask_field(ui, s, l, "add_received");
+}
+
+/* The default of the policies, which the question about line endings changes too. */
+static void option_clean(struct ui *ui, struct session *s, struct row *row)
+{
+    struct listener *l = row->data;
+    bool clean = ask_yes(ui, "clean",
+                         "Do you want to repair bare CR and LF in messages? Otherwise such "
+                         "messages are refused.",
+                         l->line_endings == LINES_CLEAN);
+
+    (void)s;
+    if (!ui_failed(ui))
+        row_set(row, "line_endings", clean ? "clean" : "reject", NULL);
+}
+
+static const struct menu_op option_ops[] = {
+    {"DEFAULTDOMAIN", "Configure a default domain name.",                   NULL, option_domain,   NULL},
+    {"RECEIVED",      "Set whether or not a Received: header is added.",    NULL, option_received, NULL},
+    {"CLEANSMTP",     "Set whether or not to repair bare CR and LF in messages.",
+     NULL,                                                                        option_clean,    NULL},
+};
+static const struct menu options_menu = {say_options, option_ops, countof(option_ops),
+                                         &section_listener};
+
+/* Behind the name of the menu a line may say the fields themselves. */
+static void listener_options(struct ui *ui, struct session *s, struct row *l)
+{
+    if (!ui_peek(ui, 0) && ui_has_words(ui))
+        ask_group(ui, s, l, "SETUP");
+    else
+        run_menu(ui, s, &options_menu, l);
+}
+
 static const struct menu_op edit_ops[] = {
-    {"NAME",         "Change the name of the listener.",                                         "NAME",      NULL,                 NULL     },
-    {"INTERFACE",    "Change the interface.",                                                    "INTERFACE", NULL,                 NULL     },
-    {"CERTIFICATE",  "Choose the certificate.",                                                  NULL,        listener_certificate, NULL     },
-    {"SNI",          "Choose further certificates, by host name and key type.",                  NULL,        listener_sni,         any_further},
-    {"LIMITS",       "Change the injection limits.",                                             "LIMITS",    NULL,                 NULL     },
-    {"SETUP",        "Configure general options.",                                               "SETUP",     NULL,                 NULL     },
-    {"HOSTACCESS",   "Modify the Host Access Table.",                                            NULL,        listener_hostaccess,  NULL     },
-    {"RCPTACCESS",   "Modify the Recipient Access Table.",                                       NULL,        listener_rcptaccess,  is_public},
+    {"NAME",         "Change the name of the listener.",                    "NAME",      NULL,                 NULL       },
+    {"INTERFACE",    "Change the interface.",                               "INTERFACE", NULL,                 NULL       },
+    {"PROTOCOL",     "Change the protocol.",                                NULL,        listener_protocol,    NULL       },
+    {"CERTIFICATE",  "Choose the certificate.",                             NULL,        listener_certificate, NULL       },
+    {"SNI",          "Choose further certificates, by host name and key type.",
+     NULL,                                                                               listener_sni,         any_further},
+    {"LIMITS",       "Change the injection limits.",                        "LIMITS",    NULL,                 NULL       },
+    {"SETUP",        "Configure general options.",                          NULL,        listener_options,     NULL       },
+    {"HOSTACCESS",   "Modify the Host Access Table.",                       NULL,        listener_hostaccess,  NULL       },
+    {"RCPTACCESS",   "Modify the Recipient Access Table.",                  NULL,        listener_rcptaccess,  is_public  },
     {"BOUNCECONFIG", "Choose the bounce profile to use for messages injected on this listener.",
-     "BOUNCECONFIG",                                                                                          NULL,                 NULL     },
+     "BOUNCECONFIG",                                                                     NULL,                 NULL       },
+    {"SMTPAUTH",     "Configure an SMTP authentication.",                   NULL,        listener_smtpauth,    any_profile},
 };
 static const struct menu edit_menu = {say_one, edit_ops, countof(edit_ops), &section_listener};
 
@@ -123,22 +221,37 @@ static void listener_edit(struct ui *ui, struct session *s, struct row *unused)
 static void listener_delete(struct ui *ui, struct session *s, struct row *unused)
 {
     char *name = ask_name(ui, s, &section_listener, NULL, "delete");
+    char *question = xasprintf("Are you sure you want to delete the listener \"%s\"?", name ? name : "");
 
     (void)unused;
-    if (name) {
+    if (name && ask_confirm(ui, "confirm", question, false)) {
         session_delete(s, &section_listener, name);
         ui_say(ui, "Listener \"%s\" deleted.", name);
     }
+    free(question);
     free(name);
 }
 
+/* The questions people know come first, in the order they know. */
 static void listener_setup(struct ui *ui, struct session *s, struct row *unused)
 {
+    static const char *const known[] = {"max_connections", "max_tls_connections", "max_header_lines",
+                                        "idle_timeout",    "session_timeout",     "add_message_id",
+                                        "reject_at_rcpt"};
     struct row *r = session_edit(s, &section_listener_setup, "-");
 
     (void)unused;
-    if (r)
-        ask_all(ui, s, r);
+    for (size_t i = 0; r && i < countof(known); i++)
+        ask_field(ui, s, r, known[i]);
+    for (size_t i = 0; r && i < r->section->nfields; i++) {
+        const struct field *f = &r->section->fields[i];
+        bool asked = f->hidden;
+
+        for (size_t k = 0; k < countof(known); k++)
+            asked = asked || str_eq(known[k], f->name);
+        if (!asked)
+            ask_field(ui, s, r, f->name);
+    }
 }
 
 static const struct menu_op main_ops[] = {

@@ -45,6 +45,7 @@ bool control_greeted(struct control *c);             /* said hello */
 json_t *control_describe(struct control *c);         /* for session.who; new */
 /* The counters first to last (enum counter): {"inj_msgs": {"reset", "uptime", "lifetime"}}; new. */
 json_t *control_counters(unsigned first, unsigned last);
+void control_status(json_t *data); /* everything "status" says (store/control.h); any thread */
 struct db_audit control_who(struct control *c);      /* an audit row with this connection's columns; texts borrowed */
 void control_audit(struct control *c, const char *action, const char *object, const char *result,
                    const char *detail);              /* YIELDS */
@@ -56,5 +57,6 @@ extern const struct control_op control_config_ops[], control_text_ops[], control
     control_log_ops[], control_cert_ops[], control_trust_ops[], control_tlsa_ops[], control_sts_ops[], control_debug_ops[],
     control_alert_ops[], control_dest_ops[], control_tls_ops[], control_dns_ops[]; /* each ends with {NULL} */
 extern const struct control_op control_verify_ops[], control_explain_ops[];
+extern const struct control_op control_auth_ops[];
 
 #endif

@@ -15,6 +15,7 @@
 #include "daemon/alert.h"
 #include "daemon/attempt.h"
 #include "daemon/bounce.h"
+#include "daemon/bv.h"
 #include "daemon/conn.h"
 #include "daemon/deststats.h"
 #include "daemon/evidence.h"
@@ -30,7 +31,6 @@
 #include "daemon/smtp_pool.h"
 #include "daemon/stats.h"
 #include "daemon/tls_failures.h"
-#include "daemon/trust.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -60,7 +60,7 @@ struct session {
     bool insecure; /* ... that is, it does not do the TLS it must */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
-    uint64_t trust; /* authorities that need was made under */
+    uint64_t trust; /* authorities and revocation lists that need was made under */
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
     unsigned tried, dane_failed, sts_failed; /* targets */
@@ -363,7 +363,7 @@ static bool still_serves(struct session *s, unsigned flags)
     if (!client_alive(s->client))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
-        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == running_trust_id())
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == tls_verify_id())
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
@@ -408,6 +408,17 @@ static void undecide(struct rcpt_result *r)
     memset(r, 0, sizeof(*r));
 }
 
+/* The envelope sender as it goes to this destination. Tagged only for who we relay for: the bounces of others do not come
+ * here. */
+static const char *sender_there(const struct session *s, const struct message *m,
+                                char tagged[SMTP_ADDRESS_MAX + 1])
+{
+    if (!s->controls.bounce_verification || m->flags & MSG_ACCEPTED ||
+        !bv_tag(m->sender, clock_wall(), tagged, SMTP_ADDRESS_MAX + 1))
+        return m->sender;
+    return tagged;
+}
+
 /* YIELDS. One or more transactions over the open connection, for recipients without a result.
  * false: the connection is of no more use and something is left that another host may take. */
 static bool hand_over(struct session *s, struct batch *b)
@@ -415,13 +426,14 @@ static bool hand_over(struct session *s, struct batch *b)
     unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
     unsigned *which = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*which));
     struct rcpt_result *results = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*results));
+    char tagged[SMTP_ADDRESS_MAX + 1];
     bool more = true, ok = true;
 
     b->dcid = s->client->dcid;
     str_copy(b->host, sizeof(b->host), s->client->host);
     addr_text(&s->client->peer, b->peer);
-    if (b->m->flags & MSG_SMTPUTF8 && !(s->client->caps & CAP_SMTPUTF8) && s->next < s->targets.n) {
-        note_trouble(s, "the server does not offer SMTPUTF8"); /* another one may */
+    if (client_lacks(s->client, b->m->flags) && s->next < s->targets.n) {
+        note_trouble(s, client_lacks(s->client, b->m->flags)); /* another one may have it */
         more = false;
     }
     while (more && ok) {
@@ -437,7 +449,8 @@ static bool hand_over(struct session *s, struct batch *b)
             break;
         maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
         memset(results, 0, n * sizeof(*results));
-        ok = client_transaction(s->client, b->m, rids, n, results, &err);
+        ok = client_transaction(s->client, b->m, sender_there(s, b->m, tagged), rids, n, results,
+                                &err);
         if (!ok)
             note_trouble(s, err.code ? err.text : s->client->reply.text);
         for (unsigned i = 0; i < n; i++) {
@@ -794,7 +807,7 @@ static void settle(struct batch *b, struct settlement *t)
         }
         count_outcome(t, b, i, tried);
     }
-    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->failed, t->nfailed, 0, &err)) {
+    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &err)) {
         /* Nothing is forgotten that its sender was not told of. */
         log_critical("delivery: %s; the message stays in the queue", err.text);
         t->next_try = t->now + 60 * 1000000;
@@ -810,10 +823,10 @@ static void settle(struct batch *b, struct settlement *t)
         }
     }
     tally_end(&t->tally);
-    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->relayed, t->nrelayed, 0, &err))
+    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed, t->nrelayed, 0, &err))
         log_warning("delivery: %s", err.text);
     if (t->ndelayed &&
-        !bounce_send(BOUNCE_DELAYED, b->m, t->delayed, t->ndelayed, t->expires, &err))
+        !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed, t->expires, &err))
         log_warning("delivery: %s", err.text);
 }
 
@@ -974,11 +987,15 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     return ok;
 }
 
-static const struct bounce_profile last_resort = {.max_retries = 100,
+const struct bounce_profile deliver_last_resort = {.max_retries = 100,
                                                   .max_queue_seconds = 259200,
                                                   .initial_retry = 60,
                                                   .max_retry = 3600,
-                                                  .send_bounces = true};
+                                                  .send_bounces = true,
+                                                  .dsn_format = true,
+                                                  .failure_subject = (char *)"Delivery Status Notification (Failure)",
+                                                  .delay_subject = (char *)"Delivery Status Notification (Delay)",
+                                                  .alternate = (char *)""};
 
 /* YIELDS. false: nothing could be tried, and the session had better end. */
 static bool deliver_item(struct session *s, struct item *item)
@@ -1003,7 +1020,7 @@ static bool deliver_item(struct session *s, struct item *item)
                                .now = clock_wall()};
 
         if (!t.profile)
-            t.profile = &last_resort;
+            t.profile = &deliver_last_resort;
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
         t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;

@@ -8,7 +8,6 @@
 #include "daemon/queue.h"
 #include "daemon/reload.h"
 #include "daemon/tls_failures.h"
-#include "daemon/trust.h"
 
 #define LEAST SECONDS(5) /* what lives shorter is not asked for again with every message */
 #define STS_LASTS                                                                                  \
@@ -126,7 +125,7 @@ void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
     memset(out, 0, sizeof(*out));
     out->facts = d->facts;
     out->expires = d->expires;
-    out->trust = running_trust_id();
+    out->trust = tls_verify_id();
     name_references(cfg, d, t, &out->names);
     ask_dane(cfg, d, t, deadline, out); /* YIELDS */
     if (d->sts.policy)

@@ -41,6 +41,7 @@
 #define MAX_MESSAGES 5000000u
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
 #define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
+#define FLUSH_RETRY SECONDS(2)
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
@@ -84,6 +85,7 @@ static struct {
 
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
+    msec_t flush_again; /* when changes that could not be written are tried again */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -193,6 +195,14 @@ static struct change *take_changes(void)
     return list;
 }
 
+static void kick_clock(void) /* under the lock */
+{
+    if (q.ticking) {
+        q.ticking = false;
+        wait_done(&q.tick);
+    }
+}
+
 /* What could not be written stands first again. */
 static void put_back(struct change *list)
 {
@@ -207,6 +217,8 @@ static void put_back(struct change *list)
     if (!q.changes)
         q.changes_end = end;
     q.changes = list;
+    q.flush_again = clock_in(FLUSH_RETRY);
+    kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -243,7 +255,7 @@ static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
 static void end_flush(struct flush *f, bool ok)
 {
     if (!ok)
-        put_back(f->list); /* with the next change, or at the end */
+        put_back(f->list); /* with the next change, or after a while, or at the end */
     while (ok && f->list) {
         struct change *c = f->list;
 
@@ -266,25 +278,34 @@ static void flush_done(void *arg, bool ok)
 }
 
 /* Under the lock. */
-static void add_change(struct change *c)
+static void post_flush(void)
 {
-    *q.changes_end = c;
-    q.changes_end = &c->next;
     if (!q.flush_posted) {
         q.flush_posted = true;
         writer_post(q.writer, flush_job, flush_done, xcalloc(1, sizeof(struct flush)));
     }
 }
 
-/* --- sessions, clock --- */
-
-static void kick_clock(void) /* under the lock */
+/* Under the lock. */
+static void add_change(struct change *c)
 {
-    if (q.ticking) {
-        q.ticking = false;
-        wait_done(&q.tick);
-    }
+    *q.changes_end = c;
+    q.changes_end = &c->next;
+    post_flush();
 }
+
+/* Under the lock. Changes that could not be written: it is time again, or when it will be. */
+static msec_t flush_retry(msec_t now)
+{
+    if (!q.changes || q.flush_posted)
+        return NEVER;
+    if (now < q.flush_again)
+        return q.flush_again;
+    post_flush();
+    return NEVER;
+}
+
+/* --- sessions, clock --- */
 
 static void kick_loader(void) /* under the lock */
 {
@@ -314,10 +335,13 @@ static void clock_fiber(void *unused)
     (void)unused;
     fiber_interruptible(true);
     for (;;) {
-        msec_t now = clock_now(), next;
+        msec_t now = clock_now(), next, retry;
 
         pthread_mutex_lock(&q.lock);
         next = schedule_advance(&q.schedule, now);
+        retry = flush_retry(now);
+        if (retry < next)
+            next = retry;
         open_sessions(now);
         kick_loader();
         if (!list_empty(&q.schedule.line) && next > now + 200)
@@ -348,7 +372,7 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     sqlite3_stmt *s =
         writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
 
-    if (!s)
+    if (!s || !body_sound(in->m->body, err))
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)in->m->mid);
     sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
@@ -1209,21 +1233,22 @@ static bool load_queue(const struct config *cfg, struct err *err)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
-    if (!load_entries(q.db, cfg, &complete, err) || !spool_ready(complete, err))
+    if (!load_entries(q.db, cfg, &complete, err))
         return false;
+    spool_ready(complete);
     q.writer = writer_new("queue", q.db, spool_sync, NULL);
     if (!q.writer)
         return err_set(err, E_IO, "no thread for the queue's writer");
     q.db = NULL; /* the writer's now */
-    if (!writer_txn(q.writer, reserve_ids, NULL, err))
-        return false;
-    ids_reserved(NULL, true);
+    /* A full disk must not keep what is queued from being delivered; they are reserved later. */
+    ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
     return true;
 }
 
 void queue_stop(void)
 {
     struct flush f = {NULL};
+    unsigned unwritten = 0;
     const char *key;
     size_t pos = 0;
     void *value;
@@ -1241,7 +1266,11 @@ void queue_stop(void)
     for (struct change *c = take_changes(), *next; c; c = next) {
         next = c->next;
         change_free(c);
+        unwritten++;
     }
+    if (unwritten)
+        log_critical("queue: what became of %u messages could not be written; they may be delivered again",
+                     unwritten);
     smtp_pool_stop();
     schedule_free(&q.schedule);
     spool_close();

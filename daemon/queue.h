@@ -32,7 +32,9 @@ struct rcpt {
 
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 enum { MSG_8BIT = 1, MSG_SMTPUTF8 = 2, MSG_BOUNCE = 4, MSG_RET_HDRS = 8, MSG_RET_FULL = 16, MSG_ALERT = 32,
-       MSG_ACCEPTED = 64 /* taken by a policy with ACCEPT, not relayed for its sender: no DANE on its way on */ };
+       MSG_ACCEPTED = 64 /* taken by a policy with ACCEPT, not relayed for its sender: no DANE on its way on */,
+       MSG_BINARY = 128 /* BODY=BINARYMIME: goes by BDAT alone, to who takes it (RFC 3030) */,
+       MSG_UNTAGGED = 256 /* a bounce that answers nothing of ours (bv.h) */ };
 
 struct message {
     int refs;

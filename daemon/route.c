@@ -143,6 +143,8 @@ void route_controls(const struct config *cfg, const char *domain, struct control
         out->dane = base->dane == DANE_DEFAULT ? DANE_OFF : base->dane;
         out->mta_sts = base->mta_sts == STS_ON;
     }
+    out->bounce_verification =
+        (d->bounce_verification ? d->bounce_verification : base->bounce_verification) == SWITCH_ON;
     out->ip_preference = d->ip_sort_pref != IP_DEFAULT ? d->ip_sort_pref : base->ip_sort_pref;
     if (out->ip_preference == IP_DEFAULT)
         out->ip_preference = IP_PREFER_V6;

@@ -34,6 +34,7 @@ struct controls {
     int tls; /* DEST_TLS_NONE ..., never _DEFAULT */
     int dane; /* DANE_OFF, DANE_OPPORTUNISTIC, DANE_MANDATORY */
     bool mta_sts;
+    bool bounce_verification; /* envelope senders are tagged (bv.h) */
     int ip_preference; /* IP_PREFER_V6 ..., never IP_DEFAULT */
     const char *bounce_profile; /* NULL: the listener's */
     const char *entry; /* the name of the entry that applies */

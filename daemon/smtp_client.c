@@ -27,6 +27,7 @@
     1024u /* bytes of it: a peer that takes a byte a minute keeps no session for ever */
 #define DOT_TIMEOUT MINUTES(10)
 #define QUIT_TIMEOUT SECONDS(2)
+#define BINARY_CAPS (CAP_CHUNKING | CAP_BINARYMIME)
 #define REPLY_LINE 2048 /* four times what the RFC allows */
 #define REPLY_LINES 100
 
@@ -147,6 +148,7 @@ static void add_extension(struct client *c, const char *line)
         {"DSN",        CAP_DSN       },
         {"CHUNKING",   CAP_CHUNKING  },
         {"REQUIRETLS", CAP_REQUIRETLS},
+        {"BINARYMIME", CAP_BINARYMIME},
     };
     size_t n = strcspn(line, " =\n");
 
@@ -204,12 +206,14 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
 
 /* --- a transaction --- */
 
-static void write_mail(struct client *c, const struct message *m)
+static void write_mail(struct client *c, const struct message *m, const char *sender)
 {
-    conn_printf(c->conn, "MAIL FROM:<%s>", m->sender);
+    conn_printf(c->conn, "MAIL FROM:<%s>", sender);
     if (c->caps & CAP_SIZE)
         conn_printf(c->conn, " SIZE=%" PRIu64, body_length(m->body));
-    if (c->caps & CAP_8BITMIME && m->flags & MSG_8BIT)
+    if (m->flags & MSG_BINARY)
+        conn_printf(c->conn, " BODY=BINARYMIME");
+    else if (c->caps & CAP_8BITMIME && m->flags & MSG_8BIT)
         conn_printf(c->conn, " BODY=8BITMIME");
     if (c->caps & CAP_SMTPUTF8 && m->flags & MSG_SMTPUTF8)
         conn_printf(c->conn, " SMTPUTF8");
@@ -243,11 +247,15 @@ static void write_rcpt(struct client *c, const struct rcpt *r)
 }
 
 /* Sends text with a second dot before each that begins a line (RFC 5321 section 4.5.2). *start:
- * does it begin a line? */
-static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
+ * does it begin a line? NULL: the text goes as it is. */
+static void write_text(struct conn *c, const char *p, size_t n, bool *start)
 {
     const char *end = p + n, *from = p, *nl;
 
+    if (!start) {
+        conn_write(c, p, n);
+        return;
+    }
     if (*start && n && *p == '.')
         conn_write(c, ".", 1);
     while ((nl = memchr(p, '\n', (size_t)(end - p)))) {
@@ -263,44 +271,57 @@ static void write_stuffed(struct conn *c, const char *p, size_t n, bool *start)
         *start = end[-1] == '\n';
 }
 
-/* YIELDS. The whole text and the final dot. false: not all of it went out. When that is our own
- * disk's fault the connection is made unusable, because a message must not end where reading it
- * did. */
-static bool send_body(struct client *c, struct body *b, struct err *err)
+/* YIELDS. The whole text; line_start NULL: as it is, else with dots doubled. false: it could not be
+ * read. The connection is made unusable then, because a message must not end where reading it did. */
+static bool send_text(struct client *c, struct body *b, bool *line_start, struct err *err)
 {
     struct slice whole = body_cached(b);
-    bool start = true, ok = true;
+    bool ok = true;
+    char *piece;
+    uint64_t at = 0;
+    size_t got = 0;
 
     conn_set_timeout(c->conn, BLOCK_TIMEOUT);
     conn_set_deadline(c->conn,
                       clock_in(BODY_TIMEOUT + SECONDS((msec_t)(body_length(b) / BODY_PER_SECOND))));
     if (whole.n) {
-        write_stuffed(c->conn, whole.p, whole.n, &start);
-    } else if (body_length(b)) {
-        char *piece = xmalloc(SPOOL_PIECE);
-        uint64_t at = 0;
-        size_t got = 0;
-
-        do {
-            ok = body_read(b, at, piece, SPOOL_PIECE, &got, err);
-            write_stuffed(c->conn, piece, ok ? got : 0, &start);
-            at += got;
-        } while (ok && got && !conn_failed(c->conn));
-        free(piece);
+        write_text(c->conn, whole.p, whole.n, line_start);
+        return true;
     }
+    piece = xmalloc(SPOOL_PIECE);
+    for (bool more = body_length(b) > 0; more; more = ok && got && !conn_failed(c->conn)) {
+        ok = body_read(b, at, piece, SPOOL_PIECE, &got, err);
+        write_text(c->conn, piece, ok ? got : 0, line_start);
+        at += got;
+    }
+    free(piece);
     if (!ok) {
         c->closing = true;
         conn_fail(c->conn, E_IO, "%s", err->text);
-        return false;
     }
-    if (!start)
-        conn_write(c->conn, "\r\n", 2);
-    conn_write(c->conn, ".\r\n", 3);
+    return ok;
+}
+
+static bool flush_text(struct client *c, struct err *err)
+{
     if (conn_flush(c->conn))
         return true;
     *err = *conn_err(
         c->conn); /* without its end the peer has no message, so another host may have it */
     return err_wrap(err, "sending the message");
+}
+
+/* YIELDS. The whole text and the final dot. false: not all of it went out. */
+static bool send_body(struct client *c, struct body *b, struct err *err)
+{
+    bool start = true;
+
+    if (!send_text(c, b, &start, err))
+        return false;
+    if (!start)
+        conn_write(c->conn, "\r\n", 2);
+    conn_write(c->conn, ".\r\n", 3);
+    return flush_text(c, err);
 }
 
 static void decide(struct rcpt_result *r, const struct smtp_reply *reply)
@@ -340,6 +361,24 @@ static bool broken(struct client *c, struct rcpt_result *results, unsigned n, co
     return false;
 }
 
+/* YIELDS. The reply to the whole message is everybody's. */
+static bool text_answered(struct client *c, const char *what, struct rcpt_result *results,
+                          unsigned n, struct err *err)
+{
+    if (!read_reply(c, DOT_TIMEOUT, what, err)) {
+        /* It may have been delivered: another host now would make that a certain duplicate. */
+        broken(c, results, n, err);
+        for (unsigned i = 0; i < n; i++)
+            if (results[i].outcome == OUTCOME_RETRY && !results[i].code)
+                results[i].code = -1;
+        return true;
+    }
+    decide_rest(results, n, &c->reply);
+    for (unsigned i = 0; i < n; i++)
+        results[i].relayed_without_dsn = results[i].outcome == OUTCOME_DONE && !(c->caps & CAP_DSN);
+    return true;
+}
+
 /* RFC 5321 section 4.5.3.1.10: 552 to RCPT means 452. */
 static void decide_rcpt(struct rcpt_result *r, struct smtp_reply *reply)
 {
@@ -349,19 +388,37 @@ static void decide_rcpt(struct rcpt_result *r, struct smtp_reply *reply)
         decide(r, reply);
 }
 
-bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
-                        struct rcpt_result *results, struct err *err)
+/* YIELDS. The whole text as one chunk (RFC 3030). */
+static bool send_chunk(struct client *c, struct body *b, struct err *err)
 {
-    bool pipelining = c->caps & CAP_PIPELINING, answered = false;
+    conn_printf(c->conn, "BDAT %" PRIu64 " LAST\r\n", body_length(b));
+    return send_text(c, b, NULL, err) && flush_text(c, err);
+}
+
+const char *client_lacks(const struct client *c, unsigned flags)
+{
+    if (flags & MSG_SMTPUTF8 && !(c->caps & CAP_SMTPUTF8)) /* RFC 6531 section 3.2 */
+        return "the message needs SMTPUTF8, which the server does not offer";
+    if (flags & MSG_BINARY && (c->caps & BINARY_CAPS) != BINARY_CAPS) /* RFC 3030 section 3 */
+        return "the message needs BINARYMIME, which the server does not offer";
+    return NULL;
+}
+
+bool client_transaction(struct client *c, struct message *m, const char *sender,
+                        const unsigned *rids, unsigned n, struct rcpt_result *results,
+                        struct err *err)
+{
+    bool pipelining = c->caps & CAP_PIPELINING, answered = false, binary = m->flags & MSG_BINARY;
     unsigned accepted = 0;
     struct err local = {0};
+    const char *lacks;
 
     if (!err)
         err = &local;
     c->transactions++;
-    if (m->flags & MSG_SMTPUTF8 && !(c->caps & CAP_SMTPUTF8)) {
-        refuse_all(results, n, "5.6.7",
-                   "the message needs SMTPUTF8, which the server does not offer");
+    lacks = client_lacks(c, m->flags);
+    if (lacks) { /* recoding would break signatures */
+        refuse_all(results, n, binary ? "5.6.3" : "5.6.7", lacks);
         return true;
     }
     if (c->max_size && body_length(m->body) > c->max_size) {
@@ -373,11 +430,12 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         if (!pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
             return broken(c, results, n, err);
     }
-    write_mail(c, m);
+    write_mail(c, m, sender);
     if (pipelining) {
         for (unsigned i = 0; i < n; i++)
             write_rcpt(c, &m->rcpts[rids[i]]);
-        conn_write(c->conn, "DATA\r\n", 6);
+        if (!binary)
+            conn_write(c->conn, "DATA\r\n", 6);
     }
     if (c->unfinished && pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
         return broken(c, results, n, err);
@@ -399,12 +457,18 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         decide_rcpt(&results[i], &c->reply);
         accepted += !results[i].text;
     }
-    if (!pipelining) {
-        c->unfinished = !accepted;
+    if (!pipelining || binary) {
+        c->unfinished = answered && !accepted;
         if (!accepted)
-            return true;
-        conn_write(c->conn, "DATA\r\n", 6);
+            return !c->closing;
     }
+    if (binary) {
+        if (!send_chunk(c, m->body, err))
+            return broken(c, results, n, err);
+        return text_answered(c, "the last chunk", results, n, err);
+    }
+    if (!pipelining)
+        conn_write(c->conn, "DATA\r\n", 6);
     if (!read_reply(c, DATA_TIMEOUT, "DATA", err))
         return broken(c, results, n, err);
     if (c->reply.code != 354) {
@@ -419,18 +483,7 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
     }
     if (!send_body(c, m->body, err))
         return broken(c, results, n, err);
-    if (!read_reply(c, DOT_TIMEOUT, "the final dot", err)) {
-        /* It may have been delivered: another host now would make that a certain duplicate. */
-        broken(c, results, n, err);
-        for (unsigned i = 0; i < n; i++)
-            if (results[i].outcome == OUTCOME_RETRY && !results[i].code)
-                results[i].code = -1;
-        return true;
-    }
-    decide_rest(results, n, &c->reply);
-    for (unsigned i = 0; i < n; i++)
-        results[i].relayed_without_dsn = results[i].outcome == OUTCOME_DONE && !(c->caps & CAP_DSN);
-    return true;
+    return text_answered(c, "the final dot", results, n, err);
 }
 
 /* --- the end --- */

@@ -30,6 +30,7 @@ enum { /* what EHLO offered */
        CAP_DSN = 64,
        CAP_CHUNKING = 128,
        CAP_REQUIRETLS = 256,
+       CAP_BINARYMIME = 512,
 };
 
 struct client {
@@ -79,13 +80,17 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
                      bool (*prepare)(struct ssl_st *ssl, void *arg, struct err *err), void *arg,
                      struct err *err);
 
-/* YIELDS. One message to some of its recipients: rids[i] gets results[i], n at most
+/* YIELDS. One message, from its sender or from this one, to some of its recipients: rids[i] gets results[i], n at most
  * CLIENT_MAX_RCPTS. Every result is decided when it returns. false: the connection broke or was
  * closed before the peer had answered for the message, so that another host may be tried for
  * results that say OUTCOME_RETRY with code 0. */
 #define CLIENT_MAX_RCPTS 100u /* what every server takes (RFC 5321 section 4.5.3.1.8) */
-bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
-                        struct rcpt_result *results, struct err *err);
+bool client_transaction(struct client *c, struct message *m, const char *sender,
+                        const unsigned *rids, unsigned n, struct rcpt_result *results,
+                        struct err *err);
+
+/* What the server does not offer and a message with these flags needs: a phrase, NULL: nothing. */
+const char *client_lacks(const struct client *c, unsigned flags);
 
 bool client_alive(
     struct client *c); /* no waiting: has the peer closed, or said anything, while we were idle? */

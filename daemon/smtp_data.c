@@ -1,6 +1,6 @@
-/* smtp_data.c - DATA: the message from the socket into the spool, our trace line in front, and into
- * the queue. Nothing of it is held in one piece; a message that is refused is read to its end and
- * leaves nothing behind. */
+/* smtp_data.c - DATA and BDAT: the message from the socket into the spool, our trace line in front,
+ * and into the queue. Nothing of it is held in one piece; a message that is refused is read to its
+ * end and leaves nothing behind. */
 #include "daemon/smtp_server.h"
 
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "daemon/conn.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
+#include "daemon/smtp_clean.h"
 #include "daemon/smtp_intake.h"
 #include "daemon/spool.h"
 #include "daemon/stats.h"
@@ -18,11 +19,16 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
+#define STEP 65536u /* bytes that go through pending at a time */
+
 struct intake { /* the scanner and where its text goes */
     struct smtp_intake scan;
     struct smtp *s;
     struct body_writer *body;
     struct err err;
+    bool cleans; /* the policy says line_endings "clean" */
+    struct smtp_clean clean;
+    struct buf pending; /* cleaned, or of a chunk: what the scanner has left, the beginning of a line */
 };
 
 static struct intake *intake_of(struct smtp_intake *in)
@@ -69,6 +75,8 @@ static void put_received(struct intake *i)
     bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
 
     buf_reserve(&b, 1000);
+    if (m->flags & MSG_UNTAGGED)
+        buf_printf(&b, "%s\r\n", CONFIG_SINGLE(access_config(s->access), bv_setup)->header);
     buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
                s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",
                addr_text(&s->peer, ip));
@@ -128,6 +136,43 @@ static void refuse(struct smtp *s, const struct intake *i)
     smtp_abort(s);
 }
 
+static void scan_pending(struct intake *i)
+{
+    if (i->pending.n > i->scan.looked)
+        buf_drop(&i->pending, smtp_intake_feed(&i->scan, i->pending.p, i->pending.n));
+}
+
+/* Input that does not go straight to the scanner: it is cleaned, or it comes in chunks whose edges
+ * may cut a line. How much of it was taken: all, but for what follows the end. */
+static size_t feed_pending(struct intake *i, const char *p, size_t n)
+{
+    size_t used = 0;
+
+    while (used < n && !i->scan.ended) {
+        size_t step = n - used < STEP ? n - used : STEP;
+
+        if (i->cleans)
+            step = smtp_clean_feed(&i->clean, p + used, step, &i->pending);
+        else
+            buf_add(&i->pending, p + used, step);
+        used += step;
+        scan_pending(i);
+    }
+    return used;
+}
+
+/* The last chunk has come. */
+static void finish_pending(struct intake *i)
+{
+    if (i->scan.fault)
+        return;
+    if (i->cleans) {
+        smtp_clean_finish(&i->clean, &i->pending);
+        scan_pending(i);
+    }
+    smtp_intake_finish(&i->scan, i->pending.p ? i->pending.p : "", i->pending.n);
+}
+
 /* YIELDS. Reads up to the end of the data; false: the connection failed. */
 static bool read_data(struct intake *i)
 {
@@ -137,8 +182,9 @@ static bool read_data(struct intake *i)
         struct slice have = conn_peek(c);
         size_t used;
 
-        if (have.n > i->scan.looked) {
-            used = smtp_intake_feed(&i->scan, have.p, have.n);
+        if (have.n > (i->cleans ? 0 : i->scan.looked)) {
+            used = i->cleans ? feed_pending(i, have.p, have.n)
+                             : smtp_intake_feed(&i->scan, have.p, have.n);
             conn_consume(c, used);
             if (i->scan.ended)
                 return true;
@@ -195,35 +241,121 @@ static void submit(struct smtp *s, struct intake *i)
     message_free(&s->tx);
 }
 
-void smtp_receive(struct smtp *s)
+/* --- the two ways a message comes ------------------------------------------------------------ */
+
+void smtp_intake_drop(struct smtp *s)
 {
-    struct intake *i = xcalloc(1, sizeof(*i));
+    struct intake *i = s->intake;
+
+    s->intake = NULL;
+    if (!i)
+        return;
+    body_abort(&i->body);
+    buf_free(&i->pending);
+    free(i);
+}
+
+/* NULL: no room, which has been said; the transaction is gone. */
+static struct intake *begin(struct smtp *s, bool chunked)
+{
+    struct intake *i;
     struct err err = {0};
+    bool binary = s->tx->flags & MSG_BINARY;
 
     if (!queue_accepts(&err)) {
         smtp_reply(s, 452, "4.3.1", "%s", err.text);
         smtp_abort(s);
-        free(i);
-        return;
+        return NULL;
     }
-    smtp_reply(s, 354, NULL, "go ahead");
+    s->intake = i = xcalloc(1, sizeof(*i));
     i->s = s;
     i->body = body_create();
+    i->pending = (struct buf)BUF_INIT(4 * STEP + SMTP_TEXT_LINE_MAX);
+    i->cleans = !binary && s->flow->line_endings == LINES_CLEAN;
+    smtp_clean_start(&i->clean, chunked);
     i->scan.store = store;
     i->scan.header_end = header_end;
     i->scan.max_size = s->flow->max_message_size;
     i->scan.max_header_lines = (unsigned)s->setup->max_header_lines;
     i->scan.max_received = (unsigned)s->setup->max_received;
-    i->scan.want_8bit = !(s->tx->flags & MSG_8BIT);
+    i->scan.want_8bit = !binary && !(s->tx->flags & MSG_8BIT);
+    i->scan.chunked = chunked;
+    i->scan.binary = binary;
     smtp_intake_start(&i->scan);
     s->tx->received = clock_wall();
-    put_received(i);
-    if (!read_data(i))
-        smtp_abort(s);
-    else if (i->scan.fault)
+    return i;
+}
+
+/* YIELDS. The message has come to its end, one way or the other. */
+static void end(struct smtp *s, struct intake *i)
+{
+    if (i->scan.fault)
         refuse(s, i);
     else
         submit(s, i);
-    body_abort(&i->body);
-    free(i);
+    smtp_intake_drop(s);
+}
+
+void smtp_receive(struct smtp *s)
+{
+    struct intake *i = begin(s, false);
+
+    if (!i)
+        return;
+    smtp_reply(s, 354, NULL, "go ahead");
+    put_received(i);
+    if (read_data(i))
+        end(s, i);
+    else
+        smtp_abort(s);
+}
+
+/* YIELDS. Takes n bytes of input; i NULL, or a fault in it: they are forgotten. false: the
+ * connection failed. */
+static bool read_chunk(struct smtp *s, struct intake *i, uint64_t n)
+{
+    while (n > 0) {
+        struct slice have = conn_peek(s->conn);
+        size_t part = have.n < n ? have.n : (size_t)n;
+
+        if (!part && !conn_fill(s->conn))
+            return false;
+        if (i && !i->scan.fault)
+            feed_pending(i, have.p, part);
+        else if (i && i->body)
+            body_abort(&i->body); /* nothing that follows is kept: give the room back now */
+        conn_consume(s->conn, part);
+        n -= part;
+    }
+    return true;
+}
+
+void smtp_swallow_chunk(struct smtp *s, uint64_t n)
+{
+    read_chunk(s, NULL, n);
+}
+
+void smtp_receive_chunk(struct smtp *s, uint64_t n, bool last)
+{
+    struct intake *i = s->intake;
+    bool first = !i;
+
+    if (first)
+        i = begin(s, true);
+    if (!i) {
+        smtp_swallow_chunk(s, n);
+        return;
+    }
+    if (first)
+        put_received(i);
+    if (!read_chunk(s, i, n)) {
+        smtp_abort(s);
+        return;
+    }
+    if (last)
+        finish_pending(i);
+    if (last || i->scan.fault)
+        end(s, i); /* RFC 3030 section 2: after a fault every further chunk is refused */
+    else
+        smtp_reply(s, 250, "2.0.0", "%llu octets received", (unsigned long long)n);
 }

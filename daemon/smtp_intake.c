@@ -50,7 +50,7 @@ static bool has_high_bit(const char *p, size_t n)
 /* Bytes seen for the first time. */
 static void examine(struct smtp_intake *in, const char *p, size_t n)
 {
-    if (memchr(p, '\0', n))
+    if (!in->binary && memchr(p, '\0', n))
         smtp_intake_fault(in, FAULT_NUL);
     if (in->want_8bit && !in->has_8bit)
         in->has_8bit = has_high_bit(p, n);
@@ -174,7 +174,7 @@ size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n)
     in->stalled = false;
     if (n > in->looked)
         examine(in, p + in->looked, n - in->looked);
-    while (p < end) {
+    while (p < end && (in->in_header || !in->binary)) {
         const char *lf = memchr(p, '\n', (size_t)(end - p));
         size_t len;
         bool crlf;
@@ -186,7 +186,7 @@ size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n)
         pseudo_end = false;
         if (in->mid_line) { /* the end of a line that was too long */
             in->mid_line = false;
-        } else if (*p == '.' && in->after_crlf && crlf && len == 3) {
+        } else if (*p == '.' && in->after_crlf && crlf && len == 3 && !in->chunked) {
             keep(in, run, (size_t)(p - run));
             in->ended = true;
             in->looked = 0;
@@ -195,7 +195,7 @@ size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n)
             return (size_t)(lf + 1 - begin);
         } else {
             pseudo_end = len <= 4 && looks_like_end(p, len);
-            if (*p == '.' && in->after_crlf) { /* RFC 5321 section 4.5.2 */
+            if (*p == '.' && in->after_crlf && !in->chunked) { /* RFC 5321 section 4.5.2 */
                 keep(in, run, (size_t)(p - run));
                 run = p + 1;
             }
@@ -213,18 +213,20 @@ size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n)
                 }
             }
         }
-        if (!crlf)
+        if (!crlf && !in->binary)
             smtp_intake_fault(in, FAULT_BARE_LF);
-        else if (len > 2 && memchr(p, '\r', len - 2))
+        else if (len > 2 && !in->binary && memchr(p, '\r', len - 2))
             smtp_intake_fault(in, FAULT_BARE_CR);
         in->after_crlf = crlf;
         p = lf + 1;
     }
+    if (in->binary && !in->in_header)
+        p = end;
     keep(in, run, (size_t)(p - run));
     in->looked = (size_t)(end - p);
     if (p == end) {
         in->stalled = pseudo_end;
-    } else if (tail_looks_like_end(p, in->looked)) {
+    } else if (!in->chunked && tail_looks_like_end(p, in->looked)) {
         in->stalled = true;
         smtp_intake_fault(in, FAULT_BARE_CR);
     } else if (in->looked > SMTP_TEXT_LINE_MAX || (in->mid_line && in->looked > 1)) {
@@ -237,4 +239,20 @@ size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n)
         p += drop;
     }
     return (size_t)(p - begin);
+}
+
+void smtp_intake_finish(struct smtp_intake *in, const char *p, size_t n)
+{
+    bool field = in->in_header && n && header_line(in, p, n);
+
+    if (n && !in->binary && memchr(p, '\r', n))
+        smtp_intake_fault(in, FAULT_BARE_CR);
+    keep(in, p, field ? n : 0);
+    if (field) /* what follows it needs a line of its own */
+        keep(in, "\r\n", 2);
+    if (in->in_header && in->header_end && !in->fault)
+        in->header_end(in);
+    keep(in, p, field ? 0 : n);
+    in->in_header = false;
+    in->ended = true;
 }

@@ -31,6 +31,8 @@ struct smtp_intake {
     uint64_t max_size;
     unsigned max_header_lines, max_received; /* 0: unlimited */
     bool want_8bit; /* look for bytes above 127 */
+    bool chunked; /* BDAT (RFC 3030): no dots are undone, the end is said by smtp_intake_finish */
+    bool binary; /* BINARYMIME: any bytes in lines of any length */
 
     /* what was found */
     enum smtp_fault fault;
@@ -51,6 +53,8 @@ void smtp_intake_start(struct smtp_intake *in); /* zeroes all but the first grou
 /* Takes what it can of the buffered data and returns how much; what is left is the beginning of a
  * line (more of it is needed) or, when ended is set, what follows the message. */
 size_t smtp_intake_feed(struct smtp_intake *in, const char *p, size_t n);
+/* Chunked: what feed has left is the end of the message. */
+void smtp_intake_finish(struct smtp_intake *in, const char *p, size_t n);
 void smtp_intake_fault(struct smtp_intake *in, enum smtp_fault fault); /* if it is the first */
 
 #endif

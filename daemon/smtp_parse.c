@@ -438,7 +438,8 @@ static bool mail_param(struct smtp_mail *m, unsigned *seen, struct slice key, st
     } else if (slice_ieq(key, "BODY")) {
         bit = SEEN_BODY;
         m->eightbit = slice_ieq(v, "8BITMIME");
-        ok = m->eightbit || slice_ieq(v, "7BIT");
+        m->binary = slice_ieq(v, "BINARYMIME");
+        ok = m->eightbit || m->binary || slice_ieq(v, "7BIT");
     } else if (slice_ieq(key, "SMTPUTF8")) {
         bit = SEEN_UTF8;
         m->smtputf8 = ok = v.n == 0;
@@ -466,7 +467,7 @@ bool smtp_parse_mail(struct slice args, struct smtp_mail *out, struct smtp_refus
     int more;
 
     out->size = 0;
-    out->esmtp = out->eightbit = out->smtputf8 = false;
+    out->esmtp = out->eightbit = out->binary = out->smtputf8 = false;
     out->ret = 0;
     out->envid = (struct slice){NULL, 0};
     if (!skip_keyword(&args, "FROM:", why) || !smtp_parse_path(&args, &out->from, why))

@@ -36,7 +36,7 @@ struct smtp_mail {
     struct smtp_path from;
     uint64_t size; /* 0: not declared */
     bool esmtp; /* there were parameters */
-    bool eightbit, smtputf8;
+    bool eightbit, binary, smtputf8;
     char ret; /* 'F', 'H', 0 */
     struct slice envid; /* still in xtext; n == 0: none */
 };

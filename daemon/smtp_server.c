@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "daemon/conn.h"
+#include "daemon/connstats.h"
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/fiber.h"
@@ -83,6 +84,7 @@ bool smtp_rcpt_rejected(struct smtp *s)
 
 void smtp_abort(struct smtp *s)
 {
+    smtp_intake_drop(s);
     if (!s->tx)
         return;
     maillog_aborted(s->tx->mid, "Receiving aborted");
@@ -231,6 +233,7 @@ static bool let_in(struct smtp *s)
         smtp_close(s, "4.4.5", "Too many connections from your host.");
         return false;
     }
+    s->counted = connstats_enter(s->listener->name, &s->peer, s->reverse);
     if (listeners_suspended(s->listener->name) || fiber_stopping()) {
         service_not_available(s);
         return false;
@@ -262,6 +265,8 @@ static void finish(struct smtp *s)
     maillog_icid_close(s->icid);
     if (s->host)
         limits_host_leave(s->host);
+    if (s->counted)
+        connstats_leave(s->counted);
     if (s->tls_counted)
         limits_tls_leave();
     tls_context_free(&s->tls);

@@ -13,7 +13,9 @@
 #include "store/base/net.h"
 
 struct conn;
+struct intake;
 struct limits_host;
+struct conn_host;
 struct limits_listener;
 struct message;
 struct tls_context;
@@ -59,6 +61,7 @@ struct smtp {
     const char *hostname; /* ours */
     struct limits_listener *limits;
     struct limits_host *host;
+    struct conn_host *counted; /* for topin */
     struct tls_context *tls; /* to offer; NULL: policy or certificate does not allow */
     uint64_t icid;
     struct addr peer, local;
@@ -76,7 +79,7 @@ struct smtp {
     unsigned idle_commands; /* MAIL, RSET, EHLO and the like since a message was taken */
     struct slice verb, args; /* of the command in hand, valid until the next read */
     struct message *tx; /* the transaction in hand or NULL */
-    uint64_t declared_size; /* of tx */
+    struct intake *intake; /* what has come of tx's text, or NULL (smtp_data.c) */
 };
 
 /* One reply of one line. enhanced: "5.1.0", NULL: none. It is written as RFC 2034 demands once EHLO
@@ -99,6 +102,11 @@ void smtp_close(struct smtp *s, const char *enhanced, const char *fmt, ...)
 
 void smtp_run_verb(struct smtp *s); /* YIELDS; smtp_verbs.c */
 void smtp_abort(struct smtp *s); /* drops the transaction, with its log lines */
-void smtp_receive(struct smtp *s); /* YIELDS; smtp_data.c: DATA */
+/* smtp_data.c, all of which YIELD but the last. The text of tx by DATA; or a chunk of n bytes by BDAT, the
+ * last or not (RFC 3030); a chunk that is not wanted is read and forgotten. */
+void smtp_receive(struct smtp *s);
+void smtp_receive_chunk(struct smtp *s, uint64_t n, bool last);
+void smtp_swallow_chunk(struct smtp *s, uint64_t n);
+void smtp_intake_drop(struct smtp *s); /* forgets what has come */
 
 #endif

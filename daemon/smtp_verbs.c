@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bv.h"
 #include "daemon/conn.h"
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
@@ -14,6 +15,8 @@
 #include "daemon/tls.h"
 #include "store/base/str.h"
 
+#define CHUNK_DIGITS 18
+#define CHUNK_SLACK 65536u /* a chunk that is a little too large is read, for the sender to hear why */
 #define IDLE_COMMANDS_MAX 200 /* in a row, without a message being taken */
 
 /* RFC 2920: EHLO, HELO and DATA end a group of commands, for the client has to read the answer
@@ -66,6 +69,8 @@ static void do_ehlo(struct smtp *s)
     conn_printf(s->conn,
                 "250-%s\r\n"
                 "250-8BITMIME\r\n"
+                "250-BINARYMIME\r\n"
+                "250-CHUNKING\r\n"
                 "250-PIPELINING\r\n"
                 "250-ENHANCEDSTATUSCODES\r\n"
                 "250-DSN\r\n"
@@ -245,6 +250,7 @@ static void do_mail(struct smtp *s)
     m->sender = message_text(m, mail.from.address);
     m->bounce_profile = message_text(m, s->listener->bounce_profile);
     m->flags = (mail.eightbit ? MSG_8BIT : 0) | (mail.smtputf8 ? MSG_SMTPUTF8 : 0) |
+               (mail.binary ? MSG_BINARY : 0) |
                (mail.ret == 'H'   ? MSG_RET_HDRS
                 : mail.ret == 'F' ? MSG_RET_FULL
                                   : 0) |
@@ -288,6 +294,20 @@ static char routing_character(const struct smtp_path *p)
     return '\0';
 }
 
+/* A tag of ours is taken off. false: it is a bounce to an address that has none, and the administrator
+ * wants it refused (bvconfig). */
+static bool bounce_may_come(struct smtp *s, struct smtp_path *to)
+{
+    enum bv_verdict v = bv_untag(to, clock_wall());
+
+    if (v == BV_GOOD || *s->tx->sender || s->flow->untagged_bounces || !bv_enabled())
+        return true;
+    if (CONFIG_SINGLE(access_config(s->access), bv_setup)->invalid == BV_REJECT)
+        return false;
+    s->tx->flags |= MSG_UNTAGGED;
+    return true;
+}
+
 /* RCPT: syntax, then limits, then policy, then the transaction; one reply on every path. */
 static void do_rcpt(struct smtp *s)
 {
@@ -296,6 +316,10 @@ static void do_rcpt(struct smtp *s)
     struct message *m = s->tx;
     char *orcpt = NULL, routing;
 
+    if (s->intake) { /* RFC 3030 section 2 */
+        smtp_reply(s, 503, "5.5.1", "The message has begun; BDAT or RSET comes next.");
+        return;
+    }
     if (!smtp_parse_rcpt(s->args, &rcpt, &why)) {
         if (smtp_rcpt_rejected(s))
             refused(s, &why);
@@ -319,6 +343,13 @@ static void do_rcpt(struct smtp *s)
         smtp_reply(s, 553, "5.1.3", "Domain required for recipient address");
         return;
     } else if (s->flow->behavior != BEHAVIOR_RELAY) {
+        if (!bounce_may_come(s, &rcpt.to)) {
+            maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "bounce verification");
+            stats_add(STAT_REJECTED_RECIPS, 1);
+            if (smtp_rcpt_rejected(s))
+                smtp_reply(s, 550, "5.7.1", "No message was sent from this address; the bounce is refused.");
+            return;
+        }
         if (!access_rcpt(s->table, &rcpt.to)) {
             maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
             stats_add(STAT_REJECTED_RECIPS, 1);
@@ -354,10 +385,56 @@ static void do_data(struct smtp *s)
         smtp_reply(s, 501, "5.5.4", "DATA takes no parameters");
         return;
     }
+    if (s->intake || s->tx->flags & MSG_BINARY) { /* RFC 3030 sections 2 and 3 */
+        smtp_reply(s, 503, "5.5.1", "%s", s->intake ? "DATA cannot follow BDAT." : "BODY=BINARYMIME needs BDAT.");
+        return;
+    }
     if (out_of_step(s))
         return;
     smtp_receive(s); /* YIELDS */
     s->state = AT_READY;
+}
+
+/* "SIZE" or "SIZE LAST" of BDAT; false: what follows cannot be told from commands. */
+static bool parse_bdat(struct slice args, uint64_t *size, bool *last)
+{
+    size_t i = 0;
+
+    *size = 0;
+    for (; i < args.n && args.p[i] >= '0' && args.p[i] <= '9' && i < CHUNK_DIGITS; i++)
+        *size = *size * 10 + (uint64_t)(args.p[i] - '0');
+    *last = args.n - i == 5 && slice_ieq((struct slice){args.p + i, 5}, " LAST");
+    return i && (i == args.n || *last);
+}
+
+/* RFC 3030 */
+static void do_bdat(struct smtp *s)
+{
+    uint64_t size;
+    bool last;
+
+    parse_bdat(s->args, &size, &last); /* smtp_run_verb has looked at it */
+    smtp_receive_chunk(s, size, last); /* YIELDS */
+    s->state = s->tx ? AT_RCPT : AT_READY;
+}
+
+/* YIELDS. The bytes behind a BDAT that is refused must not be taken for commands: they are read to
+ * their end, or the session ends. false: it ends. */
+static bool skip_chunk(struct smtp *s)
+{
+    uint64_t size;
+    bool last;
+
+    if (!parse_bdat(s->args, &size, &last)) {
+        smtp_reply(s, 501, "5.5.4", "BDAT takes a number of octets, and LAST");
+        s->quit = true;
+    } else if (size > s->flow->max_message_size) {
+        smtp_reply(s, 552, "5.3.4", "message size exceeds limit");
+        s->quit = true;
+    } else {
+        smtp_swallow_chunk(s, size);
+    }
+    return !s->quit;
 }
 
 /* --- the table ------------------------------------------------------------------------------- */
@@ -371,6 +448,7 @@ static const struct verb {
     {"MAIL",     AT_READY,          false, do_mail       },
     {"RCPT",     AT_MAIL | AT_RCPT, false, do_rcpt       },
     {"DATA",     AT_RCPT,           false, do_data       },
+    {"BDAT",     AT_RCPT,           false, do_bdat       },
     {"EHLO",     ANY_STATE,         true,  do_ehlo       },
     {"HELO",     ANY_STATE,         true,  do_helo       },
     {"STARTTLS", ANY_STATE,         true,  do_starttls   },
@@ -383,7 +461,6 @@ static const struct verb {
     {"ETRN",     ANY_STATE,         false, do_unsupported},
     {"TURN",     ANY_STATE,         false, do_unsupported},
     {"ATRN",     ANY_STATE,         false, do_unsupported},
-    {"BDAT",     ANY_STATE,         false, do_unsupported},
     {"AUTH",     ANY_STATE,         false, do_unsupported},
     {"GET",      ANY_STATE,         true,  do_http       },
     {"POST",     ANY_STATE,         true,  do_http       },
@@ -409,7 +486,7 @@ static void wrong_order(struct smtp *s)
         smtp_reply(s, 503, "5.5.1", "MAIL first.");
         break;
     case AT_MAIL:
-        if (slice_ieq(s->verb, "DATA")) {
+        if (slice_ieq(s->verb, "DATA") || slice_ieq(s->verb, "BDAT")) {
             smtp_reply(s, 503, "5.5.1", "RCPT first.");
             break;
         }
@@ -419,12 +496,24 @@ static void wrong_order(struct smtp *s)
     }
 }
 
-/* Only RCPT and DATA in their place move a message on. So many others without a message coming of
+static bool moves_on(const struct smtp *s, const struct verb *v)
+{
+    uint64_t size;
+    bool last;
+
+    if (!(v->when & s->state))
+        return false;
+    if (v->run == do_bdat)
+        return parse_bdat(s->args, &size, &last) && (size || last);
+    return v->run == do_rcpt || v->run == do_data;
+}
+
+/* Only RCPT, DATA and BDAT in their place move a message on. So many others without a message coming of
  * them are no mail, and the session ends. */
 static bool idles(struct smtp *s, const struct verb *v)
 {
     if (!v || v->run == do_quit ||
-        ((v->run == do_rcpt || v->run == do_data) && v->when & s->state) ||
+        moves_on(s, v) ||
         ++s->idle_commands <= IDLE_COMMANDS_MAX)
         return false;
     maillog_receiving_failed(s->icid, "Too many commands without a message");
@@ -432,11 +521,23 @@ static bool idles(struct smtp *s, const struct verb *v)
     return true;
 }
 
+/* Will this BDAT be carried out? */
+static bool is_chunk(const struct smtp *s)
+{
+    uint64_t size;
+    bool last;
+
+    return s->state == AT_RCPT && !(s->tls_mode == TLS_REQUIRED && !conn_is_tls(s->conn)) &&
+           parse_bdat(s->args, &size, &last) && size <= s->flow->max_message_size + CHUNK_SLACK;
+}
+
 void smtp_run_verb(struct smtp *s)
 {
     const struct verb *v = verb_find(s->verb);
 
     if (idles(s, v))
+        return;
+    if (v && v->run == do_bdat && !is_chunk(s) && !skip_chunk(s))
         return;
     if (s->tls_mode == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
         s->told_starttls = true; /* the mail log's line about it depends on this having been said */

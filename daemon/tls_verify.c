@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/crl.h"
 #include "daemon/dane.h"
 #include "daemon/peer_cert.h"
 #include "daemon/tls.h"
@@ -257,6 +258,12 @@ static void look_chain(SSL *ssl, X509 *peer, unsigned checks, const struct tls_n
         fail(out, checks, "%s", X509_verify_cert_error_string(result));
         return;
     }
+    /* Of a resumed session there is no chain: it is of one that was looked at under the same lists. */
+    if (!SSL_session_reused(ssl) &&
+        !crl_chain_ok(CRL_OUTBOUND, SSL_get0_verified_chain(ssl), wrong, sizeof(wrong))) {
+        fail(out, checks, "%s", wrong);
+        return;
+    }
     names_of(peer, &cert);
     if (names->fqdn && !peer_cert_fqdn_ok(peer, wrong, sizeof(wrong)))
         fail(out, checks, "%s", wrong);
@@ -295,6 +302,11 @@ const char *tls_verify_why(const struct tls_verified *v, unsigned missing)
 
 /* ---- keys ---- */
 
+uint64_t tls_verify_id(void)
+{
+    return running_trust_id() ^ running_crl_id() * 0x9e3779b97f4a7c15u;
+}
+
 static void digest_text(EVP_MD_CTX *md, const char *text)
 {
     EVP_DigestUpdate(md, text ? text : "", strlen(text ? text : "") + 1);
@@ -327,7 +339,7 @@ static void digest_records(EVP_MD_CTX *md, const struct dane *dane)
 static void digest_check(EVP_MD_CTX *md, unsigned check, const struct tls_names *names,
                          const struct dane *dane)
 {
-    uint64_t trust = running_trust_id();
+    uint64_t trust = tls_verify_id();
     unsigned char flags[3] = {(unsigned char)check, names->fqdn, names->x509};
 
     EVP_DigestUpdate(md, flags, sizeof(flags));

@@ -50,6 +50,9 @@ const char *tls_verify_why(const struct tls_verified *v,
 void tls_verify_keys(unsigned checks, const struct tls_names *names, const struct dane *dane,
                      unsigned char keys[TLS_CHECKS][TLS_KEY]);
 
+/* Stands for the authorities and the revocation lists: what was verified under another one is verified again. Any thread. */
+uint64_t tls_verify_id(void);
+
 /* Pure; does a name of a certificate cover a host name? Wildcards: the whole left-most label, one
  * label. */
 bool tls_name_covers(const char *pattern, const char *name);

@@ -341,6 +341,19 @@ uint64_t running_trust_id(void)
     return id;
 }
 
+STACK_OF(X509) *trust_by_subject(const X509_NAME *subject)
+{
+    X509_STORE *store = running_trust();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    STACK_OF(X509) *found = NULL;
+
+    if (ctx && X509_STORE_CTX_init(ctx, store, NULL, NULL))
+        found = X509_STORE_CTX_get1_certs(ctx, subject);
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    return found;
+}
+
 struct bundle *trust_system(void)
 {
     struct bundle *b;

@@ -17,6 +17,9 @@
 X509_STORE *running_trust(void);    /* a reference for the caller (X509_STORE_free); never NULL, empty when both lists are off */
 uint64_t running_trust_id(void);    /* changes with the lists: a session verified under another number is not reused */
 
+/* The members of the lists with this subject, to check what they signed; new, freed with sk_X509_pop_free. NULL: none. */
+STACK_OF(X509) *trust_by_subject(const X509_NAME *subject);
+
 struct bundle { /* the system list as it was read; immutable, reference-counted */
     int refs;
     STACK_OF(X509) *certificates; /* in the order of the file, without repetitions */

@@ -48,6 +48,15 @@ struct smtpauth_server {
 struct bounce_profile {
 #include "schema/bounce_profile.def"
 };
+struct bounce_setup {
+#include "schema/bounce_setup.def"
+};
+struct bv_setup {
+#include "schema/bv_setup.def"
+};
+struct bv_key {
+#include "schema/bv_key.def"
+};
 struct listener_setup {
 #include "schema/listener_setup.def"
 };

@@ -128,10 +128,26 @@ CREATE VIEW v_bounce_profile AS SELECT name AS object,
   CAST(json_extract(body,'$.initial_retry') AS INTEGER) AS "initial_retry",
   CAST(json_extract(body,'$.max_retry') AS INTEGER) AS "max_retry",
   CAST(json_extract(body,'$.send_bounces') AS INTEGER) AS "send_bounces",
+  CAST(json_extract(body,'$.dsn_format') AS INTEGER) AS "dsn_format",
+  CAST(json_extract(body,'$.failure_subject') AS TEXT) AS "failure_subject",
   CAST(json_extract(body,'$.delay_warnings') AS INTEGER) AS "delay_warnings",
   CAST(json_extract(body,'$.delay_interval') AS INTEGER) AS "delay_interval",
-  CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count"
+  CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count",
+  CAST(json_extract(body,'$.delay_subject') AS TEXT) AS "delay_subject",
+  CAST(json_extract(body,'$.alternate') AS TEXT) AS "alternate"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_profile' AND to_rev IS NULL;
+CREATE VIEW v_bounce_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy"
+FROM entry JOIN blob USING(hash) WHERE class='bounce_setup' AND to_rev IS NULL;
+CREATE VIEW v_bv_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.invalid') AS TEXT) AS "invalid",
+  CAST(json_extract(body,'$.header') AS TEXT) AS "header"
+FROM entry JOIN blob USING(hash) WHERE class='bv_setup' AND to_rev IS NULL;
+CREATE VIEW v_bv_key AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.key') AS TEXT) AS "key",
+  CAST(json_extract(body,'$.created') AS INTEGER) AS "created"
+FROM entry JOIN blob USING(hash) WHERE class='bv_key' AND to_rev IS NULL;
 CREATE VIEW v_listener_setup AS SELECT name AS object,
   CAST(json_extract(body,'$.max_connections') AS INTEGER) AS "max_connections",
   CAST(json_extract(body,'$.max_tls_connections') AS INTEGER) AS "max_tls_connections",
@@ -183,6 +199,7 @@ CREATE VIEW v_listener AS SELECT name AS object,
   CAST(json_extract(body,'$.dhap_code') AS INTEGER) AS "dhap_code",
   CAST(json_extract(body,'$.dhap_text') AS TEXT) AS "dhap_text",
   CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings",
+  CAST(json_extract(body,'$.untagged_bounces') AS INTEGER) AS "untagged_bounces",
   CAST(json_extract(body,'$.default_behavior') AS TEXT) AS "default_behavior"
 FROM entry JOIN blob USING(hash) WHERE class='listener' AND to_rev IS NULL;
 CREATE VIEW v_mail_policy AS SELECT name AS object,
@@ -211,7 +228,8 @@ CREATE VIEW v_mail_policy AS SELECT name AS object,
   CAST(json_extract(body,'$.dhap_action') AS TEXT) AS "dhap_action",
   CAST(json_extract(body,'$.dhap_code') AS INTEGER) AS "dhap_code",
   CAST(json_extract(body,'$.dhap_text') AS TEXT) AS "dhap_text",
-  CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings"
+  CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings",
+  CAST(json_extract(body,'$.untagged_bounces') AS TEXT) AS "untagged_bounces"
 FROM entry JOIN blob USING(hash) WHERE class='mail_policy' AND to_rev IS NULL;
 CREATE VIEW v_sender_group AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",

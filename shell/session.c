@@ -374,22 +374,34 @@ json_t *session_call(struct session *s, struct ui *ui, const char *op, json_t *a
     return data ? json_incref(data) : json_object();
 }
 
-bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
-                    bool (*fn)(void *arg, const json_t *data), void *arg)
+/* The whole answer, after an error was shown; NULL: there is none, or it is one. */
+static json_t *stream_answer(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg)
 {
-    AUTO(json) json_t *answer = NULL;
+    json_t *answer;
     struct err err = {0};
 
     if (ui_failed(ui) || (s->finished && !session_sync(s, ui))) {
         json_decref(args);
-        return false;
+        return NULL;
     }
     answer = request(s, ui, op, args, fn, arg, &err);
     if (!answer)
         ui_error(ui, &err);
     else if (!json_bool_of(answer, "ok", false) && !ui_aborted(ui) && !out_stopped(ui))
         session_show_error(s, ui, answer);
-    return answer && json_bool_of(answer, "ok", false);
+    if (answer && json_bool_of(answer, "ok", false))
+        return answer;
+    json_decref(answer);
+    return NULL;
+}
+
+bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
+                    bool (*fn)(void *arg, const json_t *data), void *arg)
+{
+    AUTO(json) json_t *answer = stream_answer(s, ui, op, args, fn, arg);
+
+    return answer;
 }
 
 /* --- opening and closing --------------------------------------------------------------------- */
@@ -1132,6 +1144,63 @@ static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to,
     for (size_t i = from; i < to; i++)
         rebase(s, &s->items[i]);
     return true;
+}
+
+/* How the daemon had the row before change_of. */
+static json_t *restore_of(const struct pending *p)
+{
+    json_t *c = json_object();
+
+    json_put_str(c, "section", p->section->name);
+    json_put_str(c, "name", p->name ? p->name : p->row->name);
+    json_put(c, "body", p->name ? row_to_json(p->base) : json_null());
+    if (p->name && !str_eq(p->name, p->row->name))
+        json_put_str(c, "from", p->row->name);
+    return c;
+}
+
+json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg)
+{
+    json_t *stage = json_object(), *restore = json_object(), *changes = json_array(),
+           *were = json_array(), *answer = NULL, *reply = NULL, *data = NULL;
+    struct err err = {0}, lost = {0};
+    bool staged = true;
+
+    if (!ui_failed(ui) && s->finished)
+        session_sync(s, ui);
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->items[i].row || !is_changed(&s->items[i]))
+            continue;
+        json_array_append_new(changes, change_of(&s->items[i]));
+        json_array_append_new(were, restore_of(&s->items[i]));
+    }
+    json_put(stage, "changes", changes);
+    json_put(restore, "changes", were);
+    if (json_array_size(changes) && !ui_failed(ui)) {
+        reply = request(s, ui, "config.stage", json_incref(stage), NULL, NULL, &err);
+        staged = reply && is_ok(reply, &err);
+        if (!staged)
+            ui_error(ui, &err);
+    }
+    if (staged)
+        answer = stream_answer(s, ui, op, json_incref(args), fn, arg);
+    if (staged && reply) { /* interrupted or not */
+        json_decref(reply);
+        reply = request(s, ui, "config.stage", json_incref(restore), NULL, NULL, &lost);
+        if (!reply || !is_ok(reply, &lost))
+            ui_error(ui, &lost);
+    }
+    if (answer)
+        data = json_incref(json_object_get(answer, "data"));
+    if (answer && !data)
+        data = json_object();
+    json_decref(answer);
+    json_decref(reply);
+    json_decref(stage);
+    json_decref(restore);
+    json_decref(args);
+    return data;
 }
 
 static bool has_names(struct session *s, struct ui *ui)

@@ -498,6 +498,13 @@ void check_tls_exception(const struct config *cfg, const struct row *row, struct
                       e->name, e->expires);
 }
 
+void check_bv_key(const struct config *cfg, const struct row *row, struct check *out)
+{
+    (void)cfg;
+    if (!*((const struct bv_key *)row->data)->key)
+        check_error(out, "key", "A tagging key may not be empty; assign one with bvconfig > KEY.");
+}
+
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct smtp_route *r = row->data;

@@ -94,7 +94,11 @@
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
  *                    dests_in_memory, kbytes_used, kbytes_free
+ * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
+ *                    active_recips, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator
+ * host.in            [limit] -> {as_of, hosts:[{host (the address when it has no verified name), ip, verified, listener,
+ *                    conn_in}]}   who is connected, the most connections first                         readonly
  * queue.list         by:"host"|"sender"|"mid"|"all", value|mid, [after],[limit] -> {recipients:[...], more, next}   readonly
  * queue.delete       by, value|mid as queue.list -> stream of {event:"progress"|"end",messages,recipients,reports,busy,failed,
  *                    stopped}; the last one again. busy: messages left because they are being delivered   operator

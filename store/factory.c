@@ -18,6 +18,8 @@ static const struct setting settings[] = {
     {&section_log,               "system_logs",             "type=system"                               },
     {&section_log,               "cli_logs",                "type=cli"                                  },
     {&section_bounce_profile,    "Default",                 ""                                          },
+    {&section_bounce_setup,      "-",                       ""                                          },
+    {&section_bv_setup,          "-",                       ""                                          },
     {&section_listener_setup,    "-",                       ""                                          },
     {&section_listener,          "InboundMail",             "kind=public|default_behavior=accept"       },
     {&section_mail_policy,       "InboundMail/ACCEPTED",    "behavior=accept"                           },

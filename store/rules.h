@@ -27,6 +27,8 @@ bool check_sender(const struct field *f, const char *text, struct err *err);
 bool check_ciphers(const struct field *f, const char *text, struct err *err);
 bool check_groups(const struct field *f, const char *text, struct err *err);
 bool check_date(const struct field *f, const char *text, struct err *err);
+bool check_bv_number(const struct field *f, const char *text, struct err *err);
+bool check_header_line(const struct field *f, const char *text, struct err *err);
 bool check_sender_address(const struct field *f, const char *text, struct err *err);
 bool check_host_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_response_text(const struct field *f, const char *text, struct err *err);
@@ -45,6 +47,7 @@ void check_certificate(const struct config *cfg, const struct row *row, struct c
 void check_authority(const struct config *cfg, const struct row *row, struct check *out);
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);
 void check_listener(const struct config *cfg, const struct row *row, struct check *out);
+void check_bv_key(const struct config *cfg, const struct row *row, struct check *out);
 void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out);
 void check_crl_source(const struct config *cfg, const struct row *row, struct check *out);
 void check_ldap_server(const struct config *cfg, const struct row *row, struct check *out);

@@ -101,6 +101,21 @@ static const struct field bounce_profile_fields[] = {
 #include "schema/bounce_profile.def"
 };
 #undef SECT
+#define SECT bounce_setup
+static const struct field bounce_setup_fields[] = {
+#include "schema/bounce_setup.def"
+};
+#undef SECT
+#define SECT bv_setup
+static const struct field bv_setup_fields[] = {
+#include "schema/bv_setup.def"
+};
+#undef SECT
+#define SECT bv_key
+static const struct field bv_key_fields[] = {
+#include "schema/bv_key.def"
+};
+#undef SECT
 #define SECT listener_setup
 static const struct field listener_setup_fields[] = {
 #include "schema/listener_setup.def"

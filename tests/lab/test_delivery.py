@@ -355,6 +355,42 @@ def smtputf8():
     lab.equal(plain.stats()["messages"], 0)
 
 
+def submit_binary(recipient, text):
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<%s> BODY=BINARYMIME" % sender, 250)
+        c.cmd("RCPT TO:<%s>" % recipient, 250)
+        half = len(text) // 2
+        c.raw(b"BDAT %d\r\n%s" % (half, text[:half]))
+        c.expect(250)
+        c.raw(b"BDAT %d LAST\r\n%s" % (len(text) - half, text[half:]))
+        reply = c.expect(250)
+        c.quit()
+    return int(re.search(r"Message (\d+) accepted", str(reply))[1])
+
+
+@lab.test("binary text goes in chunks, byte for byte, to who takes it; from anybody else it comes back as a header")
+def binary():
+    text = (b"From: <a@lab.example>\r\nMessage-ID: <b@lab.example>\r\nX-Bench-Id: binary\r\nMIME-Version: 1.0\r\n"
+            b"Content-Transfer-Encoding: binary\r\nContent-Type: application/octet-stream\r\n\r\n"
+            + bytes(range(256)) * 700 + b"\r\n.\r\n.\n\r.\r")
+    server = lab.Recorder("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")
+    route("binary.example", "127.0.0.1:%d" % server.port)
+    finished(submit_binary("x@binary.example", text))
+    head, _, body = server.text.partition(b"X-Bench-Id: binary\r\n")
+    lab.equal(text.endswith(b"\r\nX-Bench-Id: binary\r\n" + body) and len(body) > 179000, True, "the same text")
+    lab.equal(head.startswith(b"Received: from"), True)
+    lab.equal([c for c in server.commands if c.startswith(("MAIL", "BDAT", "DATA"))],
+              ["MAIL FROM:<%s> BODY=BINARYMIME" % sender, "BDAT %d LAST" % len(server.text)])
+    text_only = lab.Recorder("PIPELINING", "CHUNKING", "8BITMIME")
+    route("text.example", "127.0.0.1:%d" % text_only.port, hop(lab.Sink()))
+    mid = submit_binary("x@text.example", text)
+    log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.6\.3 - " % mid)
+    _, raw = report_about(mid)
+    lab.equal(b"text/rfc822-headers" in raw and b"X-Bench-Id: binary" in raw and b"\0" not in raw, True)
+    lab.equal(text_only.text, b"", "what it was sent")
+
+
 @lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")
 def dsn():
     sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone*")
