@@ -69,6 +69,7 @@ static void run_lines(struct ui *ui, struct session *s, bool workqueue, const ch
     json_put_int(args, "seconds", (json_int_t)seconds);
     if (count)
         json_put_int(args, "count", strtol(count, NULL, 10));
+    out_live(ui);
     ui_say(ui, "%s", hint);
     session_stream(s, ui, "status.rate", args, print_rate, &r);
 }

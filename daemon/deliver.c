@@ -20,6 +20,7 @@
 #include "daemon/deststats.h"
 #include "daemon/evidence.h"
 #include "daemon/fiber.h"
+#include "daemon/logheaders.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
@@ -649,6 +650,10 @@ static const char *code_text(int code, char *out, size_t size)
 static void log_delivered(const struct batch *b)
 {
     unsigned *rids = xcalloc(b->n, sizeof(*rids));
+    struct config *cfg = running_config();
+    const struct log_setup *setup = CONFIG_SINGLE(cfg, log_setup);
+    AUTO(buf) struct buf headers = BUF_INIT(2000);
+    bool asked = false;
 
     /* Recipients with the same answer share the lines; usually all do. */
     for (unsigned i = 0; i < b->n; i++) {
@@ -669,11 +674,15 @@ static void log_delivered(const struct batch *b)
         }
         if (!first)
             continue;
-        maillog_message_done(b->dcid, b->m->mid, rids, n);
+        if (!asked && setup)
+            logheaders_of(b->m, &setup->headers, &headers);
+        asked = true;
+        maillog_message_done(b->dcid, b->m->mid, rids, n, buf_str(&headers));
         maillog_response(b->m->mid, rids, n, r->text);
         stats_add(STAT_DELIVERED_RECIPS, n);
         stats_add(STAT_COMPLETED_RECIPS, n);
     }
+    config_free(&cfg);
     free(rids);
 }
 

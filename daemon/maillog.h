@@ -10,6 +10,10 @@
 
 #include "store/base/net.h"
 
+/* Which lines an administrator wants (logconfig > setup); all of them until it is said. */
+void maillog_choose(bool message_ids, bool responses, bool subjects);
+void maillog_status(const char *text); /* "Status: CPULd 13 ..." */
+
 /* receiving */
 void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local,
                       const struct addr *peer, const char *reverse,
@@ -61,7 +65,9 @@ void maillog_dcid_starttls_unsupported(uint64_t dcid);
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
-void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
+/* headers: "[('X-SBRS', '3.5')]", those of the message that are to be logged; "" none are */
+void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n,
+                          const char *headers);
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response);
 /* code "000": there was no SMTP reply; lines of text are separated by "\n" */
 void maillog_bounced(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,

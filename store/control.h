@@ -110,9 +110,13 @@
  * queue.archive      mid, format:"mbox"|"eml", [file],[replace] -> {mid,path,file}   in the export area   operator
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
- * log.list           -> {logs:[{name,type,type_name,level}]}
+ * log.list           -> {logs:[{name,type,type_name,level,retrieval}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
+ * log.find           name, by:"from|to|subject|id", regex, [ignore_case], [files:"all|dates|current"], [dates] -> stream of
+ *                    {mid,time,text}                                                                     readonly
+ * log.events         name, mid -> stream of {line}: all that is said of the message, its connections, the reports about it
+ * log.rollover       [name] -> {}                                                                       operator
  * host.status        host, [brief] -> {host, as_of, reach:"up|down|unknown", last_activity, counters:{delivered_recips,...},
  *                    gauges:{active_recips, unattempted_recips, attempted_recips, conn_out, conn_pending}}; unless brief also
  *                    oldest_message (seconds, null: none), [down_for, down_error], [last_5xx:{text,time,address}], [routes],

@@ -168,7 +168,7 @@ static void test_delivery(void **unused)
     LINE("Delivery start DCID 5444 MID 1 to RID [0]");
     maillog_delivery_start(3, 4, rids, 3);
     LINE("Delivery start DCID 3 MID 4 to RID [0, 1, 12]");
-    maillog_message_done(8, 6, rids, 1);
+    maillog_message_done(8, 6, rids, 1, "");
     LINE("Message done DCID 8 MID 6 to RID [0]");
     maillog_response(68119155, rids, 1, "2.0.0 OK  1687954632 - gsmtp");
     LINE("MID 68119155 RID [0] Response '2.0.0 OK  1687954632 - gsmtp'");
