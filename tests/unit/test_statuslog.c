@@ -6,15 +6,17 @@
 #include <time.h>
 
 #include "daemon/logfile.h"
+#include "store/base/str.h"
 #include "store/rules.h"
 #include "tests/unit/cm.h"
 
 static void line_of_numbers(void **state)
 {
     struct buf out = BUF_INIT(8000);
-    json_t *status = json_parse("{\"gauges\":{\"cpu_utilization\":13,\"kbytes_used\":3948,\"log_available\":1649267441664},"
+    static const char answer[] = "{\"gauges\":{\"cpu_utilization\":13,\"kbytes_used\":3948,\"log_available\":1649267441664},"
                                 "\"counters\":{\"inj_msgs\":{\"reset\":7,\"uptime\":8,\"lifetime\":9}},"
-                                "\"ids\":{\"message_id\":16981659}}", NULL);
+                                "\"ids\":{\"message_id\":16981659}}";
+    json_t *status = json_parse(answer, strlen(answer), NULL);
     const char *text;
 
     (void)state;
