@@ -21,6 +21,7 @@
 #include "daemon/deststats.h"
 #include "daemon/evidence.h"
 #include "daemon/fiber.h"
+#include "daemon/logheaders.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
@@ -49,6 +50,7 @@ struct session {
     struct config *cfg; /* of the message in hand */
     struct controls controls;
     char domain[256]; /* of the recipients in hand */
+    const char *via; /* the host they are redirected to, of the message in hand; NULL: none */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
     char tagged[SMTP_ADDRESS_MAX + 1]; /* the sender, tagged (bv.h) */
@@ -448,8 +450,8 @@ static bool still_serves(struct session *s, unsigned flags)
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
-        s->resolved = route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                    clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
+        s->resolved = route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                        clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
         s->next = s->targets.n; /* for now; the connection we have is one of them */
     }
     know_domain(s, flags);
@@ -619,8 +621,8 @@ static bool attempt(struct session *s, struct batch *b)
 
         if (!s->client && !s->resolved) {
             targets_free(&s->targets);
-            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                  clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
+            switch (route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                      clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:
                 s->resolved = true;
                 s->next = 0;
@@ -728,6 +730,10 @@ static const char *code_text(int code, char *out, size_t size)
 static void log_delivered(const struct batch *b)
 {
     unsigned *rids = xcalloc(b->n, sizeof(*rids));
+    struct config *cfg = running_config();
+    const struct log_setup *setup = CONFIG_SINGLE(cfg, log_setup);
+    AUTO(buf) struct buf headers = BUF_INIT(2000);
+    bool asked = false;
 
     /* Recipients with the same answer share the lines; usually all do. */
     for (unsigned i = 0; i < b->n; i++) {
@@ -748,11 +754,15 @@ static void log_delivered(const struct batch *b)
         }
         if (!first)
             continue;
-        maillog_message_done(b->dcid, b->m->mid, rids, n);
+        if (!asked && setup)
+            logheaders_of(b->m, &setup->headers, &headers);
+        asked = true;
+        maillog_message_done(b->dcid, b->m->mid, rids, n, buf_str(&headers));
         maillog_response(b->m->mid, rids, n, r->text);
         stats_add(STAT_DELIVERED_RECIPS, n);
         stats_add(STAT_COMPLETED_RECIPS, n);
     }
+    config_free(&cfg);
     free(rids);
 }
 
@@ -786,8 +796,8 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
     maillog_delayed(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
                     code_text(r->code, code, sizeof(code)), r->text);
     stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
-    free(rcpt->last_error);
-    rcpt->last_error = r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text);
+    queue_set_error(rcpt,
+                    r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text));
     rcpt->next_try = t->next_try;
     t->left++;
     /* From the second attempt on, and not more often than the profile says. */
@@ -951,8 +961,8 @@ static void next_batch(struct session *s, const struct item *item, struct messag
             str_copy(s->domain, sizeof(s->domain), domain);
             same = domain;
         } else if (!str_eq(domain, same)) {
-            route_key(s->cfg, s->domain, key, sizeof(key));
-            route_key(s->cfg, domain, other, sizeof(other));
+            route_key_via(s->cfg, m->redirect, s->domain, key, sizeof(key));
+            route_key_via(s->cfg, m->redirect, domain, other, sizeof(other));
             if (!str_eq(key, other) || domains_differ(s))
                 continue;
             same = domain;
@@ -984,7 +994,7 @@ static void forget_hosts(struct session *s)
 /* RFC 8461 section 5.1: no permanent failure before a new policy was looked for. */
 static bool deserves_a_last_look(const struct session *s)
 {
-    return s->controls.mta_sts && route_uses_dns(route_find(s->cfg, s->domain));
+    return s->controls.mta_sts && !s->via && route_uses_dns(route_find(s->cfg, s->domain));
 }
 
 static void give_up(struct batch *b)
@@ -1043,13 +1053,14 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     struct down d;
     bool stray, ok;
 
+    s->via = b->m->redirect;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {
         decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
                    first->last_error ? first->last_error : "the message is too old");
         return true;
     }
-    route_key(s->cfg, s->domain, key, sizeof(key));
+    route_key_via(s->cfg, s->via, s->domain, key, sizeof(key));
     stray = !str_eq(
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
@@ -1077,7 +1088,7 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     return ok;
 }
 
-static const struct bounce_profile last_resort = {.max_retries = 100,
+const struct bounce_profile deliver_last_resort = {.max_retries = 100,
                                                   .max_queue_seconds = 259200,
                                                   .initial_retry = 60,
                                                   .max_retry = 3600,
@@ -1110,7 +1121,7 @@ static bool deliver_item(struct session *s, struct item *item)
                                .now = clock_wall()};
 
         if (!t.profile)
-            t.profile = &last_resort;
+            t.profile = &deliver_last_resort;
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
         t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;

@@ -178,6 +178,19 @@ void route_key(const struct config *cfg, const char *domain, char *out, size_t s
     snprintf(out, size, "%s/%s", r->domain, c.entry);
 }
 
+void route_key_via(const struct config *cfg, const char *via, const char *domain, char *out,
+                   size_t size)
+{
+    struct controls c;
+
+    if (!via) {
+        route_key(cfg, domain, out, size);
+        return;
+    }
+    route_controls(cfg, domain, &c);
+    snprintf(out, size, "=%.300s/%s", via, c.entry);
+}
+
 const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
                                                   const char *of_listener)
 {
@@ -453,7 +466,16 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
 enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
                                 msec_t deadline, struct targets *out, struct route_problem *problem)
 {
-    const struct smtp_route *r = route_find(cfg, domain);
+    return route_resolve_via(cfg, NULL, domain, turn, deadline, out, problem); /* YIELDS */
+}
+
+enum route_result route_resolve_via(const struct config *cfg, const char *via, const char *domain,
+                                    unsigned turn, msec_t deadline, struct targets *out,
+                                    struct route_problem *problem)
+{
+    char *hop = (char *)(uintptr_t)via;
+    const struct smtp_route direct = {.domain = (char *)"ALL", .hosts = {&hop, 1}};
+    const struct smtp_route *r = via ? &direct : route_find(cfg, domain);
     struct controls controls;
     struct search s = {.cfg = cfg, .controls = &controls, .out = out, .deadline = deadline};
     enum route_result result = ROUTE_OK;
@@ -491,6 +513,13 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
         problem->status = "4.4.3";
         snprintf(problem->text, sizeof(problem->text), "DNS Soft Error looking up %.250s: %.200s",
                  domain, s.err.code ? s.err.text : "no address found");
+        return ROUTE_RETRY;
+    }
+    if (s.looped && via) { /* the administrator's mistake: the mail waits for another host */
+        problem->dns = false;
+        problem->status = "4.4.6";
+        snprintf(problem->text, sizeof(problem->text), "%.250s, where the mail is redirected to, is this gateway",
+                 via);
         return ROUTE_RETRY;
     }
     if (s.looped) {
