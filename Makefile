@@ -170,6 +170,12 @@ fuzz:
 	@tools/fuzz build-fuzz $(SECONDS)
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
 
+# Power cuts, failing calls and kill -9 for so many seconds each.
+soak:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests
+	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
+
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
@@ -222,5 +228,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all help units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
+.PHONY: all help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
 .SECONDARY:
