@@ -59,6 +59,7 @@ struct piece {
 struct body {
     atomic_int refs;
     unsigned failures; /* sp.failures when it was begun */
+    atomic_bool checked; /* every piece was read, or has just been written */
     uint64_t length;
     char *cache; /* the whole body, NULL: on disk only */
     uint64_t file; /* number, 0: none */
@@ -623,6 +624,7 @@ struct body *body_finish(struct body_writer **wp, struct err *err)
     b = body_new(w->npieces);
     b->length = w->length;
     b->failures = w->failures;
+    b->checked = true;
     memcpy(b->pieces, w->pieces, w->npieces * sizeof(struct piece));
     if (small && w->length) {
         b->cache = w->cap - last > 1024 ? xrealloc(w->buf, last) : w->buf;
@@ -838,6 +840,21 @@ bool body_load(struct body *b, struct err *err)
     free(b->cache);
     b->cache = NULL;
     return false;
+}
+
+bool body_check(struct body *b, struct err *err)
+{
+    char *piece;
+    bool ok = true;
+
+    if (b->cache || atomic_load(&b->checked))
+        return true;
+    piece = xmalloc(SPOOL_PIECE);
+    for (uint64_t at = 0; ok && at < b->length; at += SPOOL_PIECE)
+        ok = read_piece(b, at, piece_length(b, at), piece, err);
+    free(piece);
+    atomic_store(&b->checked, ok);
+    return ok;
 }
 
 /* --- stored form --- */

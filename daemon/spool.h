@@ -58,6 +58,9 @@ body_cached(struct body *b); /* the whole body when it is still in memory, else 
 bool body_load(struct body *b,
                struct err *err); /* brings a body of one piece into memory; before it is shared */
 
+/* Can the whole body be read? A body is asked once in its life, one that has just been received never. */
+bool body_check(struct body *b, struct err *err);
+
 /* Stored form, a short binary string for the message's row. Decoding counts nothing (spool_account
  * does). */
 void body_encode(const struct body *b, struct buf *out);

@@ -132,4 +132,51 @@ def queue_running():
     gate.stop()
 
 
+@lab.test("a body that is damaged is told with its MID, harms no other message, and its sender hears of it in the end")
+def body():
+    box = lab.Sandbox()
+    letters = lab.Sink(store=box.path("letters"))
+    gate, sink = start(box, "smtproutes new client.lab.example 127.0.0.1:%d" % letters.port,
+                       "bounceconfig edit Default max_queue_seconds=8")
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    mids = fill(gate, book, 20, "small")
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        large = lab.make_message("large", 300000, "attachment")
+        mid = int(re.search(r"Message (\d+)", c.message("sender@client.lab.example", "a@dest0.lab.example", large))[1])
+        c.quit()
+    gate.stop()
+    small = sorted(mids)[7]
+    segments = glob.glob(box.path("home", "spool", "seg-*"))
+    for mark in (mids[small].encode() + b"\r\n", large.body[200000:200100]):
+        for path in segments:
+            with open(path, "rb") as f:
+                at = f.read().find(mark)
+            if at >= 0:
+                overwrite(path, at, b"X")
+                break
+        else:
+            raise lab.Failure("no segment has %r" % mark)
+    del book.sent[mids[small]]
+    gate.start()
+    gate.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+    for number in (small, mid):
+        lab.eventually(lambda: lab.match(alerts(gate), r"The text of message %d from <sender@client\.lab\.example> is damaged"
+                                         r" and cannot be delivered: reading a message from the spool: wrong checksum" % number),
+                       10)
+    waiting = gate.json("showrecipients all")["data"]["recipients"]
+    lab.equal({r["mid"] for r in waiting}, {small, mid})
+    lab.equal([i for i, _ in sink.digests() if i in (mids[small], "large")], [])
+
+    def told():
+        text = "".join(lab.read_text(p) for p in glob.glob(box.path("letters", "*")))
+        return "rcpt7@dest2.lab.example" in text and "a@dest0.lab.example" in text
+
+    lab.eventually(told, 60, "both are bounced")
+    lab.eventually(lambda: gate.json("showrecipients all")["data"]["recipients"] == [], 10)
+    gate.stop()
+
+
 lab.main()
