@@ -141,7 +141,7 @@ static bool load(struct source *s, struct err *err)
 
     if (!read_kept(s->name, &text, &when, err))
         return false;
-    l = crl_check(text.p, text.n, false, NULL, &none, &der, err);
+    l = crl_check(buf_str(&text), text.n, false, NULL, &none, &der, err);
     if (!l)
         return false;
     if (!crl_install(s, l, "disk", when, err)) {
@@ -265,8 +265,8 @@ static bool check_job(void *arg, struct err *err)
 {
     struct attempt *a = arg;
 
-    a->list =
-        crl_check(a->answer.body.p, a->answer.body.n, a->pem, a->now, &a->store, &a->der, err);
+    a->list = crl_check(buf_str(&a->answer.body), a->answer.body.n, a->pem, a->now, &a->store,
+                        &a->der, err);
     return a->list != NULL;
 }
 
