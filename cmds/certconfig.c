@@ -492,7 +492,9 @@ const struct command cmd_certconfig = {
              "certconfig crl delete NAME\n"
              "certconfig crl setup [inbound=yes|no] [outbound=yes|no] [web=yes|no] [stale=accept|refuse]\n"
              "certconfig crl update [NAME]\n"
-             "certconfig crl print [NAME]",
+             "certconfig crl print [NAME]\n"
+             "certconfig crl check PROFILE|FILE\n"
+             "certconfig crl check certificate=<<END",
     .roles = ROLE_ADMIN,
     .commits = true,
     .menu = &main_menu,

@@ -44,6 +44,21 @@ static json_t *state_of(const json_t *data, const char *name)
     return o;
 }
 
+/* As this session sees them. */
+static void put_settings(json_t *o, struct session *s, const char *name)
+{
+    static const char *const fields[] = {"format", "url", "url2", "schedule", "time"};
+    struct row *r = session_get(s, &section_crl_source, name);
+
+    if (!r)
+        return;
+    json_put(o, "enabled", json_boolean(row_is(r, "enabled", "yes")));
+    json_put(o, "auto_update", json_boolean(row_is(r, "auto_update", "yes")));
+    for (size_t i = 0; i < countof(fields); i++)
+        json_put_str(o, fields[i], row_text(r, fields[i]));
+    row_free(&r);
+}
+
 /* All sources this session sees, in the order of names; new, or NULL after an error that was shown. */
 static json_t *fetch(struct ui *ui, struct session *s)
 {
@@ -51,8 +66,12 @@ static json_t *fetch(struct ui *ui, struct session *s)
     AUTO(strlist) struct strlist names = {0};
 
     session_names(s, &section_crl_source, NULL, &names);
-    for (size_t i = 0; data && i < names.n; i++)
-        json_array_append_new(all, state_of(data, names.items[i]));
+    for (size_t i = 0; data && i < names.n; i++) {
+        json_t *o = state_of(data, names.items[i]);
+
+        put_settings(o, s, names.items[i]);
+        json_array_append_new(all, o);
+    }
     if (!data) {
         json_decref(all);
         return NULL;
@@ -316,6 +335,60 @@ static void source_print(struct ui *ui, struct session *s, struct row *unused)
     json_decref(all);
 }
 
+/* --- check --- */
+
+static void say_lists(struct ui *ui, const json_t *c)
+{
+    const char *result = json_str(c, "result", "");
+    json_t *l;
+    size_t i;
+
+    out_line(ui, "%s: %s", json_str(c, "subject", ""),
+             str_eq(result, "revoked") ? "revoked"
+             : str_eq(result, "good")  ? "not revoked"
+                                       : "not known: no list in date is about it");
+    out_line(ui, "  Issuer %s, serial number %s", json_str(c, "issuer", ""),
+             json_str(c, "serial", ""));
+    json_array_foreach(json_object_get(c, "lists"), i, l)
+    {
+        const char *reason = json_str(l, "reason", "");
+
+        if (json_bool_of(l, "listed", false))
+            out_line(ui, "  %s (%s): revoked %s%s%s%s", json_str(l, "source", ""),
+                     state_text(json_str(l, "state", "")), json_str(l, "revoked", ""),
+                     *reason ? " (" : "", reason, *reason ? ")" : "");
+        else
+            out_line(ui, "  %s (%s): %s", json_str(l, "source", ""),
+                     state_text(json_str(l, "state", "")),
+                     json_bool_of(l, "covered", false) ? "not listed"
+                                                       : "not listed, but of another part");
+    }
+}
+
+static void check(struct ui *ui, struct session *s, struct row *unused)
+{
+    const char *given = ui_key(ui, "certificate");
+    json_t *args = json_object(), *data, *c;
+    size_t i;
+
+    (void)unused;
+    if (given)
+        json_put_str(args, "certificate", given);
+    else
+        json_put_str(args, "name",
+                     ask_some(ui, "name",
+                              "Enter the name of a certificate profile, or of a file with "
+                              "certificates in the export area."));
+    if (ui_failed(ui) || !ui_end_of_words(ui)) {
+        json_decref(args);
+        return;
+    }
+    data = session_call(s, ui, "crl.check", args);
+    json_array_foreach(json_object_get(data, "certificates"), i, c) say_lists(ui, c);
+    if (data)
+        out_data(ui, data);
+}
+
 /* People have PRINT; a line may say "list" as everywhere else. */
 static bool batch_only(struct session *s, const struct row *unused)
 {
@@ -331,6 +404,7 @@ static const struct menu_op ops[] = {
     {"DELETE", "Remove a CRL source",                   NULL, dialog_delete, any_source},
     {"UPDATE", "Update a CRL source now",               NULL, source_update, any_source},
     {"PRINT",  "Show CRL sources and their status",     NULL, source_print,  any_source},
+    {"CHECK",  "Look certificates up in the CRLs",      NULL, check,         any_source},
     {"LIST",   "The same as PRINT",                     NULL, source_print,  batch_only},
 };
 static const struct menu menu = {say_summary, ops, countof(ops), &section_crl_source};

@@ -12,6 +12,7 @@
 #include "store/base/arena.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
+#include "store/hat_file.h"
 
 #define NO_ENTRY UINT32_MAX
 #define UNLIMITED 10000000u /* .top of these fields */
@@ -25,7 +26,7 @@ struct entry { /* one line of a sender group, numbered in the order of matching 
 };
 
 struct group {
-    const char *name;
+    const char *name, *policy;
     struct mail_flow flow;
 };
 
@@ -317,7 +318,8 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
 
         if (!p || p->behavior == BEHAVIOR_CONTINUE)
             continue;
-        h->groups[h->ngroups].name = arena_strdup(&h->arena, g->name);
+        h->groups[h->ngroups].name = hat_is_all(g) ? "None" : arena_strdup(&h->arena, g->name);
+        h->groups[h->ngroups].policy = arena_strdup(&h->arena, g->policy);
         flow_make(&h->groups[h->ngroups].flow, l, p);
         for (size_t k = 0; k < g->hosts.n; k++) {
             const char *text = arena_strdup(&h->arena, g->hosts.items[k]);
@@ -335,6 +337,7 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
         h->ngroups++;
     }
     h->groups[h->ngroups].name = "None";
+    h->groups[h->ngroups].policy = "";
     flow_make(&h->groups[h->ngroups++].flow, l, NULL);
     intervals_make(&h->v4, &r4, true);
     intervals_make(&h->v6, &r6, false);
@@ -402,6 +405,7 @@ void access_sender(const struct access_table *t, const struct addr *a, const cha
     g = &h->groups[entry == NO_ENTRY ? h->ngroups - 1 : h->entries[entry].group];
     out->flow = &g->flow;
     out->group = g->name;
+    out->policy = g->policy;
     out->entry = entry == NO_ENTRY ? "ALL" : h->entries[entry].text;
 }
 

@@ -59,6 +59,7 @@ const struct listener *access_listener(const struct access_table *t);
 struct access_match {
     const struct mail_flow *flow;
     const char *group; /* "None": no group lists the sender */
+    const char *policy; /* "": the listener's own parameters */
     const char *entry; /* what matched: "10.1.1.0/24", ".example.com", "ALL" */
 };
 /* true: the verified host name may decide, so it is worth looking up. */

@@ -1,8 +1,13 @@
 /* control_crl.c - crl.*: the sources of revocation lists and what became of them. */
 #include "daemon/control.h"
 
+#include <openssl/bn.h>
+
+#include "daemon/control_config.h"
 #include "daemon/crl_source.h"
+#include "daemon/export_area.h"
 #include "daemon/reload.h"
+#include "store/authorities.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -169,8 +174,94 @@ static bool crl_update_op(struct control *c, const json_t *args, json_t *data, s
     return true;
 }
 
+/* --- crl.check ------------------------------------------------------------------------------- */
+
+#define MAX_CERTIFICATES 100u
+
+struct checking {
+    json_t *lists;
+    bool revoked, good;
+};
+
+static void note_finding(const struct crl_finding *f, void *arg)
+{
+    struct checking *k = arg;
+    json_t *o = json_object();
+
+    json_put_str(o, "source", f->source);
+    json_put_str(o, "state", crl_state_word(f->state));
+    json_put(o, "listed", json_boolean(f->listed));
+    if (f->listed) {
+        put_time(o, "revoked", f->entry.revoked);
+        json_put_str(o, "reason", crl_reason_text(f->entry.reason));
+    } else {
+        json_put(o, "covered", json_boolean(f->covers));
+    }
+    if (f->state != CRL_MISSING) {
+        k->revoked |= f->listed;
+        k->good |= f->covers && f->state == CRL_CURRENT;
+    }
+    json_array_append_new(k->lists, o);
+}
+
+static json_t *check_one(X509 *x)
+{
+    AUTO(str) char *subject = authority_dn(X509_get_subject_name(x)),
+                   *issuer = authority_dn(X509_get_issuer_name(x));
+    BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(x), NULL);
+    char *serial = bn ? BN_bn2hex(bn) : NULL;
+    struct checking k = {.lists = json_array()};
+    json_t *o = json_object();
+
+    crl_findings(x, note_finding, &k);
+    json_put_str(o, "subject", subject);
+    json_put_str(o, "issuer", issuer);
+    json_put_str(o, "serial", serial ? serial : "");
+    json_put_str(o, "result", k.revoked ? "revoked" : k.good ? "good" : "unknown");
+    json_put(o, "lists", k.lists);
+    OPENSSL_free(serial);
+    BN_free(bn);
+    return o;
+}
+
+/* The certificates of a profile, of a file of the export area, or of the text that came along. */
+static bool texts_of(struct control *c, const json_t *args, struct buf *text, struct err *err)
+{
+    const char *name = json_str(args, "name", ""), *given = json_str(args, "certificate", NULL);
+    const struct certificate *p;
+    struct config *view = NULL;
+
+    if (given) {
+        buf_str_add(text, given);
+        return !text->full || err_set(err, E_LIMIT, "The text is too long.");
+    }
+    if (!control_view(c, args, "revision", "candidate", &view, err)) /* YIELDS */
+        return false;
+    p = CONFIG_GET(view, certificate, name);
+    if (p)
+        buf_printf(text, "%s\n%s", p->certificate, p->intermediates);
+    config_free(&view);
+    return p || control_read_file(c, name, text, err); /* YIELDS */
+}
+
+static bool crl_check_op(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    AUTO(buf) struct buf text = BUF_INIT(1u << 20);
+    json_t *out = json_array();
+    struct authorities list = {0};
+    bool ok = texts_of(c, args, &text, err) && /* YIELDS */
+              authorities_read(buf_str(&text), text.n, MAX_CERTIFICATES, true, &list, err);
+
+    for (size_t i = 0; ok && i < list.n; i++)
+        json_array_append_new(out, check_one(list.items[i]));
+    json_put(data, "certificates", out);
+    authorities_free(&list);
+    return ok;
+}
+
 const struct control_op control_crl_ops[] = {
     {"crl.list",   ROLE_READONLY, crl_list     },
     {"crl.update", ROLE_OPERATOR, crl_update_op},
+    {"crl.check",  ROLE_READONLY, crl_check_op },
     {NULL,         0,             NULL         },
 };

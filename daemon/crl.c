@@ -240,6 +240,27 @@ bool crl_chain_ok(enum crl_use use, STACK_OF(X509) *chain, char *why, size_t siz
     return ok;
 }
 
+void crl_findings(X509 *x, void (*fn)(const struct crl_finding *f, void *arg), void *arg)
+{
+    struct crl_set *set = take_set();
+    usec_t now = clock_wall();
+
+    for (size_t i = 0; set && i < set->n; i++) {
+        const struct member *m = &set->members[i];
+        struct crl_finding f = {.source = m->name};
+
+        if (!m->list || !crl_is_about(m->list, x))
+            continue;
+        f.state = !m->trusted                       ? CRL_MISSING
+                  : crl_is_outdated(m->list, now) ? CRL_OUTDATED
+                                                  : CRL_CURRENT;
+        f.listed = crl_find(m->list, X509_get0_serialNumber(x), &f.entry);
+        f.covers = crl_covers(m->list, x);
+        fn(&f, arg);
+    }
+    set_unref(set);
+}
+
 /* --- sources --------------------------------------------------------------------------------- */
 
 struct source *source_ref(struct source *s)

@@ -206,7 +206,7 @@ static void fetch_fiber(void *arg)
 static void start_fetch(struct source *s) /* has its own reference and is busy */
 {
     atomic_fetch_add(&fetching, 1);
-    if (fiber_spawn(loops_next(), "crl fetch", fetch_fiber, s))
+    if (fiber_spawn(loop_self(), "crl fetch", fetch_fiber, s))
         return;
     atomic_fetch_sub(&fetching, 1);
     crl_lock();

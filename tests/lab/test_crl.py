@@ -135,6 +135,23 @@ def revoked():
     gate.configure("destconfig edit bad.example use_tls=require_verify\n")
 
 
+@lab.test("a certificate is looked up for a person, whatever is switched on")
+def looked_up():
+    setup()
+    bad, good = sink("bad"), sink("good")
+    os.makedirs(box.path("home", "export"), exist_ok=True)
+    for name, text in (("bad.pem", lab.read_text(bad.cert) + lab.read_text(good.cert)), ("web.pem", lab.read_text(web.authority.pair.cert))):
+        path = box.write("home/export/" + name, text)
+        os.chmod(path, 0o644)
+    text = gate.console("certconfig crl check bad.pem").stdout
+    lab.match(text, r"(?s)CN=bad\.example: revoked\n.*corp \(Current\): revoked 20\S+ \(superseded\)\n.*CN=good\.example: not revoked\n.*corp \(Current\): not listed")
+    lab.equal([c["result"] for c in gate.json("certconfig crl check web.pem")["data"]["certificates"]], ["unknown"])
+    lab.equal([c["result"] for c in gate.json("certconfig crl check Demo")["data"]["certificates"]], ["unknown"])
+    done = gate.batch("certconfig crl check certificate=" + here(lab.read_text(bad.cert)))
+    lab.match(done.stdout, "CN=bad.example: revoked")
+    lab.match(gate.console("certconfig crl check nosuch", check=False).stderr, "no file")
+
+
 @lab.test("what cannot be used never replaces what can: garbage, tampered, older, delta, indirect, of a stranger")
 def unusable():
     setup()
