@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "daemon/conn.h"
+#include "daemon/connstats.h"
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/fiber.h"
@@ -254,6 +255,7 @@ static bool let_in(struct smtp *s)
     }
     if (!s->host && !enter_host(s))
         return false;
+    s->counted = connstats_enter(s->listener->name, &s->peer, s->reverse);
     if (listeners_suspended(s->listener->name) || fiber_stopping()) {
         service_not_available(s);
         return false;
@@ -289,6 +291,8 @@ static void finish(struct smtp *s)
     maillog_icid_close(s->icid);
     if (s->host)
         limits_host_leave(s->host);
+    if (s->counted)
+        connstats_leave(s->counted);
     if (s->tls_counted)
         limits_tls_leave();
     tls_context_free(&s->tls);

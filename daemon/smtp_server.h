@@ -16,6 +16,7 @@
 struct client_cert;
 struct intake;
 struct limits_host;
+struct conn_host;
 struct limits_listener;
 struct message;
 struct tls_context;
@@ -62,6 +63,7 @@ struct smtp {
     const char *hostname; /* ours */
     struct limits_listener *limits;
     struct limits_host *host;
+    struct conn_host *counted; /* for topin */
     struct tls_context *tls; /* to offer; NULL: policy or certificate does not allow */
     uint64_t icid;
     struct addr peer, local;

@@ -15,6 +15,9 @@ struct alert_recipient {
 struct log {
 #include "schema/log.def"
 };
+struct log_setup {
+#include "schema/log_setup.def"
+};
 struct certificate {
 #include "schema/certificate.def"
 };
@@ -104,6 +107,9 @@ struct dns_untrusted {
 };
 struct delivery {
 #include "schema/delivery.def"
+};
+struct resource_limits {
+#include "schema/resource_limits.def"
 };
 struct update {
 #include "schema/update.def"

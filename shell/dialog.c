@@ -43,6 +43,16 @@ struct asking {
     struct strlist names; /* of a numbered list of objects */
 };
 
+/* "A certificate profile", "An SMTP Auth profile": as it is said. */
+static const char *article(const char *noun)
+{
+    const char *vowels = isupper((unsigned char)noun[0]) && isupper((unsigned char)noun[1])
+                             ? "AEFHILMNORSX"
+                             : "aeioAEIO";
+
+    return strchr(vowels, noun[0]) ? "An" : "A";
+}
+
 /* Looked up with the row under its new name for a moment. */
 static bool name_is_free(struct asking *a, const struct row *trial, struct err *err)
 {
@@ -54,7 +64,8 @@ static bool name_is_free(struct asking *a, const struct row *trial, struct err *
     a->row->name = trial->name;
     taken = session_taken(a->s, a->row);
     a->row->name = old;
-    return !taken || err_set(err, E_EXISTS, "A %s \"%s\" exists already.", a->row->section->noun,
+    return !taken || err_set(err, E_EXISTS, "%s %s \"%s\" exists already.",
+                             article(a->row->section->noun), a->row->section->noun,
                              str_printable(row_leaf(trial)));
 }
 
@@ -927,7 +938,7 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
 
     if (verb == NEW) {
         if (!same_as_told(ui, s, there))
-            ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already and differs.", sec->noun,
+            ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already and differs.", article(sec->noun), sec->noun,
                     str_printable(name));
         return;
     }
@@ -940,7 +951,8 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
     if (verb == REPLACE)
         fill(ui, s, r, there);
     if (!ui_failed(ui) && !str_eq(r->name, there->name) && session_taken(s, r))
-        ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already.", sec->noun, str_printable(row_leaf(r)));
+        ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already.", article(sec->noun), sec->noun,
+                str_printable(row_leaf(r)));
     check_fields(ui, r);
 }
 

@@ -13,6 +13,11 @@ bool check_profile_name(const struct field *f, const char *text, struct err *err
 bool check_policy_name(const struct field *f, const char *text, struct err *err);
 bool check_fqdn(const struct field *f, const char *text, struct err *err);
 bool check_ip(const struct field *f, const char *text, struct err *err);
+bool check_rollover_time(const struct field *f, const char *text, struct err *err);
+bool check_syslog_host(const struct field *f, const char *text, struct err *err);
+bool check_header_name(const struct field *f, const char *text, struct err *err);
+/* "HH:MM", "Mon HH:MM": the minute of the day + 1, and the day (1 Monday, 7 Sunday, 0 every day). */
+bool rollover_time(const char *text, unsigned *at, unsigned *day);
 bool check_ip_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_resolver(const struct field *f, const char *text, struct err *err);
 bool check_dns_zone(const struct field *f, const char *text, struct err *err);

@@ -46,6 +46,11 @@ static const struct field log_fields[] = {
 #include "schema/log.def"
 };
 #undef SECT
+#define SECT log_setup
+static const struct field log_setup_fields[] = {
+#include "schema/log_setup.def"
+};
+#undef SECT
 #define SECT certificate
 static const struct field certificate_fields[] = {
 #include "schema/certificate.def"
@@ -194,6 +199,11 @@ static const struct field dns_untrusted_fields[] = {
 #define SECT delivery
 static const struct field delivery_fields[] = {
 #include "schema/delivery.def"
+};
+#undef SECT
+#define SECT resource_limits
+static const struct field resource_limits_fields[] = {
+#include "schema/resource_limits.def"
 };
 #undef SECT
 #define SECT update

@@ -146,6 +146,44 @@ def trust_anchors():
     lab.equal(as_daemon("operator", tries), ["ok", "E_DENIED"])
 
 
+@lab.test("an operator gets to see nobody's password: neither what is stored nor what is sent where he says")
+def passwords():
+    lab.need_root()
+    gate.configure("ldapconfig new Directory hosts=ldap.example.com base=\"dc=example,dc=com\" auth=password "
+                   "bind_dn=\"cn=gateway,dc=example,dc=com\" bind_password=hunter2\n"
+                   "ldapconfig query new Directory.smtpauth server=Directory filter=\"(uid={u})\"\n"
+                   "smtpauthconfig new users kind=ldap query=Directory.smtpauth\n"
+                   "smtpauthconfig new smarthost kind=outgoing username=gateway password=hunter2\n"
+                   "smtproutes new by.example.com relay.example.com auth_profile=smarthost\n"
+                   "smtproutes new direct.example.com relay.example.com\n")
+
+    def tries(c):
+        def stage(section, name, body, **more):
+            return c.call("config.stage", changes=[dict(section=section, name=name, body=body, **more)]).get("code", "ok")
+
+        def changed(section, name, **fields):
+            body = c.ok("config.get", section=section, name=name)["body"]
+            return stage(section, name, dict(body, **fields))
+
+        seen = json.dumps([c.call("config.list", section=section, bodies=True) for section in
+                           ("ldap_server", "smtpauth_profile")] + [c.ok("config.export")["text"], c.ok("config.export", format="json")["text"]])
+        route = "smtproutes set direct.example.com hosts=relay.example.com auth_profile=smarthost\n"
+        return ["hunter2" in seen] + [
+            changed("ldap_server", "Directory", hosts=["evil.example.com"]), changed("ldap_query", "Directory.smtpauth", filter="(uid=*)"),
+            changed("ldap_setup", "-", source_address="127.0.0.1"), changed("smtpauth_profile", "users", allow_auth=True),
+            stage("smtpauth_server", "users/evil.example.com:25", {"name": "evil.example.com:25"}),
+            stage("ldap_server", "Directory", None),
+            changed("smtp_route", "by.example.com", hosts=["evil.example.com"]),
+            changed("smtp_route", "direct.example.com", auth_profile="smarthost"),
+            c.call("config.import", text=route).get("code", "ok"),
+            changed("smtp_route", "direct.example.com", hosts=["elsewhere.example.com"]),
+            changed("smtp_route", "by.example.com", hosts=["evil.example.com"], auth_profile="")]
+
+    lab.equal(as_daemon("operator", tries), [False] + ["E_DENIED"] * 9 + ["ok", "ok"])
+    done = gate.console("showconfig")
+    lab.equal("hunter2" in done.stdout, False)
+
+
 @lab.test("every operation asks for its role")
 def operations():
     lab.need_root()

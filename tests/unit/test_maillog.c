@@ -145,6 +145,12 @@ static void test_message(void **unused)
     LINE("MID 6 queued for delivery");
     maillog_finished(6);
     LINE("Message finished MID 6 done");
+    maillog_deleted(3, (const unsigned[]){0, 4}, 2);
+    LINE("Deleted: MID 3 to RID [0, 4]");
+    maillog_redirected(3, "[10.0.0.1]:25");
+    LINE("MID 3 redirected to [10.0.0.1]:25");
+    maillog_redirected(3, "");
+    LINE("MID 3 no longer redirected");
     maillog_generated_bounce(515, 511);
     LINE("MID 515 was generated for bounce of MID 511");
     maillog_aborted(1548, "Receiving aborted");
@@ -204,7 +210,7 @@ static void test_delivery(void **unused)
     LINE("Delivery start DCID 5444 MID 1 to RID [0]");
     maillog_delivery_start(3, 4, rids, 3);
     LINE("Delivery start DCID 3 MID 4 to RID [0, 1, 12]");
-    maillog_message_done(8, 6, rids, 1);
+    maillog_message_done(8, 6, rids, 1, "");
     LINE("Message done DCID 8 MID 6 to RID [0]");
     maillog_response(68119155, rids, 1, "2.0.0 OK  1687954632 - gsmtp");
     LINE("MID 68119155 RID [0] Response '2.0.0 OK  1687954632 - gsmtp'");
