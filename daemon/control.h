@@ -53,6 +53,7 @@ void control_notify_others(struct control *not_this, const char *fmt, ...) __att
 void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* any thread */
 
 extern const struct control_op control_host_ops[], control_message_ops[];
+extern const struct control_op control_crl_ops[];
 extern const struct control_op control_config_ops[], control_text_ops[], control_queue_ops[], control_status_ops[],
     control_log_ops[], control_cert_ops[], control_trust_ops[], control_tlsa_ops[], control_sts_ops[], control_debug_ops[],
     control_alert_ops[], control_dest_ops[], control_tls_ops[], control_dns_ops[]; /* each ends with {NULL} */

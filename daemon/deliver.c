@@ -51,6 +51,7 @@ struct session {
     const char *via; /* the host they are redirected to, of the message in hand; NULL: none */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
+    char tagged[SMTP_ADDRESS_MAX + 1]; /* the sender, tagged (bv.h) */
     bool pooled; /* it was another session's */
     struct targets targets;
     unsigned next; /* target to try next */
@@ -267,11 +268,65 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
         maillog_sts_failed(s->domain);
 }
 
-/* YIELDS. Opens a session with one address. false: not with this one; s->trouble says why. */
+/* Is what an address has to prove the same? */
+static bool same_need(const struct tls_need *a, const struct tls_need *b)
+{
+    return a->verdict.use == b->verdict.use && a->verdict.must == b->verdict.must &&
+           a->verdict.look == b->verdict.look && a->verdict.modern == b->verdict.modern &&
+           a->verdict.rule == b->verdict.rule && memcmp(a->keys, b->keys, sizeof(a->keys)) == 0;
+}
+
+/* YIELDS. The addresses of the same host that follow t, for a race (RFC 8305): as far as they have to prove the same. */
+static void add_others(struct session *s, const struct target *t, const struct host_evidence *e,
+                       struct dial *dial)
+{
+    for (unsigned i = s->next; i < s->targets.n && dial->n_others < countof(dial->others); i++) {
+        const struct target *other = &s->targets.items[i];
+        struct host_evidence *theirs;
+        bool same;
+
+        if (other->of != t->of ||
+            (other->addr.family != t->addr.family && route_has_source(s->cfg, other->addr.family)))
+            break;
+        theirs = xcalloc(1, sizeof(*theirs));
+        evidence_of_host(s->cfg, &s->evidence, other, clock_in(RESOLVE_TIMEOUT), theirs);
+        same = same_need(&theirs->need, &e->need);
+        host_evidence_free(theirs);
+        free(theirs);
+        if (!same)
+            break;
+        dial->others[dial->n_others++] = &other->addr;
+    }
+}
+
+/* The address that has won stands where t stood; those that were tried with it and lost come after it. No answer at all: they
+ * need not be tried one by one. */
+static void settle_race(struct session *s, const struct target *t, const struct dial *dial,
+                        const struct dialed *d)
+{
+    if (!dial->n_others)
+        return;
+    if (!d->local.family) { /* never connected */
+        s->next += dial->n_others;
+        return;
+    }
+    for (unsigned i = s->next; i < s->next + dial->n_others; i++) {
+        struct target *other = &s->targets.items[i], was = *t;
+
+        if (!d->client || !addr_eq(&other->addr, &d->client->peer))
+            continue;
+        pool_enter(&other->addr, 0);
+        pool_leave(&t->addr);
+        s->targets.items[s->next - 1] = *other;
+        *other = was;
+        break;
+    }
+}
+
+/* YIELDS. Opens a session with one address, or with one of the same host. false: s->trouble says why. */
 static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
 {
     const struct system *sys = CONFIG_SINGLE(s->cfg, system);
-    const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
     const struct tls_verdict *v = &e->need.verdict;
     struct addr from = {0};
@@ -286,11 +341,12 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     struct dialed *d = xcalloc(1, sizeof(*d));
     bool ok;
 
-    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
-        from.family == t->addr.family)
+    if (route_source(s->cfg, t->addr.family, &from))
         dial.from = &from;
+    add_others(s, t, e, &dial);
     ok = smtp_dial(&dial, d);
     s->client = d->client;
+    settle_race(s, t, &dial, d);
     log_sts(s, e, d);
     record_host(s, t, e,
                 ok            ? TRAIL_USED
@@ -317,27 +373,27 @@ static bool open_target(struct session *s, const struct target *t, const struct 
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
 static bool connect_next(struct session *s, unsigned flags)
 {
+    struct host_evidence *e = xcalloc(1, sizeof(*e)); /* too large for the stack */
     bool ok = false;
 
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
-        struct host_evidence e;
 
-        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
+        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), e);
         s->tried++;
-        know_need(s, &e);
-        announce_sts(s, &e);
-        if (e.need.verdict.use == TLS_REFUSE) {
-            pass_over(s, t, &e);
-            host_evidence_free(&e);
+        know_need(s, e);
+        announce_sts(s, e);
+        if (e->need.verdict.use == TLS_REFUSE) {
+            pass_over(s, t, e);
+            host_evidence_free(e);
             continue;
         }
-        s->client = pool_take(&t->addr, &e.need);
+        s->client = pool_take(&t->addr, &e->need);
         s->pooled = s->client != NULL;
         if (s->client && client_alive(s->client)) {
             ok = true;
-            record_host(s, t, &e, TRAIL_USED, NULL, "");
+            record_host(s, t, e, TRAIL_USED, NULL, "");
         } else {
             hang_up(s);
         }
@@ -345,12 +401,13 @@ static bool connect_next(struct session *s, unsigned flags)
             !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
             s->any_full = true;
         } else if (!ok) {
-            ok = open_target(s, t, &e);
+            ok = open_target(s, t, e);
             if (!ok)
                 pool_leave(&t->addr);
         }
-        host_evidence_free(&e);
+        host_evidence_free(e);
     }
+    free(e);
     return ok;
 }
 
@@ -411,13 +468,12 @@ static void undecide(struct rcpt_result *r)
 
 /* The envelope sender as it goes to this destination. Tagged only for who we relay for: the bounces of others do not come
  * here. */
-static const char *sender_there(const struct session *s, const struct message *m,
-                                char tagged[SMTP_ADDRESS_MAX + 1])
+static const char *sender_there(struct session *s, const struct message *m)
 {
     if (!s->controls.bounce_verification || m->flags & MSG_ACCEPTED ||
-        !bv_tag(m->sender, clock_wall(), tagged, SMTP_ADDRESS_MAX + 1))
+        !bv_tag(m->sender, clock_wall(), s->tagged, sizeof(s->tagged)))
         return m->sender;
-    return tagged;
+    return s->tagged;
 }
 
 /* YIELDS. One or more transactions over the open connection, for recipients without a result.
@@ -427,7 +483,6 @@ static bool hand_over(struct session *s, struct batch *b)
     unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
     unsigned *which = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*which));
     struct rcpt_result *results = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*results));
-    char tagged[SMTP_ADDRESS_MAX + 1];
     bool more = true, ok = true;
 
     b->dcid = s->client->dcid;
@@ -450,7 +505,7 @@ static bool hand_over(struct session *s, struct batch *b)
             break;
         maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
         memset(results, 0, n * sizeof(*results));
-        ok = client_transaction(s->client, b->m, sender_there(s, b->m, tagged), rids, n, results,
+        ok = client_transaction(s->client, b->m, sender_there(s, b->m), rids, n, results,
                                 &err);
         if (!ok)
             note_trouble(s, err.code ? err.text : s->client->reply.text);

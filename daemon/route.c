@@ -3,6 +3,7 @@
 
 #include <ifaddrs.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -526,4 +527,33 @@ void targets_free(struct targets *t)
     free(t->hosts);
     free(t->items);
     memset(t, 0, sizeof(*t));
+}
+
+static unsigned sources(const struct config *cfg, int family, unsigned pick, struct addr *out)
+{
+    const struct delivery *d = CONFIG_SINGLE(cfg, delivery);
+    unsigned n = 0;
+    struct addr a;
+
+    for (size_t i = 0; d && i < d->source_address.n; i++)
+        if (addr_parse(d->source_address.items[i], &a) && a.family == family && n++ == pick)
+            *out = a;
+    return n;
+}
+
+bool route_has_source(const struct config *cfg, int family)
+{
+    struct addr unused;
+
+    return sources(cfg, family, 0, &unused) > 0;
+}
+
+bool route_source(const struct config *cfg, int family, struct addr *out)
+{
+    static atomic_uint turn;
+    unsigned n = sources(cfg, family, 0, out);
+
+    if (n > 1)
+        sources(cfg, family, atomic_fetch_add(&turn, 1) % n, out);
+    return n > 0;
 }

@@ -93,6 +93,10 @@ enum route_result route_resolve_via(const struct config *cfg, const char *via, c
                                     struct route_problem *problem); /* see route_key_via */
 void targets_free(struct targets *t);
 
+/* The address a connection of this family is to start from: of several, the next in turn. false: the system chooses. */
+bool route_source(const struct config *cfg, int family, struct addr *out);
+bool route_has_source(const struct config *cfg, int family);
+
 /* Would a connection to a (with port) come back to one of our own listeners? */
 bool route_is_self(const struct config *cfg, const struct addr *a);
 

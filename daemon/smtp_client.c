@@ -89,15 +89,17 @@ static bool command(struct client *c, const char *line, struct err *err)
 
 /* --- opening --- */
 
-struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
-                              uint64_t dcid, struct addr *local, struct smtp_reply *reply,
-                              struct err *err)
+struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
+                              const struct addr *from, uint64_t dcid, struct addr *local,
+                              struct smtp_reply *reply, struct err *err)
 {
-    struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
+    unsigned which;
+    struct conn *conn =
+        conn_connect_first(to, n, from, clock_in(CONNECT_TIMEOUT), &which, err);
 
     memset(reply, 0, sizeof(*reply));
     memset(local, 0, sizeof(*local));
-    return conn ? client_greet(conn, host, to, dcid, local, reply, err) : NULL;
+    return conn ? client_greet(conn, host, to[which], dcid, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,

@@ -153,9 +153,12 @@
  * ldap.flush         [server] -> {flushed}                                                             operator
  * auth.locked        -> {hosts:[{address,failures,user,seconds}]}   hosts locked out for failed SMTP AUTH          readonly
  * auth.unlock        address|"all" -> {unlocked}                                                       operator
- * crl.list           -> {sources:[{name,enabled,format,url,url2,schedule,next_fetch,state:"current|outdated|missing|disabled",
- *                    issuer,number,entries,bytes,memory,this_update,next_update,fetched,fetched_from,failure,failed_at}]}   readonly
- * crl.update         [name] -> stream of {event:"source",line,name,ok}; {updated,failed}   fetched now    operator
+ * crl.list           -> {sources:[{name,enabled,format,url,url2,auto_update,schedule,time,next_fetch,
+ *                    state:"current|outdated|missing|disabled",issuer,number,entries,bytes,memory,this_update,next_update,ends,
+ *                    fetched,fetched_from,failure,failed_at}]}   readonly
+ * crl.update         [name] -> stream of {event:"source",line,name,ok,[changed],[failure]}; {updated,failed}   fetched now  operator
+ * crl.check          name: profile or file | certificate: PEM -> {certificates:[{subject,issuer,serial,
+ *                    result:"revoked|good|unknown",lists:[{source,state,listed,[revoked],[reason],[covered]}]}]}   readonly
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H
