@@ -75,8 +75,8 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-$(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench_attempt $(B)/tests/bench/bench_crl \
-$(B)/tests/bench/bench_queue_fill: $(B)/daemon.a $(B)/store.a
+NEEDS_OURS := bench_store bench_fiber bench_attempt bench_crl bench_queue_fill
+$(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
@@ -170,6 +170,12 @@ fuzz:
 	@tools/fuzz build-fuzz $(SECONDS)
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
 
+# Power cuts, failing calls and kill -9 for so many seconds each.
+soak:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests
+	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
+
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
@@ -223,5 +229,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all help units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
+.PHONY: all help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
 .SECONDARY:

@@ -163,7 +163,8 @@ static bool add_user(void *arg, const struct row *r)
     return true;
 }
 
-char *named_by(struct session *s, const struct section *sec, const char *name)
+static char *named_by(struct session *s, const struct section *sec, const char *name,
+                      const struct section *except)
 {
     struct users u = {.name = name, .text = BUF_INIT(4000)};
     char *text;
@@ -171,7 +172,7 @@ char *named_by(struct session *s, const struct section *sec, const char *name)
     for (size_t i = 0; i < section_count(); i++) {
         const struct section *in = section_at(i);
 
-        for (size_t k = 0; k < in->nfields; k++) {
+        for (size_t k = 0; k < in->nfields && in != except; k++) {
             u.field = &in->fields[k];
             if (u.field->ref && str_eq(u.field->ref, sec->name))
                 session_each(s, in, NULL, add_user, &u);
@@ -184,9 +185,10 @@ char *named_by(struct session *s, const struct section *sec, const char *name)
     return text;
 }
 
-bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name)
+bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name,
+                   const struct section *except)
 {
-    AUTO(str) char *users = ui_failed(ui) ? NULL : named_by(s, sec, name);
+    AUTO(str) char *users = ui_failed(ui) ? NULL : named_by(s, sec, name, except);
 
     if (users)
         ui_fail(ui, E_INVALID, "The %s %s is used by %s; choose another one there first, or keep it.",

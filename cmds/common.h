@@ -38,11 +38,10 @@ json_t *call_writing(struct ui *ui, struct session *s, const char *op, json_t *a
 
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
 
-/* What names an object of the section, as "listenerconfig InboundMail (smtp_auth), ..." of the candidate; NULL: nothing does.
- * The caller frees it. */
-char *named_by(struct session *s, const struct section *sec, const char *name);
-/* The same as a failure of the ui; true: it may be deleted. */
-bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name);
+/* Fails when something names an object of the section, and says what: "listenerconfig InboundMail (smtp_auth)". Objects of
+ * the section except (may be NULL) do not count, and what the operation has changed so far is not seen. True: nothing does. */
+bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name,
+                   const struct section *except);
 
 /* A new secret of a field, asked for twice of a person; Enter keeps the one there is. */
 void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field);

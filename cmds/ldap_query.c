@@ -107,7 +107,7 @@ static void edit(struct ui *ui, struct session *s, char *name)
 
 static void delete(struct ui *ui, struct session *s, char *name)
 {
-    if (name && ask_deletable(ui, s, &section_ldap_query, name)) {
+    if (name && ask_deletable(ui, s, &section_ldap_query, name, NULL)) {
         session_delete(s, &section_ldap_query, name);
         ui_say(ui, "Query \"%s\" deleted.", name);
     }
@@ -277,7 +277,7 @@ static void query_new(struct ui *ui, struct session *s, struct row *unused)
         if (!row_set(r, "name", name, &err))
             ui_error(ui, &err);
         else if (session_taken(s, r))
-            ui_fail(ui, E_EXISTS, "A LDAP query \"%s\" exists already.", str_printable(name));
+            ui_fail(ui, E_EXISTS, "An LDAP query \"%s\" exists already.", str_printable(name));
     }
     ask_field(ui, s, r, "server");
     ask_field(ui, s, r, "kind");

@@ -116,11 +116,16 @@ static bool print_line(void *arg, const json_t *data)
 static bool connect_now(struct ui *ui, struct session *s, const struct row *r)
 {
     json_t *args = json_object(), *data;
+    struct err err;
     bool ok;
 
     json_put_str(args, "server", r->name);
     ui_say(ui, "Connecting to the LDAP server, please wait...");
-    data = session_stream_trial(s, ui, "ldap.check", args, print_line, ui);
+    data = session_stream_trial(s, ui, "ldap.check", args, print_line, ui, &err);
+    if (!data && err.code && ui_interactive(ui))
+        ui_say(ui, "%s", err.text); /* the questions go on */
+    else if (!data && err.code)
+        ui_error(ui, &err);
     ok = json_bool_of(data, "success", false);
     json_decref(data);
     return ok;
@@ -285,7 +290,7 @@ static void main_delete(struct ui *ui, struct session *s, struct row *unused)
         return;
     ldap_queries(s, name, -1, &names);
     for (size_t i = 0; i < names.n; i++)
-        ask_deletable(ui, s, &section_ldap_query, names.items[i]);
+        ask_deletable(ui, s, &section_ldap_query, names.items[i], NULL);
     strlist_join(&names, ", ", &all);
     for (size_t i = 0; i < names.n && !ui_failed(ui); i++)
         session_delete(s, &section_ldap_query, names.items[i]);

@@ -1,6 +1,7 @@
 /* ldaptest.c - a query of ldapconfig tried by hand: what was asked, of whom, and what it means. Every host of the
  * server is asked, nothing comes from the cache, and it is the caller's uncommitted configuration that counts. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmds/ldap.h"
 
@@ -70,6 +71,15 @@ static const struct ui_choice sources[] = {
     {NULL,      NULL                                  }
 };
 
+/* Questions that others surround go on: what was to be tried is there all the same. */
+static void say_not_tried(struct ui *ui, enum err_code code, const char *why)
+{
+    if (ui_interactive(ui))
+        ui_say(ui, "%s", why);
+    else
+        ui_fail(ui, code, "%s", why);
+}
+
 static void ask_certificate(struct ui *ui, struct session *s, const char *query, json_t *args)
 {
     const char *given = ui_key(ui, "certificate");
@@ -83,23 +93,23 @@ static void ask_certificate(struct ui *ui, struct session *s, const char *query,
                              "text, or values such as cn=NAME sn=NUMBER.");
     else if (!json_object_size(typed))
         source = ask_choice(ui, "source", "Certificate to use in query:", sources, 0);
-    if (!given && !ui_failed(ui) && source == 1) {
+    if (given || ui_failed(ui)) {
+        json_decref(typed);
+        return;
+    }
+    if (source == 1) {
         AUTO(str) char *pem = ask_block(ui, "certificate",
                                         "Paste a certificate in PEM format (end with '.'):");
 
-        if (!ui_failed(ui))
+        if (!ui_failed(ui) && *pem)
             json_put_str(args, "certificate", pem);
-    } else if (!given && !ui_failed(ui) && source == 2) {
+    } else if (source == 2) {
         AUTO(str) char *name = ask_name(ui, s, &section_certificate, NULL, "use");
 
         if (name)
             json_put_str(args, "certificate", name);
-        else if (!ui_failed(ui))
-            ui_fail(ui, E_USAGE, "Nothing was tried.");
-    } else if (!given && !ui_failed(ui) && !json_object_size(typed)) {
+    } else if (!json_object_size(typed)) {
         ask_values(ui, s, query, typed);
-        if (!ui_failed(ui) && !json_object_size(typed))
-            ui_fail(ui, E_USAGE, "Nothing was tried: there is no value.");
     }
     if (json_object_size(typed))
         json_object_set(args, "values", typed);
@@ -114,10 +124,14 @@ struct results {
     char *argument;
 };
 
+/* A filter's own backslashes stay as they are. */
 static void put_line(struct ui *ui, const char *title, const char *value)
 {
-    if (*value)
-        out_line(ui, "%-10s %s", title, str_printable(value));
+    AUTO(buf) struct buf text = BUF_INIT(16384);
+
+    str_escape_again(&text, value, strlen(value));
+    if (text.n)
+        out_line(ui, "%-10s %s", title, buf_str(&text));
 }
 
 static bool print_result(void *arg, const json_t *data)
@@ -141,7 +155,8 @@ static bool print_result(void *arg, const json_t *data)
     }
     if (!str_eq(json_str(data, "event", "host"), "host"))
         return true;
-    put_line(r->ui, "Query:", r->query);
+    out_line(r->ui, "%-10s %s%s", "Query:", r->query,
+             str_eq(json_str(data, "step", ""), "allowance") ? " (allowance query string)" : "");
     put_line(r->ui, "Argument:", r->argument);
     for (size_t i = 0; i < countof(lines); i++)
         put_line(r->ui, lines[i].title, json_str(data, lines[i].key, ""));
@@ -172,6 +187,7 @@ bool ldap_try_query(struct ui *ui, struct session *s, const char *query)
     struct row *row = session_get(s, &section_ldap_query, query);
     json_t *args = json_object(), *data = NULL;
     struct results r = {.ui = ui, .query = query};
+    struct err err = {0};
     bool yes;
 
     json_put_str(args, "query", query);
@@ -183,10 +199,14 @@ bool ldap_try_query(struct ui *ui, struct session *s, const char *query)
         ask_certificate(ui, s, query, args);
     row_free(&row);
     r.argument = argument_of(args);
-    if (!ui_failed(ui) && ui_end_of_words(ui)) {
+    if (!ui_failed(ui) && !*r.argument) {
+        say_not_tried(ui, E_USAGE, "Nothing was tried.");
+    } else if (!ui_failed(ui) && ui_end_of_words(ui)) {
         out_line(ui, "LDAP query test results:");
-        data = session_stream_trial(s, ui, "ldap.test", json_incref(args), print_result, &r);
+        data = session_stream_trial(s, ui, "ldap.test", json_incref(args), print_result, &r, &err);
     }
+    if (err.code)
+        say_not_tried(ui, err.code, err.text);
     yes = str_eq(json_str(data, "verdict", ""), "accept");
     if (data) {
         put_line(ui, "Verdict:", json_str(data, "verdict", ""));

@@ -323,10 +323,17 @@ static const struct menu forward_menu = {say_servers, forward_ops, countof(forwa
 
 static void ask_forward(struct ui *ui, struct session *s, struct row *profile)
 {
+    unsigned n = 0;
+
     if (!ui_failed(ui))
         ui_say(ui, "Please begin entering forwarding servers for this group profile.");
     do {
-        ask_server(ui, s, session_new(s, &section_smtpauth_server, profile->name));
+        struct row *r = session_new(s, &section_smtpauth_server, profile->name);
+        char number[16];
+
+        snprintf(number, sizeof(number), "%u", ++n); /* those before are not known outside yet */
+        row_set(r, "position", number, NULL);
+        ask_server(ui, s, r);
     } while (!ui_failed(ui) &&
              ask_yes(ui, "another",
                      "Would you like to enter another forwarding server to this group?", false));
@@ -485,7 +492,7 @@ static void profile_delete(struct ui *ui, struct session *s, struct row *unused)
     char *name = ask_profile_name(ui, s, "delete");
 
     (void)unused;
-    if (name && ask_deletable(ui, s, &section_smtpauth_profile, name)) {
+    if (name && ask_deletable(ui, s, &section_smtpauth_profile, name, NULL)) {
         session_delete(s, &section_smtpauth_profile, name);
         ui_say(ui, "Profile \"%s\" deleted.", name);
     }
@@ -500,14 +507,9 @@ static void profile_clear(struct ui *ui, struct session *s, struct row *unused)
     session_names(s, &section_smtpauth_profile, NULL, &names);
     if (!ask_confirm(ui, "confirm", "Are you sure you want to delete all SMTP Auth profiles?", false))
         return;
-    for (size_t i = 0; i < names.n; i++) { /* what names one of them goes too, if it is a profile */
-        struct row *r = session_edit(s, &section_smtpauth_profile, names.items[i]);
-
-        if (r)
-            row_set(r, "fallback", "", NULL);
-    }
-    for (size_t i = 0; i < names.n && !ui_failed(ui); i++)
-        if (ask_deletable(ui, s, &section_smtpauth_profile, names.items[i]))
+    for (size_t i = 0; i < names.n; i++)
+        if (ask_deletable(ui, s, &section_smtpauth_profile, names.items[i],
+                          &section_smtpauth_profile)) /* those go as well */
             session_delete(s, &section_smtpauth_profile, names.items[i]);
 }
 

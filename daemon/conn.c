@@ -43,7 +43,7 @@ struct conn {
     struct fiber_fd fd;
     SSL *ssl;
     SSL_SESSION *offer; /* to resume */
-    bool (*prepare)(SSL *ssl, void *arg, struct err *err); /* before a client's handshake */
+    bool (*prepare)(SSL *ssl, void *arg, struct err *err); /* before the handshake */
     void *prepare_arg;
     char *in; /* in[in_pos..in_end] is buffered */
     size_t in_cap, in_pos, in_end;
@@ -865,7 +865,7 @@ static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
         conn_fail(c, E_TLS, "preparing TLS: %s", text);
         return false;
     }
-    if (host && c->prepare && !c->prepare(c->ssl, c->prepare_arg, &err)) {
+    if (c->prepare && !c->prepare(c->ssl, c->prepare_arg, &err)) {
         conn_fail(c, err.code, "%s", err.text);
         return false;
     }

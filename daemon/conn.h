@@ -92,7 +92,7 @@ void conn_detach(struct conn *c);
  * after the dialog: a reference of the caller's, or NULL when the peer gave none that can be resumed. */
 void conn_offer_session(struct conn *c, struct ssl_session_st *session);
 struct ssl_session_st *conn_take_session(struct conn *c);
-/* What prepares the SSL object of a client before its handshake; false ends it. NULL: nothing to prepare. */
+/* What prepares the SSL object of either side before its handshake; false ends it. NULL: nothing to prepare. */
 void conn_before_handshake(struct conn *c, bool (*prepare)(struct ssl_st *ssl, void *arg, struct err *err), void *arg);
 struct ssl_st *conn_ssl(const struct conn *c); /* for looking at the peer's certificate; NULL in clear */
 

@@ -58,6 +58,7 @@ extern const struct control_op control_config_ops[], control_text_ops[], control
     control_log_ops[], control_cert_ops[], control_trust_ops[], control_tlsa_ops[], control_sts_ops[], control_debug_ops[],
     control_alert_ops[], control_dest_ops[], control_tls_ops[], control_dns_ops[]; /* each ends with {NULL} */
 extern const struct control_op control_verify_ops[], control_explain_ops[];
-extern const struct control_op control_auth_ops[];
+extern const struct control_op control_auth_ops[], control_ldap_ops[];
+extern const struct control_op control_access_ops[];
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "daemon/alert.h"
 #include "daemon/attempt.h"
+#include "daemon/auth_outgoing.h"
 #include "daemon/bounce.h"
 #include "daemon/bv.h"
 #include "daemon/conn.h"
@@ -41,6 +42,7 @@
 #define SLOW_PEER                                                                                  \
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
 #define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
+#define AUTH_STATUS "4.7.8" /* RFC 4954 section 6: authentication credentials invalid */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
@@ -52,6 +54,7 @@ struct session {
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
     char tagged[SMTP_ADDRESS_MAX + 1]; /* the sender, tagged (bv.h) */
+    char identity[IDENTITY_SIZE]; /* whom it has to be authenticated as */
     bool pooled; /* it was another session's */
     struct targets targets;
     unsigned next; /* target to try next */
@@ -60,6 +63,7 @@ struct session {
     bool unreachable; /* no host took a connection */
     char trouble[480]; /* what the last host said or did */
     bool insecure; /* ... that is, it does not do the TLS it must */
+    bool unauthenticated; /* ... it does not take our name and password */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
     uint64_t trust; /* authorities and revocation lists that need was made under */
@@ -323,6 +327,21 @@ static void settle_race(struct session *s, const struct target *t, const struct 
     }
 }
 
+/* YIELDS. As the profile of the route says; true when there is none. false: why, and s->trouble. */
+static bool log_in(struct session *s, char *why, size_t size)
+{
+    const struct smtpauth_profile *p = route_auth(s->cfg, s->domain);
+
+    if (!p || auth_outgoing(s->client, s->cfg, p, why, size)) /* YIELDS */
+        return true;
+    s->unauthenticated = true;
+    memset(&s->refusal, 0, sizeof(s->refusal)); /* the sentence says what the reply was */
+    str_copy(s->refusal.enhanced, sizeof(s->refusal.enhanced), AUTH_STATUS);
+    snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.370s", s->client->host, why);
+    client_free(&s->client); /* YIELDS */
+    return false;
+}
+
 /* YIELDS. Opens a session with one address, or with one of the same host. false: s->trouble says why. */
 static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
 {
@@ -347,6 +366,8 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     ok = smtp_dial(&dial, d);
     s->client = d->client;
     settle_race(s, t, &dial, d);
+    if (ok)
+        ok = log_in(s, d->why, sizeof(d->why));
     log_sts(s, e, d);
     record_host(s, t, e,
                 ok            ? TRAIL_USED
@@ -363,8 +384,10 @@ static bool open_target(struct session *s, const struct target *t, const struct 
         if (v->use == TLS_MUST)
             alert_tls_required(s->cfg, s->domain, t->of->host, d->why);
     } else if (!ok && !s->insecure) {
-        note_trouble(s, d->why);
-        s->refusal = d->refusal;
+        if (!s->unauthenticated) {
+            note_trouble(s, d->why);
+            s->refusal = d->refusal;
+        }
     }
     free(d);
     return ok;
@@ -384,6 +407,7 @@ static bool connect_next(struct session *s, unsigned flags)
     struct host_evidence *e = xcalloc(1, sizeof(*e)); /* too large for the stack */
     bool ok = false;
 
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
@@ -397,7 +421,7 @@ static bool connect_next(struct session *s, unsigned flags)
             host_evidence_free(e);
             continue;
         }
-        s->client = pool_take(&t->addr, &e->need);
+        s->client = pool_take(&t->addr, &e->need, s->identity);
         s->pooled = s->client != NULL;
         if (s->client && client_alive(s->client)) {
             ok = true;
@@ -428,7 +452,8 @@ static bool still_serves(struct session *s, unsigned flags)
     struct route_problem ignored;
     bool ok = false;
 
-    if (!client_alive(s->client))
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
+    if (!client_alive(s->client) || !str_eq(s->client->identity, s->identity))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
         s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == tls_verify_id())
@@ -599,9 +624,9 @@ static bool attempt(struct session *s, struct batch *b)
     }
     s->announced = false;
     s->tried = s->dane_failed = s->sts_failed = 0;
-    s->any_full = s->unreachable = s->insecure = false;
+    s->any_full = s->unreachable = s->insecure = s->unauthenticated = false;
     *s->trouble = '\0';
-    s->refusal.code = 0;
+    memset(&s->refusal, 0, sizeof(s->refusal));
     for (;;) {
         msec_t begin;
         bool all;
@@ -818,7 +843,8 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
 
     if (!b->expired) {
         c->at = t->now;
-        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5")
+        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5") ||
+                           str_ends(r->status, ".7.8")
                        ? DEST_UP
                        : DEST_DOWN;
     }
@@ -996,6 +1022,7 @@ static void give_up(struct batch *b)
  * happened, the text. */
 struct down {
     bool insecure; /* not the network, but the TLS it does not do */
+    bool unauthenticated; /* it does not take our name and password */
     char text[480];
 };
 
@@ -1003,7 +1030,10 @@ static void note_down(struct session *s, msec_t lasts)
 {
     char text[sizeof(s->trouble) + 32];
 
-    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s", s->insecure ? 'T' : 'N',
+    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s",
+             s->insecure          ? 'T'
+             : s->unauthenticated ? 'A'
+                                  : 'N',
              config_revision(s->cfg), s->trouble);
     queue_dest_failed(s->dest, lasts, text);
 }
@@ -1018,8 +1048,11 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     if (!queue_dest_down(s->dest, text, sizeof(text)))
         return false;
     d->insecure = text[0] == 'T';
+    d->unauthenticated = text[0] == 'A';
     revision = strtoull(text + 2, NULL, 16);
     str_copy(d->text, sizeof(d->text), text + 19);
+    if (d->unauthenticated)
+        return revision == config_revision(s->cfg);
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
 }
 
@@ -1045,7 +1078,11 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && !b->expired && is_down(s, b, &d)) {
-        decide_all(b, OUTCOME_RETRY, 0, d.insecure ? TLS_STATUS : "4.4.0", d.text);
+        decide_all(b, OUTCOME_RETRY, 0,
+                   d.insecure          ? TLS_STATUS
+                   : d.unauthenticated ? AUTH_STATUS
+                                       : "4.4.0",
+                   d.text);
         trail_begin(&s->trail);
         record_no_host(s, TRAIL_DOWN, d.text);
         record_attempt(s, b);

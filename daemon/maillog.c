@@ -173,6 +173,48 @@ void maillog_icid_access(uint64_t icid, const char *behavior, const char *group,
     write_line(&l);
 }
 
+void maillog_icid_delayed_reject(uint64_t icid, const struct addr *peer)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Delayed HAT REJECT continuing session for recipient logging (");
+    add(&l, addr_text(peer, ip));
+    add(&l, ")");
+    write_line(&l);
+}
+
+void maillog_icid_harvest(uint64_t icid, const struct addr *peer, const char *reverse, unsigned limit,
+                          const char *group, const char *listener, const char *sender,
+                          const char *rcpt)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Potential Directory Harvest Attack from host=(");
+    add(&l, addr_text(peer, ip));
+    add(&l, ", ");
+    add_foreign(&l, reverse ? reverse : "None", ')');
+    add(&l, "), dhap_limit=");
+    add_number(&l, limit);
+    add(&l, ", sender_group=");
+    add(&l, group);
+    add(&l, ", listener=");
+    add(&l, listener);
+    add(&l, ", sender=<");
+    add_foreign(&l, sender, '>');
+    add(&l, ">, rcpt=<");
+    add_foreign(&l, rcpt, '>');
+    add(&l, ">");
+    write_line(&l);
+}
+
 void maillog_icid_close(uint64_t icid)
 {
     id_line("ICID ", icid, " close");
@@ -223,6 +265,86 @@ void maillog_icid_tls_failed(uint64_t icid, const char *reason)
 void maillog_icid_tls_missing(uint64_t icid)
 {
     id_line("ICID ", icid, " TLS was required but remote host did not initiate it");
+}
+
+void maillog_icid_certificate(uint64_t icid, const char *what, const char *why, const char *subject)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " client certificate ");
+    add(&l, what);
+    if (why) {
+        add(&l, " (");
+        add(&l, why);
+        add(&l, ")");
+    }
+    add(&l, ": ");
+    add(&l, *subject ? subject : "no subject");
+    write_line(&l);
+}
+
+/* "SMTP Auth: (ICID n) BETWEEN user: U"; a user's blanks are escaped, or a name could go on like this line. */
+static void begin_auth(struct line *l, uint64_t icid, const char *between, const char *user)
+{
+    l->n = 0;
+    add(l, "SMTP Auth: (ICID ");
+    add_number(l, icid);
+    add(l, between);
+    add(l, " user: ");
+    add_foreign(l, user, ' ');
+}
+
+static void add_auth_way(struct line *l, const char *how, const char *profile)
+{
+    add(l, " using AUTH mechanism: ");
+    add(l, how);
+    add(l, " with profile: ");
+    add(l, profile);
+}
+
+void maillog_auth(uint64_t icid, bool ok, const char *user, const char *how, const char *profile)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ok ? ") succeeded for" : ") failed for", user);
+    add_auth_way(&l, how, profile);
+    write_line(&l);
+}
+
+static void write_warning(struct line *l)
+{
+    l->text[l->n] = '\0';
+    logfile_write(LOGFILE_MAIL, LOG_WARNING, l->text);
+}
+
+void maillog_auth_monitored(uint64_t icid, const char *user, const char *profile)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ") monitored", user);
+    add(&l, " is not allowed to use SMTP AUTH by profile: ");
+    add(&l, profile);
+    write_warning(&l);
+}
+
+void maillog_auth_undecided(uint64_t icid, const char *user, const char *how, const char *profile,
+                            const char *why)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ") could not be decided for", user);
+    add_auth_way(&l, how, profile);
+    add(&l, ": ");
+    add_foreign(&l, why, 0);
+    write_warning(&l);
+}
+
+void maillog_auth_missing(uint64_t icid)
+{
+    id_line("SMTP Auth (ICID ", icid, ") was required but remote host did not initiate it");
 }
 
 void maillog_start(uint64_t mid, uint64_t icid)
@@ -494,6 +616,36 @@ void maillog_dcid_tls_failed(uint64_t dcid, const char *reason)
 void maillog_dcid_starttls_unsupported(uint64_t dcid)
 {
     id_line("DCID ", dcid, " STARTTLS command not supported");
+}
+
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why)
+{
+    char text[ADDR_TEXT];
+    struct line l;
+
+    l.n = 0;
+    add(&l, "DCID: ");
+    add_number(&l, dcid);
+    add(&l, " IP: ");
+    add(&l, addr_text(peer, text));
+    add(&l, " SMTP authentication using the profile ");
+    add(&l, profile);
+    add(&l, why ? " failed: " : " succeeded.");
+    if (why)
+        add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
+void maillog_auth_unreachable(const char *server, const char *why)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "SMTP Auth: could not reach forwarding server ");
+    add(&l, server);
+    add(&l, " with reason: ");
+    add_foreign(&l, why, 0);
+    write_line(&l);
 }
 
 void maillog_dcid_tls_required(uint64_t dcid)

@@ -19,6 +19,12 @@ void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *lo
                       const struct addr *peer, const char *reverse,
                       bool verified); /* reverse "": unknown */
 void maillog_icid_access(uint64_t icid, const char *behavior, const char *group, const char *match);
+/* A host access table's REJECT is said at the recipients, so that they can be logged. */
+void maillog_icid_delayed_reject(uint64_t icid, const struct addr *peer);
+/* Invalid recipients beyond the limit; reverse: the verified name of the peer or NULL. */
+void maillog_icid_harvest(uint64_t icid, const struct addr *peer, const char *reverse, unsigned limit,
+                          const char *group, const char *listener, const char *sender,
+                          const char *rcpt);
 void maillog_icid_close(uint64_t icid);
 void maillog_icid_lost(uint64_t icid);
 void maillog_icid_timeout(uint64_t icid, const struct addr *peer);
@@ -27,10 +33,18 @@ void maillog_icid_tls(uint64_t icid, const char *protocol, const char *cipher);
 void maillog_icid_tls_failed(uint64_t icid, const char *reason);
 void maillog_icid_tls_missing(
     uint64_t icid); /* "TLS was required but remote host did not initiate it" */
+/* what: "verified", "refused", "not used"; why: a phrase, NULL when verified; subject: escaped already */
+void maillog_icid_certificate(uint64_t icid, const char *what, const char *why, const char *subject);
+/* how: "PLAIN", "CERTIFICATE" */
+void maillog_auth(uint64_t icid, bool ok, const char *user, const char *how, const char *profile);
+void maillog_auth_monitored(uint64_t icid, const char *user, const char *profile); /* a warning */
+void maillog_auth_undecided(uint64_t icid, const char *user, const char *how, const char *profile,
+                            const char *why); /* a warning: 454 */
+void maillog_auth_missing(uint64_t icid); /* "was required but remote host did not initiate it" */
 void maillog_start(uint64_t mid, uint64_t icid); /* ICID 0: made by the gateway itself */
 void maillog_from(uint64_t mid, uint64_t icid, const char *sender);
 void maillog_to(uint64_t mid, uint64_t icid, unsigned rid, const char *rcpt);
-void maillog_to_rejected(uint64_t mid, uint64_t icid, const char *rcpt, const char *by); /* "RAT" */
+void maillog_to_rejected(uint64_t mid, uint64_t icid, const char *rcpt, const char *by); /* "RAT", "HAT" */
 void maillog_to_invalid(uint64_t mid, uint64_t icid, char character);
 void maillog_message_id(uint64_t mid, const char *id);
 void maillog_subject(uint64_t mid, const char *subject);
@@ -62,6 +76,9 @@ void maillog_sts_failed(const char *domain); /* the certificate, or the host is 
 void maillog_sts_unreachable(const char *domain); /* no TLS at all */
 void maillog_sts_skipped(const char *domain); /* DANE is in force */
 void maillog_dcid_starttls_unsupported(uint64_t dcid);
+/* Ours at a smart host. why: NULL, it succeeded. */
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why);
+void maillog_auth_unreachable(const char *server, const char *why); /* one of a forwarding profile */
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);

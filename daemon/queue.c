@@ -28,6 +28,7 @@
 #include "daemon/message.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/route.h"
 #include "daemon/schedule.h"
 #include "daemon/smtp_pool.h"
@@ -37,8 +38,6 @@
 #include "store/base/str.h"
 
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
-#define LOW_SPACE (64u << 20) /* below this much free disk nothing is accepted */
-#define MAX_MESSAGES 5000000u
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
 #define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
 #define FLUSH_RETRY SECONDS(2)
@@ -93,8 +92,6 @@ static struct {
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
     atomic_uint_fast64_t reserved[ID_KINDS]; /* on disk: none above it was given out */
     atomic_bool reserving;
-    _Atomic msec_t space_checked;
-    atomic_bool no_space, too_many; /* what was found the last time */
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const char *const id_names[ID_KINDS] = {"mid", "icid", "dcid"};
@@ -384,57 +381,9 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
-/* Senders are told to come again from now on, or no longer. */
-static void conserve(atomic_bool *state, bool on, const char *why)
-{
-    struct config *cfg;
-    const char *host;
-
-    if (atomic_exchange(state, on) == on)
-        return;
-    cfg = running_config();
-    host = cfg ? CONFIG_SINGLE(cfg, system)->hostname : "";
-    if (on) {
-        log_critical("queue: %s; no mail is accepted", why);
-        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "resource conservation",
-                    "This system (hostname: %s) has entered a 'resource conservation' mode in order to "
-                    "prevent the rapid depletion of critical system resources: %s. New mail is refused "
-                    "with 452 until there is room; accepted mail is delivered.",
-                    host, why);
-    } else {
-        log_info("queue: mail is accepted again");
-        alert_raise(ALERT_SYSTEM, ALERT_INFO, "resource conservation over",
-                    "This system (hostname: %s) has exited 'resource conservation' mode: %s.", host, why);
-    }
-    config_free(&cfg);
-}
-
 bool queue_accepts(struct err *err)
 {
-    msec_t now = clock_now();
-    struct spool_usage usage;
-    uint64_t messages;
-    char why[100];
-
-    if (now - atomic_load(&q.space_checked) > SECONDS(1)) {
-        atomic_store(&q.space_checked, now);
-        spool_usage(&usage);
-        snprintf(why, sizeof(why), "the disk of the queue has %s%" PRIu64 " bytes free",
-                 usage.bytes_free < LOW_SPACE ? "only " : "", usage.bytes_free);
-        conserve(&q.no_space, usage.bytes_free < LOW_SPACE, why);
-    }
-    if (atomic_load(&q.no_space))
-        return err_set(err, E_LIMIT, "Queue full");
-    pthread_mutex_lock(&q.lock);
-    messages = q.schedule.messages;
-    pthread_mutex_unlock(&q.lock);
-    if (messages < MAX_MESSAGES) {
-        if (atomic_load_explicit(&q.too_many, memory_order_relaxed) && messages < MAX_MESSAGES / 100 * 95)
-            conserve(&q.too_many, false, "the queue has room for messages again");
-        return true;
-    }
-    conserve(&q.too_many, true, "the queue holds as many messages as it may");
-    return err_set(err, E_LIMIT, "Queue full");
+    return resources_accept(queue_messages(), err);
 }
 
 static uint64_t weight(const struct message *m)
@@ -1331,6 +1280,16 @@ static void discard(void *state)
 const struct reload_part reload_queue = {"the queue", prepare, publish, discard};
 
 /* --- for the console --- */
+
+uint64_t queue_messages(void)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&q.lock);
+    n = q.schedule.messages;
+    pthread_mutex_unlock(&q.lock);
+    return n;
+}
 
 void queue_totals(struct queue_totals *out)
 {

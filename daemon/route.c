@@ -51,6 +51,16 @@ bool route_discards(const struct smtp_route *r)
     return r && r->hosts.n == 1 && str_eq(r->hosts.items[0], "/dev/null");
 }
 
+const struct smtpauth_profile *route_auth(const struct config *cfg, const char *domain)
+{
+    const struct smtp_route *r = route_find(cfg, domain);
+    const struct smtpauth_profile *p = r && !route_uses_dns(r) && *r->auth_profile
+                                           ? CONFIG_GET(cfg, smtpauth_profile, r->auth_profile)
+                                           : NULL;
+
+    return p && p->kind == SMTPAUTH_OUTGOING ? p : NULL;
+}
+
 static bool parse_number(const char *s, unsigned max, unsigned *out)
 {
     unsigned v = 0;
@@ -437,10 +447,15 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
     struct route_problem ignored;
 
     for (unsigned i = 0; i < n; i++) {
+        unsigned before = s->out->nhosts;
+
         if (hops[i].no_mx)
             add_host(s, hops[i].host, hops[i].port, hops[i].priority, NULL);
         else
             add_domain(s, hops[i].host, hops[i].port, &ignored);
+        for (; before < s->out->nhosts; before++)
+            str_copy(s->out->hosts[before]->route, sizeof(s->out->hosts[before]->route),
+                     hops[i].host);
     }
     free(hops);
     if (!s->out->n && !s->looped)

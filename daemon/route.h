@@ -19,6 +19,9 @@ const struct smtp_route *route_find(const struct config *cfg, const char *domain
 bool route_uses_dns(const struct smtp_route *r); /* also for NULL */
 bool route_discards(const struct smtp_route *r); /* /dev/null */
 
+/* The outgoing SMTP Auth profile of the route of a domain, NULL: none. */
+const struct smtpauth_profile *route_auth(const struct config *cfg, const char *domain);
+
 struct hop { /* one host of a route, "HOST", "[HOST]", an address; then :PORT; then /pri=N */
     char host[256];
     unsigned port; /* 25 when not given */
@@ -59,6 +62,7 @@ struct target_host {
     bool mx_secure; /* the DNS answer that named it was signed */
     struct dns_addrs found; /* what is known of its addresses, without the addresses; unvalidated also when the MX
                                answer that named it was */
+    char route[256]; /* the host of the SMTP route that led to it, as it stands there; "" none */
     char why[120]; /* no address could be had: the reason */
 };
 struct target { /* one address to try */

@@ -143,6 +143,16 @@ static enum tls_step no_handshake(struct dialing *g)
     return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
 }
 
+/* Whose certificate we want to see. */
+static const char *server_name(const struct dialing *g)
+{
+    if (g->verdict.must & TLS_CHECK_DANE)
+        return g->d->dane->base;
+    if (g->verdict.must & TLS_CHECK_ROUTE && g->d->names.route)
+        return g->d->names.route;
+    return g->out->client->host;
+}
+
 /* YIELDS. What the verdict wants of a fresh session; says what comes next. */
 static enum tls_step secure(struct dialing *g)
 {
@@ -170,8 +180,7 @@ static enum tls_step secure(struct dialing *g)
         old = pool_session(c->host, &c->peer, g->checks, config, g->d->need);
     conn_offer_session(c->conn, old);
     SSL_SESSION_free(old);
-    ok = client_starttls(c, ctx, g->verdict.must & TLS_CHECK_DANE ? g->d->dane->base : c->host,
-                         prepare, g, &g->err);
+    ok = client_starttls(c, ctx, server_name(g), prepare, g, &g->err);
     tls_context_free(&ctx);
     if (!ok)
         return no_handshake(g);
@@ -228,7 +237,9 @@ static bool connect_any(struct dialing *g)
 
     for (unsigned i = 0; i < d->n_others && g->addr == d->addr; i++)
         to[n++] = d->others[i];
-    out->client = client_connect(d->host, to, n, d->from, out->dcid, &out->local, &out->refusal, &g->err);
+    out->client = client_connect(d->host, to, n, d->from, out->dcid,
+                                 d->deadline ? d->deadline : NEVER, &out->local, &out->refusal,
+                                 &g->err);
     for (unsigned i = 1; i < n && out->client; i++)
         if (addr_eq(to[i], &out->client->peer) && to[i]->port == out->client->peer.port)
             g->addr = to[i];

@@ -49,6 +49,7 @@ struct dial {
     struct tls_names names;
     const struct dane *dane; /* NULL unless the verdict checks it */
     bool logged; /* with a DCID and the lines of mail_logs; else nothing is written */
+    msec_t deadline; /* for all of it and for what is said later; 0: the time-outs of the RFC alone */
     bool resume; /* offer a TLS session of an earlier connection that was verified the same way */
     void (*tell)(void *arg, const struct dial_event *e); /* NULL: nobody; must not wait */
     void *arg;

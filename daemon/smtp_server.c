@@ -16,6 +16,7 @@
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
+#include "daemon/smtp_policy.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
 #include "store/base/str.h"
@@ -23,11 +24,6 @@
 #define BAD_COMMANDS_MAX 5
 #define REJECTED_RCPTS_MAX 100 /* in a session */
 #define REPLY_MAX 510 /* RFC 5321 section 4.5.3.1.5, without CRLF */
-
-static const char rejection[] =
-    "Your access to this mail system has been rejected due to the sending MTA's poor reputation. "
-    "If you believe that "
-    "this failure is in error, please contact the intended recipient via alternate means.";
 
 void smtp_reply(struct smtp *s, int code, const char *enhanced, const char *fmt, ...)
 {
@@ -75,7 +71,7 @@ void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char
 
 bool smtp_rcpt_rejected(struct smtp *s)
 {
-    if (s->flow->behavior == BEHAVIOR_RELAY || ++s->rejected_rcpts <= REJECTED_RCPTS_MAX)
+    if (smtp_relays(s) || ++s->rejected_rcpts <= REJECTED_RCPTS_MAX)
         return true;
     maillog_receiving_failed(s->icid, "Too many rejected recipients");
     smtp_close(s, "4.7.0", "Too many rejected recipients, disconnecting.");
@@ -128,9 +124,16 @@ static bool await_command(struct smtp *s)
     return false;
 }
 
-static bool is_long_verb(struct slice verb)
+enum conn_line smtp_read_line(struct smtp *s, size_t max, struct slice *line)
 {
-    return slice_ieq(verb, "MAIL") || slice_ieq(verb, "RCPT");
+    return await_command(s) ? conn_read_line(s->conn, max, line) : CONN_LINE_FAILED;
+}
+
+static size_t longest(struct slice verb)
+{
+    return slice_ieq(verb, "MAIL") || slice_ieq(verb, "RCPT") ? SMTP_COMMAND_LONG_MAX
+           : slice_ieq(verb, "AUTH")                          ? SMTP_AUTH_LINE_MAX
+                                                              : SMTP_COMMAND_MAX;
 }
 
 /* YIELDS. The next command into verb and args; lines that are none are answered here. */
@@ -139,7 +142,7 @@ static bool read_command(struct smtp *s)
     struct slice line;
 
     while (!s->quit && await_command(s)) {
-        switch (conn_read_line(s->conn, SMTP_COMMAND_LONG_MAX, &line)) {
+        switch (conn_read_line(s->conn, SMTP_AUTH_LINE_MAX, &line)) {
         case CONN_LINE_FAILED:
             return false;
         case CONN_LINE_LONG:
@@ -153,7 +156,7 @@ static bool read_command(struct smtp *s)
             break;
         }
         smtp_split_command(line, &s->verb, &s->args);
-        if (line.n <= SMTP_COMMAND_MAX || is_long_verb(s->verb))
+        if (line.n <= longest(s->verb))
             return true;
         smtp_bad_command(s, 500, "5.5.2", "Line too long");
     }
@@ -163,8 +166,7 @@ static bool read_command(struct smtp *s)
 /* RFC 5321 section 3.1: after a 554 greeting the server waits for QUIT. */
 static void refuse_everything(struct smtp *s)
 {
-    conn_printf(s->conn, "554-%s\r\n554 %s\r\n", s->hostname, rejection);
-    s->rejected = true;
+    smtp_greet_rejected(s);
     while (read_command(s)) {
         if (slice_ieq(s->verb, "QUIT")) {
             smtp_reply(s, 221, "2.0.0", "%s", s->hostname);
@@ -180,7 +182,10 @@ static void refuse_everything(struct smtp *s)
 static void converse(struct smtp *s)
 {
     s->state = AT_START;
-    smtp_reply(s, 220, NULL, "%s ESMTP", s->hostname);
+    if (s->refusal)
+        smtp_reply(s, 554, NULL, "%s %s", s->hostname, s->refusal);
+    else
+        smtp_greet(s);
     while (read_command(s)) /* YIELDS; sends replies when input runs dry */
         smtp_run_verb(s);
 }
@@ -191,8 +196,21 @@ static bool talks_too_soon(const struct smtp *s)
 {
     char byte;
 
+    if (conn_is_tls(s->conn)) /* what came with the handshake; bytes on the socket may be TLS's own */
+        return !smtp_relays(s) && conn_input_pending(s->conn);
     return s->flow->behavior != BEHAVIOR_RELAY &&
            recv(conn_fd(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+static bool enter_host(struct smtp *s)
+{
+    s->host = limits_host_enter(s->limits, &s->peer, s->flow->max_concurrency);
+    if (s->host)
+        return true;
+    maillog_receiving_failed(s->icid, "Connection limit exceeded");
+    if (!smtp_implicit_tls(s) || conn_is_tls(s->conn)) /* else nothing can be understood yet */
+        smtp_close(s, "4.4.5", "Too many connections from your host.");
+    return false;
 }
 
 /* YIELDS. The access tables' word on the peer; false: it is not to be talked to. */
@@ -218,26 +236,32 @@ static bool let_in(struct smtp *s)
     }
     access_sender(s->table, &s->peer, s->reverse ? s->reverse : "", &match);
     s->flow = match.flow;
+    s->group = match.group;
+    s->entry = match.entry;
     s->tls_mode = exception_inbound(cfg, s->flow->tls, &s->peer, s->reverse, clock_wall());
     maillog_icid_new(s->icid, s->listener->name, &s->local, &s->peer, name, verified);
     maillog_icid_access(s->icid, words[s->flow->behavior], match.group, match.entry);
     if (s->flow->behavior == BEHAVIOR_TCPREFUSE)
         return false;
-    if (s->flow->behavior == BEHAVIOR_REJECT) {
+    if (smtp_implicit_tls(s) && !(enter_host(s) && smtp_begin_tls(s)))
+        return false;
+    if (s->flow->behavior == BEHAVIOR_REJECT && !s->setup->reject_at_rcpt) {
         refuse_everything(s);
         return false;
     }
-    s->host = limits_host_enter(s->limits, &s->peer, s->flow->max_concurrency);
-    if (!s->host) {
-        maillog_receiving_failed(s->icid, "Connection limit exceeded");
-        smtp_close(s, "4.4.5", "Too many connections from your host.");
-        return false;
+    if (s->flow->behavior == BEHAVIOR_REJECT) {
+        maillog_icid_delayed_reject(s->icid, &s->peer);
+        s->delayed_reject = true;
     }
+    if (!s->host && !enter_host(s))
+        return false;
     s->counted = connstats_enter(s->listener->name, &s->peer, s->reverse);
     if (listeners_suspended(s->listener->name) || fiber_stopping()) {
         service_not_available(s);
         return false;
     }
+    if (smtp_is_harvesting(s, true))
+        return false;
     if (talks_too_soon(s)) {
         maillog_receiving_failed(s->icid, "Data before the greeting");
         smtp_reply(s, 554, "5.5.0", "SMTP protocol synchronization error: wait for the greeting");
@@ -254,6 +278,8 @@ static void finish(struct smtp *s)
     smtp_abort(s);
     if (s->flow && s->tls_mode == TLS_REQUIRED && s->told_starttls && !s->accepted_rcpts)
         maillog_icid_tls_missing(s->icid);
+    if (s->told_auth && !s->tried_auth && !s->user)
+        maillog_auth_missing(s->icid);
     if (why->code == E_TIMEOUT) {
         maillog_icid_timeout(s->icid, &s->peer);
         conn_last_words(s->conn, "421 %sExceeded allowable connection time, disconnecting.\r\n",
@@ -272,6 +298,8 @@ static void finish(struct smtp *s)
     tls_context_free(&s->tls);
     free(s->reverse);
     free(s->helo);
+    free(s->user);
+    free(s->refusal);
 }
 
 static _Thread_local struct list sessions; /* of this loop; in the stacks of their fibers */

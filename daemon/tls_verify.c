@@ -18,7 +18,7 @@
 #include "store/base/net.h"
 
 #define RECORD_DIGEST 35 /* usage, selector, matching type, SHA-256 of the data */
-#define WITH_CHAIN (TLS_CHECK_MX | TLS_CHECK_VERIFY | TLS_CHECK_HOSTED)
+#define WITH_CHAIN (TLS_CHECK_MX | TLS_CHECK_VERIFY | TLS_CHECK_HOSTED | TLS_CHECK_ROUTE)
 
 /* ---- names ---- */
 
@@ -227,6 +227,22 @@ static void look_dane(SSL *ssl, const struct dane *dane, struct tls_verified *ou
     }
 }
 
+/* By a dNSName, or an iPAddress when the route says an address. */
+static void look_route(X509 *peer, const struct cert_names *cert, const struct tls_names *names,
+                       struct tls_verified *out)
+{
+    const char *route = names->route ? names->route : "";
+    struct addr a;
+    bool same = addr_parse(route, &a)
+                    ? X509_check_ip(peer, a.ip, a.family == AF_INET ? 4 : 16, 0) == 1
+                    : covers_any(&cert->sans, route) != NULL;
+
+    if (same)
+        passed(out, TLS_CHECK_ROUTE, route);
+    else
+        fail(out, TLS_CHECK_ROUTE, "peer cert does not match the host %s of the route", route);
+}
+
 static void look_name(unsigned check, const struct cert_names *cert, const struct tls_names *names,
                       struct tls_verified *out)
 {
@@ -270,7 +286,9 @@ static void look_chain(SSL *ssl, X509 *peer, unsigned checks, const struct tls_n
     else if (names->x509 && !peer_cert_x509_ok(peer, here, countof(here), wrong, sizeof(wrong)))
         fail(out, checks, "%s", wrong);
     for (unsigned check = 1; check < 1U << TLS_CHECKS && !*wrong; check <<= 1)
-        if (checks & check)
+        if (checks & check & TLS_CHECK_ROUTE)
+            look_route(peer, &cert, names, out);
+        else if (checks & check)
             look_name(check, &cert, names, out);
     strlist_free(&cert.sans);
 }
@@ -351,8 +369,8 @@ static void digest_check(EVP_MD_CTX *md, unsigned check, const struct tls_names 
         return;
     }
     EVP_DigestUpdate(md, &trust, sizeof(trust));
-    digest_text(md, names->host);
-    if (check != TLS_CHECK_MX || names->x509)
+    digest_text(md, check == TLS_CHECK_ROUTE ? names->route : names->host);
+    if ((check != TLS_CHECK_MX && check != TLS_CHECK_ROUTE) || names->x509)
         digest_text(md, names->domain);
 }
 

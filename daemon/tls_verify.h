@@ -20,6 +20,8 @@ struct tls_names { /* reference names of one host; borrowed */
     const char *domain; /* of the recipients (next hop): "example.com" */
     const char *expanded; /* the same after CNAMEs; NULL or equal: none */
     const char *host; /* MX host or host of the route */
+    const char *route; /* of a route: its host as the administrator wrote it, a name or an address;
+                          NULL: none */
     const char *ptr; /* name of the address by reverse and forward DNS; NULL: none. Verify Hosted
                         Domains only */
     bool mx_secure; /* the domain's MX answer was signed: domain names count for DANE-TA (RFC 7672

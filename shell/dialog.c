@@ -43,6 +43,16 @@ struct asking {
     struct strlist names; /* of a numbered list of objects */
 };
 
+/* "A certificate profile", "An SMTP Auth profile": as it is said. */
+static const char *article(const char *noun)
+{
+    const char *vowels = isupper((unsigned char)noun[0]) && isupper((unsigned char)noun[1])
+                             ? "AEFHILMNORSX"
+                             : "aeioAEIO";
+
+    return strchr(vowels, noun[0]) ? "An" : "A";
+}
+
 /* Looked up with the row under its new name for a moment. */
 static bool name_is_free(struct asking *a, const struct row *trial, struct err *err)
 {
@@ -54,7 +64,8 @@ static bool name_is_free(struct asking *a, const struct row *trial, struct err *
     a->row->name = trial->name;
     taken = session_taken(a->s, a->row);
     a->row->name = old;
-    return !taken || err_set(err, E_EXISTS, "A %s \"%s\" exists already.", a->row->section->noun,
+    return !taken || err_set(err, E_EXISTS, "%s %s \"%s\" exists already.",
+                             article(a->row->section->noun), a->row->section->noun,
                              str_printable(row_leaf(trial)));
 }
 
@@ -683,6 +694,23 @@ static bool has_keys(const struct ui *ui)
     return false;
 }
 
+/* "--action reject": an option of a menu's own. */
+static bool has_options(const struct ui *ui)
+{
+    static const char *const ours[] = {"--if-exists", "--if-not-exists", "--format"};
+
+    for (size_t i = 0; i < ui->words.n; i++) {
+        const struct word *w = &ui->words.items[i];
+        bool known = w->used || !w->flag;
+
+        for (size_t k = 0; k < countof(ours); k++)
+            known = known || str_starts(w->text, ours[k]);
+        if (!known)
+            return true;
+    }
+    return false;
+}
+
 /* Text of a value that is not in the line: "-" standard input, "@NAME" a file of the export area.
  */
 static char *outside_value(struct ui *ui, struct session *s, const struct word *w)
@@ -910,7 +938,7 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
 
     if (verb == NEW) {
         if (!same_as_told(ui, s, there))
-            ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already and differs.", sec->noun,
+            ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already and differs.", article(sec->noun), sec->noun,
                     str_printable(name));
         return;
     }
@@ -923,7 +951,8 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
     if (verb == REPLACE)
         fill(ui, s, r, there);
     if (!ui_failed(ui) && !str_eq(r->name, there->name) && session_taken(s, r))
-        ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already.", sec->noun, str_printable(row_leaf(r)));
+        ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already.", article(sec->noun), sec->noun,
+                str_printable(row_leaf(r)));
     check_fields(ui, r);
 }
 
@@ -1085,6 +1114,8 @@ bool dialog_verbs(struct ui *ui, struct session *s, const struct section *sec, c
         return false; /* several at once, as some menus take them */
     if ((verb == NEW || verb == EDIT) && !has_keys(ui) && ui_interactive(ui))
         return false; /* a person is asked for the rest */
+    if ((verb == NEW || verb == EDIT) && has_options(ui))
+        return false;
     ui_word(ui);
     if (verb == LIST) {
         print_rows_as(ui, s, sec, owner, form_option(ui));

@@ -374,24 +374,24 @@ json_t *session_call(struct session *s, struct ui *ui, const char *op, json_t *a
     return data ? json_incref(data) : json_object();
 }
 
-/* The whole answer, after an error was shown; NULL: there is none, or it is one. */
+/* The whole answer; NULL: there is none, or it is an error, which err has unless it was stopped. */
 static json_t *stream_answer(struct session *s, struct ui *ui, const char *op, json_t *args,
-                             bool (*fn)(void *arg, const json_t *data), void *arg)
+                             bool (*fn)(void *arg, const json_t *data), void *arg, json_t **failed,
+                             struct err *err)
 {
     json_t *answer;
-    struct err err = {0};
 
     if (ui_failed(ui) || (s->finished && !session_sync(s, ui))) {
         json_decref(args);
         return NULL;
     }
-    answer = request(s, ui, op, args, fn, arg, &err);
-    if (!answer)
-        ui_error(ui, &err);
-    else if (!json_bool_of(answer, "ok", false) && !ui_aborted(ui) && !out_stopped(ui))
-        session_show_error(s, ui, answer);
-    if (answer && json_bool_of(answer, "ok", false))
+    answer = request(s, ui, op, args, fn, arg, err);
+    if (!answer || is_ok(answer, err))
         return answer;
+    if (ui_aborted(ui) || out_stopped(ui))
+        *err = (struct err){0};
+    else if (failed)
+        *failed = json_incref(answer);
     json_decref(answer);
     return NULL;
 }
@@ -399,8 +399,15 @@ static json_t *stream_answer(struct session *s, struct ui *ui, const char *op, j
 bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
                     bool (*fn)(void *arg, const json_t *data), void *arg)
 {
-    AUTO(json) json_t *answer = stream_answer(s, ui, op, args, fn, arg);
+    json_t *failed = NULL;
+    struct err err = {0};
+    AUTO(json) json_t *answer = stream_answer(s, ui, op, args, fn, arg, &failed, &err);
 
+    if (failed)
+        session_show_error(s, ui, failed);
+    else if (err.code)
+        ui_error(ui, &err);
+    json_decref(failed);
     return answer;
 }
 
@@ -1103,9 +1110,27 @@ static json_t *change_of(const struct pending *p)
     return c;
 }
 
+/* A secret that was sent in plain text is from now on what the daemon made of it: sent again as it was before, the row
+ * would lose it. */
+static void take_sealed(struct session *s, struct pending *p)
+{
+    struct row *stored = fetch(s, p->section, p->row->name);
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(p->secrets, field, value)
+    {
+        if (stored)
+            row_set(p->row, field, row_text(stored, field), NULL);
+    }
+    row_free(&stored);
+}
+
 /* The daemon now knows the row as it is. */
 static void rebase(struct session *s, struct pending *p)
 {
+    if (p->section && p->row && p->secrets && !s->deferred)
+        take_sealed(s, p);
     if (s->deferred && p->section && p->row && !p->name)
         map_set(&s->known[section_index(p->section)], p->row->name, s);
     else if (s->deferred && p->section && !(p->row && str_eq(p->row->name, p->name)))
@@ -1159,16 +1184,11 @@ static json_t *restore_of(const struct pending *p)
     return c;
 }
 
-json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
-                             bool (*fn)(void *arg, const json_t *data), void *arg)
+/* What is to be sent for a trial, and what afterwards. */
+static void trial_changes(const struct session *s, json_t *stage, json_t *restore)
 {
-    json_t *stage = json_object(), *restore = json_object(), *changes = json_array(),
-           *were = json_array(), *answer = NULL, *reply = NULL, *data = NULL;
-    struct err err = {0}, lost = {0};
-    bool staged = true;
+    json_t *changes = json_array(), *were = json_array();
 
-    if (!ui_failed(ui) && s->finished)
-        session_sync(s, ui);
     for (size_t i = 0; i < s->n; i++) {
         if (!s->items[i].row || !is_changed(&s->items[i]))
             continue;
@@ -1177,30 +1197,42 @@ json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, j
     }
     json_put(stage, "changes", changes);
     json_put(restore, "changes", were);
-    if (json_array_size(changes) && !ui_failed(ui)) {
-        reply = request(s, ui, "config.stage", json_incref(stage), NULL, NULL, &err);
-        staged = reply && is_ok(reply, &err);
-        if (!staged)
-            ui_error(ui, &err);
+}
+
+static bool send_stage(struct session *s, struct ui *ui, json_t *args, struct err *err)
+{
+    AUTO(json) json_t *reply = request(s, ui, "config.stage", json_incref(args), NULL, NULL, err);
+
+    return reply && is_ok(reply, err);
+}
+
+json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg, struct err *err)
+{
+    AUTO(json) json_t *stage = json_object();
+    AUTO(json) json_t *restore = json_object();
+    AUTO(json) json_t *answer = NULL;
+    json_t *data = NULL;
+    struct err lost = {0};
+    bool changes;
+
+    *err = (struct err){0};
+    if (ui_failed(ui) || (s->finished && !session_sync(s, ui))) {
+        json_decref(args);
+        return NULL;
     }
-    if (staged)
-        answer = stream_answer(s, ui, op, json_incref(args), fn, arg);
-    if (staged && reply) { /* interrupted or not */
-        json_decref(reply);
-        reply = request(s, ui, "config.stage", json_incref(restore), NULL, NULL, &lost);
-        if (!reply || !is_ok(reply, &lost))
-            ui_error(ui, &lost);
+    trial_changes(s, stage, restore);
+    changes = json_array_size(json_object_get(stage, "changes"));
+    if (changes && !send_stage(s, ui, stage, err)) {
+        json_decref(args);
+        return NULL;
     }
+    answer = stream_answer(s, ui, op, args, fn, arg, NULL, err);
+    if (changes && !send_stage(s, ui, restore, &lost)) /* interrupted or not */
+        ui_error(ui, &lost);
     if (answer)
         data = json_incref(json_object_get(answer, "data"));
-    if (answer && !data)
-        data = json_object();
-    json_decref(answer);
-    json_decref(reply);
-    json_decref(stage);
-    json_decref(restore);
-    json_decref(args);
-    return data;
+    return answer && !data ? json_object() : data;
 }
 
 static bool has_names(struct session *s, struct ui *ui)

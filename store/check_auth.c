@@ -1,5 +1,5 @@
-/* check_auth.c - rules about who clients are: directories and their queries, SMTP Auth profiles, revocation lists. See
- * check.h. */
+/* check_auth.c - rules about who clients are: SMTP Auth profiles, revocation lists. See check.h. Those about directories are in
+ * check_ldap.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,30 +7,6 @@
 #include "store/base/str.h"
 #include "store/check.h"
 #include "store/rules.h"
-
-bool check_ldap_filter(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
-
-bool check_ldap_attribute(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
-
-bool check_certificate_field(const struct field *f, const char *text, struct err *err)
-{
-    (void)f;
-    (void)text;
-    (void)err;
-    return true;
-}
 
 #define CRL_SOURCES 50u /* each may take a hundred megabytes of memory */
 
@@ -104,30 +80,42 @@ void check_crl_source(const struct config *cfg, const struct row *row, struct ch
                       s->name);
 }
 
-void check_ldap_server(const struct config *cfg, const struct row *row, struct check *out)
+/* --- listeners and their policies ------------------------------------------------------------ */
+
+static bool begins_with_tls(const struct listener *l)
 {
-    (void)cfg;
-    (void)row;
-    (void)out;
+    return l->protocol == PROTOCOL_SMTPS || l->protocol == PROTOCOL_SUBMISSIONS;
 }
 
-void check_ldap_query(const struct config *cfg, const struct row *row, struct check *out)
+/* The words of a policy are those of the listener behind "default". */
+static enum auth_modes auth_of(const struct listener *l, const struct mail_policy *p)
 {
-    (void)cfg;
-    (void)row;
-    (void)out;
+    return (enum auth_modes)(p && p->auth ? p->auth - 1 : l->auth);
 }
 
-void check_smtpauth_profile(const struct config *cfg, const struct row *row, struct check *out)
+static bool has_tls(const struct listener *l, const struct mail_policy *p)
 {
-    (void)cfg;
-    (void)row;
-    (void)out;
+    return begins_with_tls(l) || (p && p->tls ? p->tls - 1 : l->tls) != TLS_OFF;
 }
 
-void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out)
+bool check_all_authenticate(const struct listener *l, const struct mail_policy *p)
 {
-    (void)cfg;
-    (void)row;
-    (void)out;
+    return auth_of(l, p) == AUTH_REQUIRED && *l->smtp_auth;
+}
+
+void check_client_identity(const struct listener *l, const struct mail_policy *p, struct check *out)
+{
+    bool lets_in = !p || p->behavior == BEHAVIOR_ACCEPT || p->behavior == BEHAVIOR_RELAY;
+    bool verifies = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
+
+    if (auth_of(l, p) != AUTH_OFF && (!p || p->auth) && !*l->smtp_auth)
+        check_error(out, "auth",
+                    "Nobody can authenticate, for listener %s has no SMTP authentication profile; choose one (smtp_auth) "
+                    "or set auth to \"off\".",
+                    l->name);
+    if (verifies && lets_in && !has_tls(l, p) && (!p || p->tls || p->verify_client))
+        check_error(out, "verify_client",
+                    "A client shows its certificate in TLS, which is off; set tls to \"preferred\" or \"required\", or "
+                    "verify_client to \"%s\".",
+                    p ? "off" : "no");
 }

@@ -51,6 +51,13 @@
  * dest.import        name -> {entries,new,changed,deleted}   the destination table is the INI file's; staged  operator
  * dest.export        name -> {path,entries}                                                           operator
  * dest.clear         -> {deleted}             all entries but the default one; staged                 operator
+ * access.import      listener, table:"hat"|"rat", name -> {entries,[policies,groups,hosts],new,changed,deleted,remarks:[text]}
+ *                    the table is the file's (hat_file.h, rat_file.h); staged                         operator
+ * access.export      listener, table, name, [replace] -> {path}                                       operator
+ * access.clear       listener, table -> {deleted}   staged                                            operator
+ * access.reset       listener, table:"hat" -> {new,changed,deleted}   policies and groups of the factory; staged   operator
+ * access.find        listener, table:"hat", address, [host: its verified name] -> {group,entry,policy,behavior,verified,[reverse]}
+ *                    of the caller's candidate; without host the DNS is asked                          readonly
  * session.who        -> {sessions:[{id,user,role,from,via,since,since_us,idle,what,changes}]}         readonly
  * cert.new           name ("": the common name), common_name, organization, unit, locality, state, country, days, algorithm,
  *                    [digest], [names], [replace] -> {name, certificate, csr, csr_path, subject}   stages a profile whose key
@@ -93,7 +100,8 @@
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
- *                    dests_in_memory, kbytes_used, kbytes_free
+ *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
+ *                    refused, and then [conservation] says what is scarce
  * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
  *                    active_recips, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator

@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size && send(fds[1], data, size, MSG_DONTWAIT) != (ssize_t)size)
         abort();
     shutdown(fds[1], SHUT_WR);
-    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, &local, &refusal, &err);
+    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, NEVER, &local, &refusal, &err);
     if (c && client_hello(c, "gw.example.net", &err)) {
         for (int k = 0; k < 2 && !c->closing; k++) {
             memset(results, 0, sizeof(results));

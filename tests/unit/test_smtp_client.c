@@ -31,7 +31,8 @@ static void run(void *arg)
     struct addr peer = {0}, local;
     struct smtp_reply reply;
     struct err err = {0};
-    struct client *c = client_greet(conn_new(d->fd), "mx.example", &peer, 0, &local, &reply, &err);
+    struct client *c = client_greet(conn_new(d->fd), "mx.example", &peer, 0, NEVER,
+                                    &local, &reply, &err);
 
     assert_non_null(c);
     assert_true(client_hello(c, "gw.example", &err));

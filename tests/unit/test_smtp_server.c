@@ -6,19 +6,24 @@
  * line N times S: LINE         the next line that comes; nothing else may have come in front of it
  *   closed          the server closes, after nothing else
  *   pause           what was sent before is worked off before more is sent
+ *   drop            whatever has come
  *   wait SECONDS    so much later
  *   tls             the handshake (tls 1.1: a client that knows nothing newer, which must fail)
+ *   cert KIND CN    what the client shows in a handshake: "good", "unknown" (no authority), "expired", "server" (of
+ *                   another purpose), "revoked", or CN with an end of line in it ("torn")
+ *   resume          closes, connects again, and offers the TLS session of before; then, after the handshake,
+ *                   "resumed" or "not resumed" is demanded
  *   hangup          the client closes
  *   set SECTION NAME FIELD=VALUE|...     in front of everything else: the configuration
  *   peer ADDRESS [NAME [unverified]]     likewise: who connects
  *   early BYTES                          likewise: sent before the greeting
  *   lookups N       how often reverse DNS was asked
- *   suspended, full, submit fails, submit full, stopping, no certificate
+ *   locked out, suspended, full, submit fails, submit full, stopping, no certificate
  *   ended, aborted  sessions of suspended listeners end: those between two messages, or all
  *   tls sessions are all taken
  *   occupied        another session of the same peer is open
  *   Q: SUMMARY      the next message in the queue: <sender> -> <rcpt> <rcpt> FLAGS
- *   B: LINE         the next line of its body
+ *   B: LINE         the next line of its body; "<...@" stands for a left-hand side that changes
  *   L: LINE         the next line of the mail log
  *   end             nothing but this is left in the queue, the body, the log (those that the
  * transcript looked at)
@@ -59,6 +64,9 @@ struct run {
     struct limits_host *other;
     bool tls_taken;
     bool looked_at_log, looked_at_queue, looked_at_body;
+    X509 *cert; /* the client's, with its key */
+    EVP_PKEY *key;
+    SSL_SESSION *session; /* to be resumed */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -173,6 +181,10 @@ static void start_tls(struct run *r, const char *version)
     push(r);
     r->ssl = SSL_new(client_ctx);
     SSL_set_fd(r->ssl, r->fd);
+    if (r->cert)
+        assert_true(SSL_use_certificate(r->ssl, r->cert) && SSL_use_PrivateKey(r->ssl, r->key));
+    if (r->session)
+        assert_true(SSL_set_session(r->ssl, r->session));
     if (old) {
         SSL_set_security_level(r->ssl, 0);
         SSL_set_min_proto_version(r->ssl, TLS1_VERSION);
@@ -194,6 +206,44 @@ static void start_tls(struct run *r, const char *version)
         fail_run(r, "the handshake failed");
     SSL_free(r->ssl);
     r->ssl = NULL;
+}
+
+static void make_certificate(struct run *r, char *rest)
+{
+    char *save, *kind = strtok_r(rest, " ", &save), *cn = strtok_r(NULL, "", &save);
+    struct test_cert made;
+    BIO *in;
+
+    if (!cn)
+        fail_run(r, "cert KIND CN");
+    if (str_eq(kind, "torn"))
+        strchr(cn, ' ')[0] = '\n';
+    made = test_cert_named(cn, str_eq(kind, "server") ? "EKU:serverAuth" : NULL, 0, 0, str_eq(kind, "expired") ? -1 : 1);
+    in = BIO_new_mem_buf(made.cert, -1);
+    r->cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    BIO_free(in);
+    in = BIO_new_mem_buf(made.key, -1);
+    r->key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
+    BIO_free(in);
+    test_cert_free(&made);
+    fixture.revoked = str_eq(kind, "revoked");
+    fixture.authorities = X509_STORE_new();
+    X509_STORE_set_flags(fixture.authorities, X509_V_FLAG_PARTIAL_CHAIN);
+    if (!str_eq(kind, "unknown"))
+        X509_STORE_add_cert(fixture.authorities, r->cert);
+}
+
+static void resume(struct run *r)
+{
+    r->session = SSL_get1_session(r->ssl);
+    SSL_set_shutdown(r->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or it would be worth nothing */
+    SSL_free(r->ssl);
+    r->ssl = NULL;
+    close(r->fd);
+    r->fd = -1;
+    r->eof = false;
+    buf_reset(&r->in);
+    loop_settle(l);
 }
 
 /* --- what the session left ------------------------------------------------------------------- */
@@ -252,6 +302,18 @@ static void expect_message(struct run *r, const char *want)
     }
 }
 
+/* "Message-ID: <...@mx.test>": the dots stand for what changes from run to run. */
+static bool body_line_is(const char *line, size_t n, const char *want)
+{
+    const char *dots = strstr(want, "<...@");
+    size_t front = dots ? (size_t)(dots + 1 - want) : 0, back = dots ? strlen(dots + 4) : 0;
+
+    if (!dots)
+        return n == strlen(want) && memcmp(line, want, n) == 0;
+    return n > front + back && memcmp(line, want, front) == 0 &&
+           memcmp(line + n - back, dots + 4, back) == 0;
+}
+
 static void expect_body(struct run *r, const char *want)
 {
     const char *end = r->body.n ? memchr(r->body.p, '\n', r->body.n) : NULL;
@@ -259,7 +321,7 @@ static void expect_body(struct run *r, const char *want)
     r->looked_at_body = true;
     if (!end)
         fail_run(r, "the body has no further line; wanted: %s", want);
-    if ((size_t)(end - 1 - r->body.p) != strlen(want) || memcmp(r->body.p, want, strlen(want)) != 0)
+    if (!body_line_is(r->body.p, (size_t)(end - 1 - r->body.p), want))
         fail_run(r, "body:   %.*s\n       wanted: %s", (int)(end - 1 - r->body.p), r->body.p, want);
     buf_drop(&r->body, (size_t)(end + 1 - r->body.p));
 }
@@ -402,7 +464,15 @@ static void do_line(struct run *r, char *line)
         set_object(r, rest);
     else if (str_starts(line, "peer "))
         set_peer(r, rest);
-    else if (str_starts(line, "early "))
+    else if (str_starts(line, "cert "))
+        make_certificate(r, rest);
+    else if (str_eq(line, "resume")) {
+        push(r);
+        resume(r);
+    } else if (str_eq(line, "resumed") || str_eq(line, "not resumed")) {
+        if (!r->ssl || SSL_session_reused(r->ssl) != (*line == 'r'))
+            fail_run(r, "the TLS session was%s resumed", *line == 'r' ? " not" : "");
+    } else if (str_starts(line, "early "))
         add_bytes(r, &r->early, rest);
     else if (str_eq(line, "tls sessions are all taken")) {
         assert_true(limits_tls_enter(1));
@@ -411,6 +481,10 @@ static void do_line(struct run *r, char *line)
         start_tls(r, rest);
     else if (str_eq(line, "pause"))
         push(r);
+    else if (str_eq(line, "drop")) {
+        push(r);
+        buf_reset(&r->in);
+    }
     else if (str_eq(line, "suspended")) {
         if (r->fd >= 0)
             push(r);
@@ -438,6 +512,8 @@ static void do_line(struct run *r, char *line)
         expect_quiet(r);
         clock_advance(SECONDS(strtol(rest, NULL, 10)));
         receive(r);
+    } else if (str_eq(line, "locked out")) {
+        fixture.locked_out = true;
     } else if (str_eq(line, "stopping")) {
         push(r);
         fibers_stop();
@@ -481,6 +557,14 @@ static void hang_up(struct run *r)
     if (r->tls_taken)
         limits_tls_leave();
     r->tls_taken = false;
+    X509_free(r->cert);
+    EVP_PKEY_free(r->key);
+    SSL_SESSION_free(r->session);
+    X509_STORE_free(fixture.authorities);
+    fixture.authorities = NULL;
+    r->cert = NULL;
+    r->key = NULL;
+    r->session = NULL;
 }
 
 static int finish_test(void **unused)
