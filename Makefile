@@ -183,6 +183,7 @@ bench:
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_ldap.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
 	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------
