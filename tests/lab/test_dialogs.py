@@ -23,7 +23,7 @@ PATTERNS = {
     "<user>": re.escape(getpass.getuser()),
 }
 AS_ROOT = ["userconfig"] # a home of somebody else has that user besides root
-TYPED = re.compile(r"\{([^{}\n]*)\}$", re.M)
+TYPED = re.compile(r"(?:(?<=[>:.] )|^)\{([^\n]*)\}$", re.M) # behind what asks for it
 PROMPT = r"(?:^|\n)(?:[!*~:\d ]*gw\.lab\.example> |[^\n]*> |[^\n]*:)"
 
 
