@@ -75,7 +75,8 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-$(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench_attempt: $(B)/daemon.a $(B)/store.a
+NEEDS_OURS := bench_store bench_fiber bench_attempt bench_crl bench_queue_fill
+$(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
@@ -175,6 +176,7 @@ bench:
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
+	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------
 

@@ -271,19 +271,32 @@ const struct command cmd_listenerconfig = {
               "Recipient Access Table, a private one relays for the senders its Host Access Table "
               "allows.",
     .usage =
-        "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY "
-        "[COMMENT]\n"
-        "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [FIELD=VALUE ...]\n"
+        "listenerconfig new NAME public|private ADDRESS PROTOCOL\n"
+        "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY|BEHAVIOR "
+        "[OPTIONS] [--comment COMMENT]\n"
+        "listenerconfig edit NAME hostaccess new policy POLICY BEHAVIOR [OPTIONS] [FIELD=VALUE ...]\n"
+        "listenerconfig edit NAME hostaccess edit sendergroup GROUP HOST[,HOST...]\n"
         "listenerconfig edit NAME hostaccess edit sendergroup GROUP new|delete HOST[,HOST...]\n"
-        "listenerconfig edit NAME hostaccess edit policy POLICY FIELD=VALUE ...\n"
+        "listenerconfig edit NAME hostaccess edit sendergroup GROUP policy POLICY|BEHAVIOR\n"
+        "listenerconfig edit NAME hostaccess edit sendergroup GROUP comment|print\n"
+        "listenerconfig edit NAME hostaccess edit policy POLICY BEHAVIOR [OPTIONS] [FIELD=VALUE ...]\n"
         "listenerconfig edit NAME hostaccess delete sendergroup|policy NAME\n"
-        "listenerconfig edit NAME hostaccess move GROUP BEFORE\n"
-        "listenerconfig edit NAME hostaccess default FIELD=VALUE ...\n"
-        "listenerconfig edit NAME hostaccess print\n"
-        "listenerconfig edit NAME rcptaccess new ADDRESS[,ADDRESS...] [accept|reject]\n"
-        "listenerconfig edit NAME rcptaccess edit ADDRESS accept|reject\n"
+        "listenerconfig edit NAME hostaccess move GROUP BEFORE|0\n"
+        "listenerconfig edit NAME hostaccess default [OPTIONS] [FIELD=VALUE ...]\n"
+        "listenerconfig edit NAME hostaccess print|clear|reset\n"
+        "listenerconfig edit NAME hostaccess import FILE\n"
+        "listenerconfig edit NAME hostaccess export FILE [--replace]\n"
+        "listenerconfig edit NAME hostaccess test ADDRESS [HOST]\n"
+        "    OPTIONS: --max_size SIZE --max_conn N --max_msgs N --max_rcpt N --override NAME|No\n"
+        "    --cust_acc TEXT|No --acc_code N --cust_rej TEXT|No --rej_code N --rate_lim N|No|default\n"
+        "    --cust_lim TEXT|No --lim_code N --dhap N|No|default; those about SenderBase and scanning\n"
+        "    (--use_sb, --as_scan, --av_scan, --sig_bits) are taken and have no effect\n"
+        "listenerconfig edit NAME rcptaccess new|edit ADDRESS[,ADDRESS...] [accept|reject]\n"
+        "    [--action accept|reject] [--cust_resp TEXT] [--resp_code N] [--bypass yes|no]\n"
         "listenerconfig edit NAME rcptaccess delete ADDRESS\n"
-        "listenerconfig edit NAME rcptaccess print|clear",
+        "listenerconfig edit NAME rcptaccess print|clear\n"
+        "listenerconfig edit NAME rcptaccess import FILE\n"
+        "listenerconfig edit NAME rcptaccess export FILE [--replace]",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_listener,

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#define COLUMN "%-31s%16s" /* of the gauges */
-#define COLUMNS COLUMN "%16s%16s" /* fits into 80 */
+#define COLUMN "%-38s%16s" /* of the gauges */
+#define COLUMNS COLUMN "%16s%16s"
 
 struct line {
     const char *title; /* indented as printed */
@@ -189,7 +189,7 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
     three_columns(ui, counters, countof(counters), json_object_get(data, "counters"), ever, detail);
     out_line(ui, "  Current IDs");
     for (size_t i = 0; i < countof(ids); i++)
-        out_line(ui, "%-63s%16lld", ids[i].title,
+        out_line(ui, "%-70s%16lld", ids[i].title,
                  (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
     if (detail) {
         out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes",

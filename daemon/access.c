@@ -12,6 +12,7 @@
 #include "store/base/arena.h"
 #include "store/base/map.h"
 #include "store/base/str.h"
+#include "store/hat_file.h"
 
 #define NO_ENTRY UINT32_MAX
 #define UNLIMITED 10000000u /* .top of these fields */
@@ -25,7 +26,7 @@ struct entry { /* one line of a sender group, numbered in the order of matching 
 };
 
 struct group {
-    const char *name;
+    const char *name, *policy;
     struct mail_flow flow;
 };
 
@@ -53,9 +54,11 @@ struct hat {
 struct rat {
     int refs;
     struct rat *base; /* complete; NULL: this one is */
-    struct map patterns; /* &accept_mark or &reject_mark, &absent_mark in front of a base;
-                          * "@example.com": &known_mark when some address there is listed */
+    struct map patterns; /* &accept_mark or &reject_mark, or the row of an entry that says more, with
+                          * a reference; &absent_mark in front of a base; "@example.com": &known_mark
+                          * when some address there is listed */
     bool aliases; /* entries were written otherwise than as their patterns: two may be the same */
+    size_t nrows; /* references were taken, at least of so many */
 };
 
 static const char accept_mark, reject_mark, known_mark, absent_mark;
@@ -315,7 +318,8 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
 
         if (!p || p->behavior == BEHAVIOR_CONTINUE)
             continue;
-        h->groups[h->ngroups].name = arena_strdup(&h->arena, g->name);
+        h->groups[h->ngroups].name = hat_is_all(g) ? "None" : arena_strdup(&h->arena, g->name);
+        h->groups[h->ngroups].policy = arena_strdup(&h->arena, g->policy);
         flow_make(&h->groups[h->ngroups].flow, l, p);
         for (size_t k = 0; k < g->hosts.n; k++) {
             const char *text = arena_strdup(&h->arena, g->hosts.items[k]);
@@ -333,6 +337,7 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
         h->ngroups++;
     }
     h->groups[h->ngroups].name = "None";
+    h->groups[h->ngroups].policy = "";
     flow_make(&h->groups[h->ngroups++].flow, l, NULL);
     intervals_make(&h->v4, &r4, true);
     intervals_make(&h->v6, &r6, false);
@@ -400,6 +405,7 @@ void access_sender(const struct access_table *t, const struct addr *a, const cha
     g = &h->groups[entry == NO_ENTRY ? h->ngroups - 1 : h->entries[entry].group];
     out->flow = &g->flow;
     out->group = g->name;
+    out->policy = g->policy;
     out->entry = entry == NO_ENTRY ? "ALL" : h->entries[entry].text;
 }
 
@@ -456,9 +462,35 @@ static const void *rat_get(const struct rat *r, const char *pattern)
     return found == &absent_mark ? NULL : found;
 }
 
+static bool is_row(const void *mark)
+{
+    return mark && mark != &accept_mark && mark != &reject_mark && mark != &known_mark &&
+           mark != &absent_mark;
+}
+
+static void row_drop(const void *mark)
+{
+    struct row *row = is_row(mark) ? (struct row *)(uintptr_t)mark : NULL;
+
+    row_free(&row);
+}
+
+/* mark is one of ours, or a row, of which a reference is taken. */
 static void rat_set(struct rat *r, const char *pattern, const void *mark)
 {
+    const void *was = r->nrows ? map_get(&r->patterns, pattern) : NULL;
+
+    if (is_row(mark)) {
+        row_ref((struct row *)(uintptr_t)mark);
+        r->nrows++;
+    }
     map_set(&r->patterns, pattern, (void *)(uintptr_t)mark);
+    row_drop(was);
+}
+
+static bool is_plain(const struct rcpt_access *e)
+{
+    return !e->code && !*e->text && !e->bypass;
 }
 
 static void rat_add(struct rat *r, const struct row *row)
@@ -469,7 +501,10 @@ static void rat_add(struct rat *r, const struct row *row)
     if (!normal_pattern(e->address, pattern, sizeof(pattern)))
         return; /* refused by the field's check; no pattern that matches anything */
     r->aliases = r->aliases || !str_eq(pattern, e->address);
-    rat_set(r, pattern, e->action == RCPT_ACCEPT ? &accept_mark : &reject_mark);
+    if (is_plain(e))
+        rat_set(r, pattern, e->action == RCPT_ACCEPT ? &accept_mark : &reject_mark);
+    else
+        rat_set(r, pattern, row);
     at = strrchr(pattern, '@');
     if (at && at[1])
         rat_set(r, at, &known_mark);
@@ -488,9 +523,15 @@ static struct rat *rat_new(const struct config *cfg, const struct row *row)
 
 static void rat_free(struct rat *r)
 {
+    size_t pos = 0;
+    const char *key;
+    void *value;
+
     if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
         return;
     rat_free(r->base);
+    while (r->nrows && map_next(&r->patterns, &pos, &key, &value))
+        row_drop(value);
     map_free(&r->patterns);
     free(r);
 }
@@ -530,7 +571,7 @@ static struct rat *rat_changed(struct rat *was, const struct config *old, const 
     r->aliases = was->aliases;
     __atomic_add_fetch(&base->refs, 1, __ATOMIC_RELAXED);
     while (was->base && map_next(&was->patterns, &pos, &key, &value))
-        map_set(&r->patterns, key, value);
+        rat_set(r, key, value);
     n = config_children(old, &section_rcpt_access, owner, &i);
     m = config_children(cfg, &section_rcpt_access, owner, &j);
     for (n += i, m += j; ok && (i < n || j < m);) {
@@ -567,27 +608,47 @@ static const void *rat_domain(const struct rat *r, char *domain)
     return found;
 }
 
-bool access_rcpt(const struct access_table *t, const struct smtp_path *to)
+static const void *find_rcpt(const struct rat *r, const struct smtp_path *to)
 {
-    const struct rat *r = t->rat;
     char text[SMTP_ADDRESS_MAX + 1], *domain = text + to->local_len + 1, after;
     const void *found, *by_domain;
 
     if (to->address[to->local_len] != '@')
-        return false;
+        return NULL;
     str_copy(text, sizeof(text), to->address);
     str_lower(text);
     found = rat_get(r, text);
     if (found)
-        return found == &accept_mark;
+        return found;
     by_domain = rat_domain(r, domain);
     after = *domain;
     *domain = '\0'; /* "user@" */
     found = rat_get(r, text);
     *domain = after;
     if (found && (by_domain || rat_get(r, domain - 1)))
-        return found == &accept_mark;
-    return by_domain == &accept_mark;
+        return found;
+    return by_domain;
+}
+
+void access_rcpt_rule(const struct access_table *t, const struct smtp_path *to,
+                      struct access_rcpt *out)
+{
+    const void *found = find_rcpt(t->rat, to);
+
+    *out = (struct access_rcpt){.accept = found == &accept_mark, .text = ""};
+    if (is_row(found)) {
+        const struct rcpt_access *e = ((const struct row *)found)->data;
+
+        *out = (struct access_rcpt){e->action == RCPT_ACCEPT, e->bypass, (unsigned)e->code, e->text};
+    }
+}
+
+bool access_rcpt(const struct access_table *t, const struct smtp_path *to)
+{
+    struct access_rcpt rule;
+
+    access_rcpt_rule(t, to, &rule);
+    return rule.accept;
 }
 
 /* --- the tables of a snapshot ---------------------------------------------------------------- */

@@ -59,6 +59,7 @@ const struct listener *access_listener(const struct access_table *t);
 struct access_match {
     const struct mail_flow *flow;
     const char *group; /* "None": no group lists the sender */
+    const char *policy; /* "": the listener's own parameters */
     const char *entry; /* what matched: "10.1.1.0/24", ".example.com", "ALL" */
 };
 /* true: the verified host name may decide, so it is worth looking up. */
@@ -67,7 +68,15 @@ bool access_needs_name(const struct access_table *t, const struct addr *a);
 void access_sender(const struct access_table *t, const struct addr *a, const char *host,
                    struct access_match *out);
 
+struct access_rcpt { /* what the recipient access table says */
+    bool accept;
+    bool bypass; /* receiving control: limits of recipients per hour and per sender */
+    unsigned code; /* of the reply; 0: the standard one */
+    const char *text; /* likewise; "": the standard one. Lives as long as the access tables */
+};
 /* Does the listener take mail for this recipient from anyone? An address needs a domain here. */
 bool access_rcpt(const struct access_table *t, const struct smtp_path *to);
+void access_rcpt_rule(const struct access_table *t, const struct smtp_path *to,
+                      struct access_rcpt *out);
 
 #endif

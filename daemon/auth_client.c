@@ -9,6 +9,7 @@
 #include "daemon/sasl.h"
 #include "daemon/smtp_client.h"
 
+#define COMMAND_MAX 510u /* RFC 5321 section 4.5.3.1.4, without CRLF; RFC 4954 section 4 */
 #define ROUNDS 6u /* LOGIN takes three replies, SCRAM four */
 
 /* The strongest that both know. */
@@ -72,15 +73,25 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
     unsigned char message[sizeof(c->reply.text)];
     struct slice challenge = {NULL, 0};
     enum sasl_step step = sasl_client_step(s, challenge, &out); /* YIELDS */
-    bool ok = step == SASL_MORE || step == SASL_PROVEN;
+    bool ok = step == SASL_MORE || step == SASL_PROVEN, early = true;
 
     *proven = step == SASL_PROVEN;
     if (!ok)
         return err_set(err, E_INVALID, "%s cannot be done with this user name and passphrase",
                        sasl_name(m));
-    buf_printf(&line, "AUTH %s%s", sasl_name(m), out.n ? " " : "");
-    base64_encode(&line, buf_str(&out), out.n);
-    ok = client_say(c, buf_str(&line), "AUTH", err);
+    buf_printf(&line, "AUTH %s", sasl_name(m));
+    if (line.n + 1 + (out.n + 2) / 3 * 4 >
+        COMMAND_MAX) { /* the initial response must wait to be asked for */
+        ok = client_say(c, buf_str(&line), "AUTH", err);
+        buf_reset(&line);
+        early = false;
+    } else if (out.n) {
+        buf_char(&line, ' ');
+    }
+    if (early || (ok && c->reply.code == 334)) {
+        base64_encode(&line, buf_str(&out), out.n);
+        ok = client_say(c, buf_str(&line), "AUTH", err);
+    }
     for (unsigned round = 0; ok && c->reply.code == 334 && round < ROUNDS; round++) {
         cleanse(&out);
         cleanse(&line);
@@ -96,11 +107,17 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
         if (step == SASL_MORE || step == SASL_PROVEN)
             base64_encode(&line, buf_str(&out), out.n);
         else
-            buf_char(&line, '*'); /* the reply will be 501 */
+            buf_char(&line, '*'); /* whatever the reply is */
         ok = client_say(c, buf_str(&line), "AUTH", err);
     }
     cleanse(&out);
     cleanse(&line);
+    if (ok && step == SASL_SYNTAX)
+        return err_set(err, E_PROTOCOL, "what the server asks is not what %s demands",
+                       sasl_name(m));
+    if (ok && step != SASL_MORE && step != SASL_PROVEN)
+        return err_set(err, E_PROTOCOL,
+                       "the server's own proof is wrong, or it demands too much work for one");
     return ok;
 }
 
@@ -128,6 +145,8 @@ enum auth_step auth_as_client(struct client *c, const char *user, const char *pa
     if (*code == 235)
         return proven ? AUTH_OK
                       : down(err, "the server has not shown that it knows the passphrase itself");
+    if (strstr(c->reply.text, password)) /* there are servers that say what was wrong */
+        memset(c->reply.text, 0, sizeof(c->reply.text));
     err_set(err, E_DENIED, "%d %s%s%.300s", *code, c->reply.enhanced, *c->reply.enhanced ? " " : "",
             str_printable(c->reply.text));
     return is_about_us(*code) ? AUTH_WRONG : AUTH_DOWN;

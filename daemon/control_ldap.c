@@ -156,15 +156,17 @@ static const char *result_word(enum ldap_outcome o)
 static void say_report(struct trial *t, const char *step, const struct ldap_report *r)
 {
     const char *host = ldap_pool_host(t->asking.pool, (size_t)t->asking.host);
+    AUTO(buf) struct buf user = BUF_INIT(4000);
     json_t *record = json_object();
 
+    str_escape_again(&user, r->user, strlen(r->user)); /* as the filter and the name: once */
     json_put_str(record, "step", step);
     json_put_str(record, "host", host);
     json_put_str(record, "filter", r->filter);
     json_put_str(record, "base", r->base);
     json_put_str(record, "dn", r->dn);
     if (*r->user)
-        json_put_str(record, "user", str_printable(r->user));
+        json_put_str(record, "user", buf_str(&user));
     json_put_str(record, "result", result_word(r->outcome));
     json_put_str(record, "reason", r->why.text);
     job_say(t->job, "host", record, "%s: %s: %s", host, result_word(r->outcome), r->why.text);

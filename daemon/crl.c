@@ -135,12 +135,23 @@ void crl_swap(void)
     set_unref(old);
 }
 
+/* Where outdated lists are refused, a list that ends is a change as well. */
+static uint64_t id_of(const struct crl_set *set, usec_t now)
+{
+    uint64_t ended = 0;
+
+    for (size_t i = 0; set->id && set->refuse && i < set->n; i++)
+        ended += set->members[i].list && crl_is_outdated(set->members[i].list, now);
+    return set->id + (ended << 48);
+}
+
 uint64_t running_crl_id(void)
 {
+    usec_t now = clock_wall();
     uint64_t id;
 
     pthread_mutex_lock(&lock);
-    id = current ? current->id : 0;
+    id = current ? id_of(current, now) : 0;
     pthread_mutex_unlock(&lock);
     return id;
 }
@@ -227,6 +238,27 @@ bool crl_chain_ok(enum crl_use use, STACK_OF(X509) *chain, char *why, size_t siz
     }
     set_unref(set);
     return ok;
+}
+
+void crl_findings(X509 *x, void (*fn)(const struct crl_finding *f, void *arg), void *arg)
+{
+    struct crl_set *set = take_set();
+    usec_t now = clock_wall();
+
+    for (size_t i = 0; set && i < set->n; i++) {
+        const struct member *m = &set->members[i];
+        struct crl_finding f = {.source = m->name};
+
+        if (!m->list || !crl_is_about(m->list, x))
+            continue;
+        f.state = !m->trusted                       ? CRL_MISSING
+                  : crl_is_outdated(m->list, now) ? CRL_OUTDATED
+                                                  : CRL_CURRENT;
+        f.listed = crl_find(m->list, X509_get0_serialNumber(x), &f.entry);
+        f.covers = crl_covers(m->list, x);
+        fn(&f, arg);
+    }
+    set_unref(set);
 }
 
 /* --- sources --------------------------------------------------------------------------------- */

@@ -27,6 +27,15 @@ struct crl_info { /* a source of the running configuration; texts are escaped */
 };
 /* In the order of names. fn must not wait: it runs under the lock that handshakes take for moments. */
 void crl_each(void (*fn)(const struct crl_info *i, void *arg), void *arg);
+struct crl_finding { /* what one list says about a certificate of its issuer */
+    const char *source;
+    enum crl_state state;   /* missing: its authority went, so it does not count */
+    bool listed, covers;    /* not listed and covered: it is not revoked */
+    struct crl_entry entry; /* when listed */
+};
+/* What the lists in force say about it, whatever is switched on. */
+void crl_findings(X509 *x, void (*fn)(const struct crl_finding *f, void *arg), void *arg);
+
 /* YIELDS. Fetches it now, or waits for the fetch that is under way; *unchanged: it was the list in force. A failure leaves the
  * last good list in force. */
 bool crl_update(const char *name, bool *unchanged, struct err *err);
@@ -83,7 +92,7 @@ bool crl_fetch(struct source *s, bool *unchanged, struct err *err); /* YIELDS; b
 bool crl_load(struct source *s, struct err *err);                   /* from the disk; not on a loop. E_NOT_FOUND: none is kept */
 void crl_make_room(void);                                           /* at the start: HOME/crl, without halves of files */
 void crl_tidy(void);                                                /* removes files of sources that are gone; not on a loop */
-void crl_look(usec_t now);                                          /* one look at all sources: what is due, what is outdated */
+void crl_look(usec_t now);                                          /* on a loop; one look at all sources: what is due, what is outdated */
 void crl_fetched(struct source *s, unsigned generation, bool ok, const struct err *err); /* takes down how it went, and tells */
 
 #endif

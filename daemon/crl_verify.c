@@ -158,7 +158,7 @@ bool crl_verify(struct crl_list *l, const struct crl_signed *sig,
     bool key_id = false, usage = false;
     struct algorithm a;
 
-    if (!sk_X509_num(authorities))
+    if (sk_X509_num(authorities) <= 0)
         return err_set(err, E_NOT_FOUND,
                        "The issuer of the list (%s) is not among the certificate authorities: "
                        "import its certificate with certconfig > certauthority.",

@@ -123,7 +123,7 @@ static void take_down(struct source *s, unsigned generation, bool ok, const stru
 
 void crl_fetched(struct source *s, unsigned generation, bool ok, const struct err *err)
 {
-    AUTO(str) char *key = key_of("fetch", s);
+    AUTO(str) char *key = key_of("fetch", s), *again = key_of("again", s);
     struct news n = {0};
     bool gone;
 
@@ -141,7 +141,7 @@ void crl_fetched(struct source *s, unsigned generation, bool ok, const struct er
                     "CRL source \"%s\": update failed from %s.\n%s\n%s", s->name, n.which,
                     err->text, meanwhile(n.state));
     if (n.again)
-        alert_raise(ALERT_SYSTEM, ALERT_INFO, key, "CRL source \"%s\" was updated again.",
+        alert_raise(ALERT_SYSTEM, ALERT_INFO, again, "CRL source \"%s\" was updated again.",
                     s->name);
 }
 
@@ -206,7 +206,7 @@ static void fetch_fiber(void *arg)
 static void start_fetch(struct source *s) /* has its own reference and is busy */
 {
     atomic_fetch_add(&fetching, 1);
-    if (fiber_spawn(loops_next(), "crl fetch", fetch_fiber, s))
+    if (fiber_spawn(loop_self(), "crl fetch", fetch_fiber, s))
         return;
     atomic_fetch_sub(&fetching, 1);
     crl_lock();
@@ -280,8 +280,6 @@ void crl_look(usec_t now)
         }
     }
     l->refuse = crl_refuses();
-    if (l->n_ended && l->refuse)
-        crl_swap(); /* what was accepted before is looked at again */
     crl_unlock();
     for (unsigned i = 0; i < l->n_ended; i++) {
         tell_outdated(l->ended[i], l->refuse);

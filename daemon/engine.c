@@ -34,6 +34,7 @@
 #include "daemon/sandbox.h"
 #include "daemon/state.h"
 #include "daemon/stats.h"
+#include "daemon/statuslog.h"
 #include "daemon/tls.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
@@ -94,6 +95,7 @@ static bool start_loops(struct err *err)
     (void)err;
     loops_start(0);
     stats_run();
+    statuslog_run();
     mta_sts_run();
     ldap_pools_run();
     crl_run();

@@ -78,7 +78,7 @@ struct ldap_pool {
     struct ldap_cache *cache;
     struct host *hosts;
     size_t n;
-    atomic_uint turn; /* of balance */
+    atomic_uint turn[PURPOSES]; /* of balance */
     bool running; /* in the configuration: it may raise alerts, and keeps connections */
     usec_t down_since; /* 0: not all of its hosts are */
 };
@@ -733,7 +733,8 @@ static bool ask(struct ldap_pool *p, int only, const struct question *q, msec_t 
                 struct err *err)
 {
     AUTO(buf) struct buf whys = BUF_INIT(400);
-    size_t first = p->balance && p->n ? atomic_fetch_add(&p->turn, 1) % p->n : 0;
+    atomic_uint *turn = &p->turn[q->search ? FOR_SEARCH : FOR_BIND];
+    size_t first = p->balance && p->n ? atomic_fetch_add(turn, 1) % p->n : 0;
     struct err why = {0};
 
     if (only >= 0)

@@ -1,7 +1,8 @@
-/* limits.c - see limits.h. A host is remembered while it is connected, or while its hour of counted
+/* limits.c - see limits.h. A host is remembered while it is connected, or while an hour of counted
  * recipients runs; the table is swept when it has doubled, so its size follows what is in use. */
 #include "daemon/limits.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +20,9 @@ struct limits_listener {
 
 struct limits_host {
     char key[48];
-    unsigned connections, rcpts;
+    unsigned connections, rcpts, invalid;
     msec_t hour_end; /* rcpts were counted since an hour before; 0: none were */
+    msec_t invalid_end; /* the same of invalid ones */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -81,7 +83,7 @@ unsigned limits_connections(const struct limits_listener *l)
 
 static bool is_idle(const struct limits_host *h, msec_t now)
 {
-    return h->connections == 0 && h->hour_end <= now;
+    return h->connections == 0 && h->hour_end <= now && h->invalid_end <= now;
 }
 
 static void forget(struct limits_host *h)
@@ -161,6 +163,106 @@ bool limits_rcpt(struct limits_host *h, unsigned max)
     }
     ok = h->rcpts < max;
     h->rcpts += ok;
+    pthread_mutex_unlock(&lock);
+    return ok;
+}
+
+static bool harvests(const struct limits_host *h, unsigned max, msec_t now)
+{
+    return max && h->invalid_end > now && h->invalid > max;
+}
+
+bool limits_invalid(struct limits_host *h, unsigned max)
+{
+    msec_t now;
+    bool over;
+
+    if (!max)
+        return false;
+    now = clock_now();
+    pthread_mutex_lock(&lock);
+    if (h->invalid_end <= now) {
+        h->invalid_end = now + MINUTES(60);
+        h->invalid = 0;
+    }
+    if (h->invalid < UINT_MAX)
+        h->invalid++;
+    over = harvests(h, max, now);
+    pthread_mutex_unlock(&lock);
+    return over;
+}
+
+bool limits_harvests(struct limits_host *h, unsigned max)
+{
+    bool over;
+
+    if (!max)
+        return false;
+    pthread_mutex_lock(&lock);
+    over = harvests(h, max, clock_now());
+    pthread_mutex_unlock(&lock);
+    return over;
+}
+
+/* --- envelope senders ------------------------------------------------------------------------- */
+
+/* A table of fixed size: a sender has a place in one row, found by its hash. */
+#define SENDER_ROWS 32768u
+#define SENDER_PLACES 8
+
+struct sender {
+    uint64_t hash;
+    msec_t end; /* of the interval; 0: free */
+    unsigned rcpts;
+};
+
+static struct sender (*senders)[SENDER_PLACES]; /* made when the first is counted; under lock */
+
+static uint64_t sender_hash(const struct limits_listener *l, const char *sender)
+{
+    char key[320];
+    int n = snprintf(key, sizeof(key), "%u/", l->id);
+
+    str_copy(key + n, sizeof(key) - (size_t)n, sender);
+    str_lower(key);
+    return map_hash(key);
+}
+
+/* Its place, or that of whoever is to be forgotten for it. */
+static struct sender *sender_place(uint64_t hash, msec_t now)
+{
+    struct sender *row = senders[hash % SENDER_ROWS], *oldest = row;
+
+    for (int i = 0; i < SENDER_PLACES; i++) {
+        if (row[i].hash == hash && row[i].end > now)
+            return &row[i];
+        if (row[i].end < oldest->end)
+            oldest = &row[i];
+    }
+    *oldest = (struct sender){.hash = hash};
+    return oldest;
+}
+
+bool limits_sender(const struct limits_listener *l, const char *sender, unsigned max,
+                   unsigned minutes)
+{
+    struct sender *place;
+    uint64_t hash;
+    msec_t now;
+    bool ok;
+
+    if (!max || !*sender)
+        return true;
+    hash = sender_hash(l, sender);
+    now = clock_now();
+    pthread_mutex_lock(&lock);
+    if (!senders)
+        senders = xcalloc(SENDER_ROWS, sizeof(*senders));
+    place = sender_place(hash, now);
+    if (!place->end)
+        place->end = now + MINUTES(minutes);
+    ok = place->rcpts < max;
+    place->rcpts += ok;
     pthread_mutex_unlock(&lock);
     return ok;
 }

@@ -1,5 +1,5 @@
 /* limits.h - how many connections and how fast: over all listeners, per listener, per sending host,
- * and recipients per hour and host. One mutex in limits.c; any thread. */
+ * recipients per hour and host, invalid ones, and recipients per envelope sender. One mutex in limits.c; any thread. */
 #ifndef POSTERN_LIMITS_H
 #define POSTERN_LIMITS_H
 
@@ -25,6 +25,17 @@ struct limits_host *limits_host_enter(struct limits_listener *l, const struct ad
 void limits_host_leave(struct limits_host *h);
 /* Counts one recipient; false (not counted): max have been taken in this hour. max 0: unlimited. */
 bool limits_rcpt(struct limits_host *h, unsigned max);
+
+/* Invalid recipients: counted within the hour that the first one began. True: there were more than max, then or now, so
+ * the host is to be sent away for the rest of the hour. max 0: never. limits_harvests asks without counting. */
+bool limits_invalid(struct limits_host *h, unsigned max);
+bool limits_harvests(struct limits_host *h, unsigned max);
+
+/* Counts a recipient of an envelope sender on a listener; false (not counted): max have been taken within the interval that
+ * its first one began. What is remembered has a fixed size: under a flood of senders those whose interval ends
+ * first are forgotten. max 0, or the null sender (bounces come from everywhere): unlimited. */
+bool limits_sender(const struct limits_listener *l, const char *sender, unsigned max,
+                   unsigned minutes);
 
 bool limits_tls_enter(unsigned max);
 void limits_tls_leave(void);

@@ -4,6 +4,7 @@
 #include "daemon/maillog.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -169,6 +170,48 @@ void maillog_icid_access(uint64_t icid, const char *behavior, const char *group,
     add(&l, match);
     add(&l, " SBRS not enabled country not enabled"); /* the parts tools look for; there is no
                                                          reputation service */
+    write_line(&l);
+}
+
+void maillog_icid_delayed_reject(uint64_t icid, const struct addr *peer)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Delayed HAT REJECT continuing session for recipient logging (");
+    add(&l, addr_text(peer, ip));
+    add(&l, ")");
+    write_line(&l);
+}
+
+void maillog_icid_harvest(uint64_t icid, const struct addr *peer, const char *reverse, unsigned limit,
+                          const char *group, const char *listener, const char *sender,
+                          const char *rcpt)
+{
+    struct line l;
+    char ip[ADDR_TEXT];
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " Potential Directory Harvest Attack from host=(");
+    add(&l, addr_text(peer, ip));
+    add(&l, ", ");
+    add_foreign(&l, reverse ? reverse : "None", ')');
+    add(&l, "), dhap_limit=");
+    add_number(&l, limit);
+    add(&l, ", sender_group=");
+    add(&l, group);
+    add(&l, ", listener=");
+    add(&l, listener);
+    add(&l, ", sender=<");
+    add_foreign(&l, sender, '>');
+    add(&l, ">, rcpt=<");
+    add_foreign(&l, rcpt, '>');
+    add(&l, ">");
     write_line(&l);
 }
 
@@ -382,13 +425,32 @@ static void mid_quoted(uint64_t mid, const char *what, const char *text)
     write_line(&l);
 }
 
+static atomic_bool wants_ids = true, wants_responses = true, wants_subjects = true;
+
+void maillog_choose(bool message_ids, bool responses, bool subjects)
+{
+    atomic_store(&wants_ids, message_ids);
+    atomic_store(&wants_responses, responses);
+    atomic_store(&wants_subjects, subjects);
+}
+
+void maillog_status(const char *text)
+{
+    logfile_write(LOGFILE_STATUS, LOG_INFO, text);
+    logfile_write(LOGFILE_MAIL, LOG_INFO, text);
+}
+
 void maillog_message_id(uint64_t mid, const char *id)
 {
+    if (!atomic_load_explicit(&wants_ids, memory_order_relaxed))
+        return;
     mid_quoted(mid, " Message-ID '", id);
 }
 
 void maillog_subject(uint64_t mid, const char *subject)
 {
+    if (!atomic_load_explicit(&wants_subjects, memory_order_relaxed))
+        return;
     mid_quoted(mid, " Subject '", subject);
 }
 
@@ -592,7 +654,7 @@ void maillog_dcid_tls_required(uint64_t dcid)
 }
 
 static void delivery_line(const char *what, uint64_t dcid, uint64_t mid, const unsigned *rids,
-                          unsigned n)
+                          unsigned n, const char *headers)
 {
     struct line l;
 
@@ -603,23 +665,52 @@ static void delivery_line(const char *what, uint64_t dcid, uint64_t mid, const u
     add_number(&l, mid);
     add(&l, " to RID ");
     add_rids(&l, rids, n);
+    add(&l, *headers ? " " : "");
+    add(&l, headers); /* escaped where they were read */
     write_line(&l);
 }
 
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n)
 {
-    delivery_line("Delivery start DCID ", dcid, mid, rids, n);
+    delivery_line("Delivery start DCID ", dcid, mid, rids, n, "");
 }
 
-void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n)
+void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n,
+                          const char *headers)
 {
-    delivery_line("Message done DCID ", dcid, mid, rids, n);
+    delivery_line("Message done DCID ", dcid, mid, rids, n, headers);
+}
+
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "Deleted: MID ");
+    add_number(&l, mid);
+    add(&l, " to RID ");
+    add_rids(&l, rids, n);
+    write_line(&l);
+}
+
+void maillog_redirected(uint64_t mid, const char *host)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "MID ");
+    add_number(&l, mid);
+    add(&l, *host ? " redirected to " : " no longer redirected");
+    add_foreign(&l, host, 0);
+    write_line(&l);
 }
 
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response)
 {
     struct line l;
 
+    if (!atomic_load_explicit(&wants_responses, memory_order_relaxed))
+        return;
     l.n = 0;
     add(&l, "MID ");
     add_number(&l, mid);

@@ -10,11 +10,21 @@
 
 #include "store/base/net.h"
 
+/* Which lines an administrator wants (logconfig > setup); all of them until it is said. */
+void maillog_choose(bool message_ids, bool responses, bool subjects);
+void maillog_status(const char *text); /* "Status: CPULd 13 ..." */
+
 /* receiving */
 void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local,
                       const struct addr *peer, const char *reverse,
                       bool verified); /* reverse "": unknown */
 void maillog_icid_access(uint64_t icid, const char *behavior, const char *group, const char *match);
+/* A host access table's REJECT is said at the recipients, so that they can be logged. */
+void maillog_icid_delayed_reject(uint64_t icid, const struct addr *peer);
+/* Invalid recipients beyond the limit; reverse: the verified name of the peer or NULL. */
+void maillog_icid_harvest(uint64_t icid, const struct addr *peer, const char *reverse, unsigned limit,
+                          const char *group, const char *listener, const char *sender,
+                          const char *rcpt);
 void maillog_icid_close(uint64_t icid);
 void maillog_icid_lost(uint64_t icid);
 void maillog_icid_timeout(uint64_t icid, const struct addr *peer);
@@ -34,7 +44,7 @@ void maillog_auth_missing(uint64_t icid); /* "was required but remote host did n
 void maillog_start(uint64_t mid, uint64_t icid); /* ICID 0: made by the gateway itself */
 void maillog_from(uint64_t mid, uint64_t icid, const char *sender);
 void maillog_to(uint64_t mid, uint64_t icid, unsigned rid, const char *rcpt);
-void maillog_to_rejected(uint64_t mid, uint64_t icid, const char *rcpt, const char *by); /* "RAT" */
+void maillog_to_rejected(uint64_t mid, uint64_t icid, const char *rcpt, const char *by); /* "RAT", "HAT" */
 void maillog_to_invalid(uint64_t mid, uint64_t icid, char character);
 void maillog_message_id(uint64_t mid, const char *id);
 void maillog_subject(uint64_t mid, const char *subject);
@@ -44,6 +54,8 @@ void maillog_aborted(
     const char *reason); /* "Message aborted MID n Receiving aborted" and "finished ... aborted" */
 void maillog_queued(uint64_t mid); /* by queue_submit: durable, not yet handed to a delivery */
 void maillog_finished(uint64_t mid); /* by the queue, once per MID */
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n); /* by an administrator */
+void maillog_redirected(uint64_t mid, const char *host); /* "": no longer */
 void maillog_generated_bounce(uint64_t mid, uint64_t of_mid);
 
 /* delivery */
@@ -70,7 +82,9 @@ void maillog_auth_unreachable(const char *server, const char *why); /* one of a 
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
-void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
+/* headers: "[('X-SBRS', '3.5')]", those of the message that are to be logged; "" none are */
+void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n,
+                          const char *headers);
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response);
 /* code "000": there was no SMTP reply; lines of text are separated by "\n" */
 void maillog_bounced(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,

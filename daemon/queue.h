@@ -45,6 +45,7 @@ struct message {
     char *subject; /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
     char *envid; /* RFC 3461, as it came, in xtext; NULL: none */
     char *bounce_profile; /* of the listener */
+    char *redirect; /* the host it goes to whatever the routes say (redirectrecipients); NULL: none */
     struct body
         *body; /* header and text as they will be sent, our Received: first; not dot-stuffed */
     struct rcpt *rcpts;

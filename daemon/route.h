@@ -49,6 +49,10 @@ void route_controls(const struct config *cfg, const char *domain, struct control
  * every domain under the same controls. */
 void route_key(const struct config *cfg, const char *domain, char *out, size_t size);
 
+/* The same of mail that is redirected to a host, whatever the routes say (NULL: it is not). */
+void route_key_via(const struct config *cfg, const char *via, const char *domain, char *out,
+                   size_t size);
+
 const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
                                                   const char *of_listener);
 
@@ -88,7 +92,14 @@ struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */
 enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
                                 msec_t deadline, struct targets *out,
                                 struct route_problem *problem);
+enum route_result route_resolve_via(const struct config *cfg, const char *via, const char *domain,
+                                    unsigned turn, msec_t deadline, struct targets *out,
+                                    struct route_problem *problem); /* see route_key_via */
 void targets_free(struct targets *t);
+
+/* The address a connection of this family is to start from: of several, the next in turn. false: the system chooses. */
+bool route_source(const struct config *cfg, int family, struct addr *out);
+bool route_has_source(const struct config *cfg, int family);
 
 /* Would a connection to a (with port) come back to one of our own listeners? */
 bool route_is_self(const struct config *cfg, const struct addr *a);

@@ -88,12 +88,13 @@ static enum sasl_step credentials(const struct sasl *s)
 
 static enum sasl_step plain(struct sasl *s, struct slice in)
 {
-    const char *user, *password, *end = in.p + in.n;
+    const char *user, *password, *end;
     size_t nauthzid, nuser;
 
-    if (!in.p && !s->step++)
-        return SASL_MORE;
+    if (!in.p)
+        return s->step++ ? SASL_SYNTAX : SASL_MORE;
     s->step = 2;
+    end = in.p + in.n;
     user = in.n ? memchr(in.p, '\0', in.n) : NULL;
     password = user ? memchr(user + 1, '\0', (size_t)(end - user - 1)) : NULL;
     if (!password)

@@ -101,16 +101,18 @@ bool client_say(struct client *c, const char *line, const char *what, struct err
 
 /* --- opening --- */
 
-struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
-                              uint64_t dcid, msec_t deadline, struct addr *local,
-                              struct smtp_reply *reply, struct err *err)
+struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
+                              const struct addr *from, uint64_t dcid, msec_t deadline,
+                              struct addr *local, struct smtp_reply *reply, struct err *err)
 {
     msec_t patience = clock_in(CONNECT_TIMEOUT);
-    struct conn *conn = conn_connect(to, from, patience < deadline ? patience : deadline, err);
+    unsigned which;
+    struct conn *conn = conn_connect_first(to, n, from, patience < deadline ? patience : deadline,
+                                           &which, err);
 
     memset(reply, 0, sizeof(*reply));
     memset(local, 0, sizeof(*local));
-    return conn ? client_greet(conn, host, to, dcid, deadline, local, reply, err) : NULL;
+    return conn ? client_greet(conn, host, to[which], dcid, deadline, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,

@@ -64,12 +64,13 @@ struct rcpt_result {
 void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, const char *status,
                      const char *text);
 
-/* YIELDS. Connects and reads the greeting. NULL and err: no connection, or a greeting other than
+/* YIELDS. Connects to the first of n addresses that answers (conn_connect_first) and reads the greeting. NULL and err: no connection, or a greeting other than
  * 220; *reply says which reply that was (code 0: none), *local what our end was (family 0: never
  * connected). dcid is what the log calls this connection; 0: nothing is logged or counted. deadline:
  * for the connection and all that is said over it; NEVER: the time-outs of the RFC. */
-struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
-                              uint64_t dcid, msec_t deadline, struct addr *local,
+struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
+                              const struct addr *from, uint64_t dcid, msec_t deadline,
+                              struct addr *local,
                               struct smtp_reply *reply, struct err *err);
 /* The same from an open connection on, which it takes over. */
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,

@@ -48,7 +48,7 @@ static void store(struct smtp_intake *in, const char *p, size_t n)
 }
 
 /* RFC 6409 section 8.3: senders we relay for get the Message-ID they forgot, on a submission listener
- * the date as well. Mail from elsewhere stays as it is. */
+ * the date as well. Mail from elsewhere stays as it is, unless the setup says otherwise. */
 static void header_end(struct smtp_intake *in)
 {
     struct intake *i = intake_of(in);
@@ -59,7 +59,7 @@ static void header_end(struct smtp_intake *in)
         n = snprintf(line, sizeof(line), "Date: %s\r\n", clock_rfc5322(i->s->tx->received, date));
         put(i, line, (size_t)n);
     }
-    if (in->has_message_id || !smtp_relays(i->s))
+    if (in->has_message_id || (!smtp_relays(i->s) && !i->s->setup->add_message_id))
         return;
     snprintf(in->message_id, sizeof(in->message_id), "<%llx.%llx@%.250s>",
              (unsigned long long)clock_wall(), (unsigned long long)i->s->tx->mid, i->s->hostname);
@@ -78,6 +78,8 @@ static void put_received(struct intake *i)
     char ip[ADDR_TEXT], date[40];
     bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
 
+    if (!s->listener->add_received)
+        return;
     buf_reserve(&b, 1000);
     if (m->flags & MSG_UNTAGGED)
         buf_printf(&b, "%s\r\n", CONFIG_SINGLE(access_config(s->access), bv_setup)->header);

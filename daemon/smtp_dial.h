@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "daemon/conn.h"
 #include "daemon/smtp_client.h"
 #include "daemon/tls.h"
 #include "daemon/tls_policy.h"
@@ -39,6 +40,9 @@ struct dial_event {
 struct dial {
     const char *host; /* MX host, or host of the route */
     const struct addr *addr;
+    const struct addr *others[CONN_RACE_MAX - 1]; /* of the same host, under the same verdict: the first
+                                                     of all that answers is taken */
+    unsigned n_others;
     const struct addr *from; /* NULL: any */
     const char *helo;
     const struct tls_need *need; /* the verdict, and the keys its checks compare with */

@@ -9,12 +9,14 @@
 #include <sys/socket.h>
 
 #include "daemon/conn.h"
+#include "daemon/connstats.h"
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/fiber.h"
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
+#include "daemon/smtp_policy.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
 #include "store/base/str.h"
@@ -22,11 +24,6 @@
 #define BAD_COMMANDS_MAX 5
 #define REJECTED_RCPTS_MAX 100 /* in a session */
 #define REPLY_MAX 510 /* RFC 5321 section 4.5.3.1.5, without CRLF */
-
-static const char rejection[] =
-    "Your access to this mail system has been rejected due to the sending MTA's poor reputation. "
-    "If you believe that "
-    "this failure is in error, please contact the intended recipient via alternate means.";
 
 void smtp_reply(struct smtp *s, int code, const char *enhanced, const char *fmt, ...)
 {
@@ -169,8 +166,7 @@ static bool read_command(struct smtp *s)
 /* RFC 5321 section 3.1: after a 554 greeting the server waits for QUIT. */
 static void refuse_everything(struct smtp *s)
 {
-    conn_printf(s->conn, "554-%s\r\n554 %s\r\n", s->hostname, rejection);
-    s->rejected = true;
+    smtp_greet_rejected(s);
     while (read_command(s)) {
         if (slice_ieq(s->verb, "QUIT")) {
             smtp_reply(s, 221, "2.0.0", "%s", s->hostname);
@@ -189,7 +185,7 @@ static void converse(struct smtp *s)
     if (s->refusal)
         smtp_reply(s, 554, NULL, "%s %s", s->hostname, s->refusal);
     else
-        smtp_reply(s, 220, NULL, "%s ESMTP", s->hostname);
+        smtp_greet(s);
     while (read_command(s)) /* YIELDS; sends replies when input runs dry */
         smtp_run_verb(s);
 }
@@ -240,6 +236,8 @@ static bool let_in(struct smtp *s)
     }
     access_sender(s->table, &s->peer, s->reverse ? s->reverse : "", &match);
     s->flow = match.flow;
+    s->group = match.group;
+    s->entry = match.entry;
     s->tls_mode = exception_inbound(cfg, s->flow->tls, &s->peer, s->reverse, clock_wall());
     maillog_icid_new(s->icid, s->listener->name, &s->local, &s->peer, name, verified);
     maillog_icid_access(s->icid, words[s->flow->behavior], match.group, match.entry);
@@ -247,16 +245,23 @@ static bool let_in(struct smtp *s)
         return false;
     if (smtp_implicit_tls(s) && !(enter_host(s) && smtp_begin_tls(s)))
         return false;
-    if (s->flow->behavior == BEHAVIOR_REJECT) {
+    if (s->flow->behavior == BEHAVIOR_REJECT && !s->setup->reject_at_rcpt) {
         refuse_everything(s);
         return false;
     }
+    if (s->flow->behavior == BEHAVIOR_REJECT) {
+        maillog_icid_delayed_reject(s->icid, &s->peer);
+        s->delayed_reject = true;
+    }
     if (!s->host && !enter_host(s))
         return false;
+    s->counted = connstats_enter(s->listener->name, &s->peer, s->reverse);
     if (listeners_suspended(s->listener->name) || fiber_stopping()) {
         service_not_available(s);
         return false;
     }
+    if (smtp_is_harvesting(s, true))
+        return false;
     if (talks_too_soon(s)) {
         maillog_receiving_failed(s->icid, "Data before the greeting");
         smtp_reply(s, 554, "5.5.0", "SMTP protocol synchronization error: wait for the greeting");
@@ -286,6 +291,8 @@ static void finish(struct smtp *s)
     maillog_icid_close(s->icid);
     if (s->host)
         limits_host_leave(s->host);
+    if (s->counted)
+        connstats_leave(s->counted);
     if (s->tls_counted)
         limits_tls_leave();
     tls_context_free(&s->tls);

@@ -16,6 +16,7 @@
 struct client_cert;
 struct intake;
 struct limits_host;
+struct conn_host;
 struct limits_listener;
 struct message;
 struct tls_context;
@@ -57,10 +58,12 @@ struct smtp {
     const struct listener *listener;
     const struct listener_setup *setup;
     const struct mail_flow *flow;
+    const char *group, *entry; /* of the host access table that gave it; "None", "ALL" */
     enum tls_modes tls_mode; /* the flow's, unless an exception names the peer */
     const char *hostname; /* ours */
     struct limits_listener *limits;
     struct limits_host *host;
+    struct conn_host *counted; /* for topin */
     struct tls_context *tls; /* to offer; NULL: policy or certificate does not allow */
     uint64_t icid;
     struct addr peer, local;
@@ -72,6 +75,7 @@ struct smtp {
     bool quit; /* the session ends after the replies that are pending */
     bool waiting;                /* for a command: nothing is half said or half read */
     bool rejected; /* the host access table says REJECT: only QUIT is answered */
+    bool delayed_reject; /* the same, told at every recipient */
     bool tls_counted;
     bool told_starttls; /* "Must issue a STARTTLS command first" was said */
     bool certified; /* user comes from a client certificate */

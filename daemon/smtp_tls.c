@@ -24,15 +24,18 @@ static bool failed(struct smtp *s, const char *why)
     return false;
 }
 
-/* The context of the listener, and a place among the TLS sessions. */
-static bool available(struct smtp *s)
+static bool has_context(struct smtp *s)
 {
     if (!s->tls)
         s->tls = running_tls_server(s->listener->name);
-    if (!s->tls || !(s->tls_counted || limits_tls_enter((unsigned)s->setup->max_tls_connections)))
-        return false;
-    s->tls_counted = true;
-    return true;
+    return s->tls;
+}
+
+/* A place among the TLS sessions. */
+static bool has_place(struct smtp *s)
+{
+    s->tls_counted = s->tls_counted || limits_tls_enter((unsigned)s->setup->max_tls_connections);
+    return s->tls_counted;
 }
 
 /* YIELDS. The handshake; section 4.2 of RFC 3207: nothing that was said in clear is remembered. */
@@ -80,8 +83,12 @@ void smtp_starttls(struct smtp *s)
         smtp_reply(s, 501, "5.5.4", "STARTTLS takes no parameters");
         return;
     }
-    if (!available(s)) {
+    if (!has_context(s)) {
         smtp_reply(s, 454, "4.7.0", "TLS not available due to a temporary reason");
+        return;
+    }
+    if (!has_place(s)) {
+        smtp_close(s, "4.4.5", "Too many TLS sessions at this time");
         return;
     }
     if (conn_input_pending(
@@ -96,6 +103,7 @@ void smtp_starttls(struct smtp *s)
 
 bool smtp_begin_tls(struct smtp *s)
 {
-    return available(s) ? secure(s)
-                        : failed(s, "TLS not available due to a temporary reason"); /* YIELDS */
+    if (!has_context(s))
+        return failed(s, "TLS not available due to a temporary reason");
+    return has_place(s) ? secure(s) : failed(s, "too many TLS sessions at this time"); /* YIELDS */
 }

@@ -11,6 +11,7 @@
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/smtp_policy.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
 #include "store/base/str.h"
@@ -201,6 +202,10 @@ static void do_mail(struct smtp *s)
         smtp_reply(s, 553, "5.5.4", "Domain required for sender address");
         return;
     }
+    if (smtp_sender_needs_tls(s, mail.from.address)) {
+        smtp_reply(s, 530, NULL, "#5.7.0 Must issue a STARTTLS command first");
+        return;
+    }
     m = s->tx = message_new();
     m->mid = queue_next_mid();
     m->icid = s->icid;
@@ -270,9 +275,12 @@ static void do_rcpt(struct smtp *s)
 {
     struct smtp_refusal why;
     struct smtp_rcpt rcpt;
+    struct access_rcpt rule = {.accept = true};
     struct message *m = s->tx;
     char *orcpt = NULL, routing;
 
+    if (smtp_is_harvesting(s, false))
+        return;
     if (s->intake) { /* RFC 3030 section 2 */
         smtp_reply(s, 503, "5.5.1", "The message has begun; BDAT or RSET comes next.");
         return;
@@ -280,6 +288,11 @@ static void do_rcpt(struct smtp *s)
     if (!smtp_parse_rcpt(s->args, &rcpt, &why)) {
         if (smtp_rcpt_rejected(s))
             refused(s, &why);
+        return;
+    }
+    if (s->delayed_reject) {
+        stats_add(STAT_REJECTED_RECIPS, 1);
+        smtp_reject_rcpt(s, rcpt.to.address);
         return;
     }
     if (rcpt.esmtp && !s->esmtp) {
@@ -307,11 +320,13 @@ static void do_rcpt(struct smtp *s)
                 smtp_reply(s, 550, "5.7.1", "No message was sent from this address; the bounce is refused.");
             return;
         }
-        if (!access_rcpt(s->table, &rcpt.to)) {
+        access_rcpt_rule(s->table, &rcpt.to, &rule);
+        if (!rule.accept) {
             maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
             stats_add(STAT_REJECTED_RECIPS, 1);
-            if (smtp_rcpt_rejected(s))
-                smtp_reply(s, 550, "5.1.0", "Address rejected.");
+            if (smtp_invalid_rcpt(s, rcpt.to.address))
+                smtp_respond(s, &(struct flow_response){rule.code ? rule.code : 550, rule.text}, "1.0",
+                             "Address rejected.");
             return;
         }
         routing = routing_character(&rcpt.to);
@@ -323,17 +338,19 @@ static void do_rcpt(struct smtp *s)
             return;
         }
     }
-    if (!limits_rcpt(s->host, s->flow->max_rcpts_per_hour)) {
-        smtp_reply(s, 452, "4.7.1", "Too many recipients received this hour");
+    if (!rule.bypass && !smtp_rcpt_within_limits(s))
         return;
-    }
     if (rcpt.orcpt.n)
         orcpt = arena_slice(&m->arena, rcpt.orcpt);
     message_add_rcpt(m, rcpt.to.address, orcpt, rcpt.notify);
     s->accepted_rcpts++;
     s->state = AT_RCPT;
     maillog_to(m->mid, s->icid, m->nrcpts - 1, rcpt.to.address);
-    smtp_reply(s, 250, "2.1.5", "recipient <%s> ok", rcpt.to.address);
+    if (rule.code || (rule.text && *rule.text))
+        smtp_respond(s, &(struct flow_response){rule.code ? rule.code : 250, rule.text}, "1.5",
+                     "recipient ok");
+    else
+        smtp_reply(s, 250, "2.1.5", "recipient <%s> ok", rcpt.to.address);
 }
 
 static void do_data(struct smtp *s)

@@ -15,6 +15,9 @@ struct alert_recipient {
 struct log {
 #include "schema/log.def"
 };
+struct log_setup {
+#include "schema/log_setup.def"
+};
 struct certificate {
 #include "schema/certificate.def"
 };

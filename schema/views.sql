@@ -26,8 +26,23 @@ CREATE VIEW v_log AS SELECT name AS object,
   CAST(json_extract(body,'$.type') AS TEXT) AS "type",
   CAST(json_extract(body,'$.level') AS TEXT) AS "level",
   CAST(json_extract(body,'$.max_size') AS INTEGER) AS "max_size",
-  CAST(json_extract(body,'$.max_files') AS INTEGER) AS "max_files"
+  CAST(json_extract(body,'$.max_files') AS INTEGER) AS "max_files",
+  CAST(json_extract(body,'$.rollover_interval') AS INTEGER) AS "rollover_interval",
+  CAST(json_extract(body,'$.rollover_at') AS TEXT) AS "rollover_at",
+  CAST(json_extract(body,'$.alert_removed') AS INTEGER) AS "alert_removed",
+  CAST(json_extract(body,'$.method') AS TEXT) AS "method",
+  CAST(json_extract(body,'$.syslog_host') AS TEXT) AS "syslog_host",
+  CAST(json_extract(body,'$.syslog_port') AS INTEGER) AS "syslog_port",
+  CAST(json_extract(body,'$.syslog_protocol') AS TEXT) AS "syslog_protocol",
+  CAST(json_extract(body,'$.syslog_facility') AS TEXT) AS "syslog_facility"
 FROM entry JOIN blob USING(hash) WHERE class='log' AND to_rev IS NULL;
+CREATE VIEW v_log_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.metrics_frequency') AS INTEGER) AS "metrics_frequency",
+  CAST(json_extract(body,'$.message_ids') AS INTEGER) AS "message_ids",
+  CAST(json_extract(body,'$.remote_responses') AS INTEGER) AS "remote_responses",
+  CAST(json_extract(body,'$.subjects') AS INTEGER) AS "subjects",
+  CAST(json_extract(body,'$.headers') AS TEXT) AS "headers"
+FROM entry JOIN blob USING(hash) WHERE class='log_setup' AND to_rev IS NULL;
 CREATE VIEW v_certificate AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
   CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",

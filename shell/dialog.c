@@ -696,6 +696,23 @@ static bool has_keys(const struct ui *ui)
     return false;
 }
 
+/* "--action reject": an option of a menu's own. */
+static bool has_options(const struct ui *ui)
+{
+    static const char *const ours[] = {"--if-exists", "--if-not-exists", "--format"};
+
+    for (size_t i = 0; i < ui->words.n; i++) {
+        const struct word *w = &ui->words.items[i];
+        bool known = w->used || !w->flag;
+
+        for (size_t k = 0; k < countof(ours); k++)
+            known = known || str_starts(w->text, ours[k]);
+        if (!known)
+            return true;
+    }
+    return false;
+}
+
 /* Text of a value that is not in the line: "-" standard input, "@NAME" a file of the export area.
  */
 static char *outside_value(struct ui *ui, struct session *s, const struct word *w)
@@ -1099,6 +1116,8 @@ bool dialog_verbs(struct ui *ui, struct session *s, const struct section *sec, c
         return false; /* several at once, as some menus take them */
     if ((verb == NEW || verb == EDIT) && !has_keys(ui) && ui_interactive(ui))
         return false; /* a person is asked for the rest */
+    if ((verb == NEW || verb == EDIT) && has_options(ui))
+        return false;
     ui_word(ui);
     if (verb == LIST) {
         print_rows_as(ui, s, sec, owner, form_option(ui));

@@ -58,6 +58,7 @@ void ui_free(struct ui **ui)
 void ui_begin(struct ui *ui, struct words *words)
 {
     forget(ui);
+    ui->unpaged = false;
     ui->words = *words;
     *words = (struct words){0};
     if (ui->end == UI_INTERRUPTED || ui->end == UI_FAILED || (ui->end == UI_EOF && ui->backend))

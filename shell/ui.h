@@ -76,6 +76,7 @@ const char *ui_key(struct ui *ui, const char *key);    /* value of key=value, or
 bool ui_flag(struct ui *ui, const char *flag);         /* "-i", "--detail": taken out of the words when present */
 const char *ui_option(struct ui *ui, const char *flag);/* "--format json", "--format=json", "-f joe", or NULL */
 bool ui_has_words(const struct ui *ui);                /* anything unused */
+bool ui_has_flags(const struct ui *ui);                /* an unused one that begins with a dash */
 /* Fails with a sentence and returns false when something of the line is left; a command which cannot be undone
  * asks this before it acts. The dispatcher asks it after every command. */
 bool ui_end_of_words(struct ui *ui);

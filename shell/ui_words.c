@@ -99,6 +99,15 @@ bool ui_has_words(const struct ui *ui)
     return false;
 }
 
+bool ui_has_flags(const struct ui *ui)
+{
+    for (size_t i = 0; i < ui->words.n; i++) {
+        if (!ui->words.items[i].used && ui->words.items[i].flag)
+            return true;
+    }
+    return false;
+}
+
 bool ui_end_of_words(struct ui *ui)
 {
     if (ui_failed(ui))

@@ -35,6 +35,11 @@ static const struct {
     {&section_ldap_server,       &section_ldap_setup    },
     {&section_ldap_server,       &section_ldap_query    },
     {&section_ldap_query,        &section_ldap_server   },
+    {&section_smtpauth_profile,  &section_smtpauth_profile},
+    {&section_smtpauth_profile,  &section_smtpauth_server},
+    {&section_smtpauth_profile,  &section_ldap_query    },
+    {&section_listener,          &section_smtpauth_profile},
+    {&section_smtp_route,        &section_smtpauth_profile},
 };
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */
@@ -253,6 +258,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     struct addr mine, theirs;
 
     check_certificates(cfg, l, out);
+    check_listener_profile(cfg, l, out);
     if (c && (!*c->certificate || !*c->private_key))
         check_error(out, "certificate",
                     "Certificate profile %s has no certificate yet; import the signed one or "
@@ -260,6 +266,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
                     l->certificate);
     if (c && !out->errors_only)
         warn_listener(cfg, row, c, out);
+    check_flow_defaults(l, out);
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",
                     "Nothing is left to continue with; choose accept, reject or tcprefuse.");
@@ -299,21 +306,30 @@ static const struct listener *owner_of(const struct config *cfg, const struct ro
     return CONFIG_GET(cfg, listener, buf_str(name));
 }
 
-/* All hosts, or so many that they cannot all be known: more than a /8 of IPv4, a /16 of IPv6 (of its public part), or
- * whoever has a name below a top-level domain. */
-static bool is_everybody(const char *host)
+/* More than a /8 of IPv4 or a /16 of IPv6: no organisation has so many, but for the unique local addresses
+ * (RFC 4193). */
+static bool is_half_the_world(const char *host)
 {
     struct net n;
-    size_t bytes;
+    bool v4;
 
-    if (str_ieq(host, "ALL"))
-        return true;
     if (!net_parse(host, &n, NULL))
-        return host[0] == '.' && !strchr(host + 1, '.');
-    if (n.lo.family == AF_INET6 && n.lo.ip[0] >= 0xfc)
         return false;
-    bytes = n.lo.family == AF_INET ? 1 : 2;
-    return memcmp(n.lo.ip, n.hi.ip, bytes) != 0;
+    v4 = n.lo.family == AF_INET;
+    if (!v4 && (n.lo.ip[0] & 0xfe) == 0xfc && (n.hi.ip[0] & 0xfe) == 0xfc)
+        return false;
+    return n.lo.ip[0] != n.hi.ip[0] || (!v4 && n.lo.ip[1] != n.hi.ip[1]);
+}
+
+/* Top-level domains that the public DNS does not have (RFC 6761, RFC 6762, and what networks use all the same). */
+static bool is_private_domain(const char *name)
+{
+    static const char *const names[] = {"internal", "local", "lan", "corp", "home", "private", "intranet", "test", "example"};
+
+    for (size_t i = 0; i < countof(names); i++)
+        if (str_ieq(name, names[i]))
+            return true;
+    return false;
 }
 
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out)
@@ -338,20 +354,36 @@ void check_sender_group(const struct config *cfg, const struct row *row, struct 
         return;
     if (check_all_authenticate(l, p) || (p->behavior == BEHAVIOR_ACCEPT && takes_submissions(l)))
         return;
-    for (size_t i = 0; i < g->hosts.n; i++)
-        if (is_everybody(g->hosts.items[i]))
+    for (size_t i = 0; i < g->hosts.n; i++) {
+        const char *host = g->hosts.items[i];
+        bool top_level = *host == '.' && !strchr(host + 1, '.');
+
+        if (str_ieq(host, "ALL") || is_half_the_world(host) || (top_level && !is_private_domain(host + 1)))
             check_error(out, "hosts",
                         "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay, or let "
                         "them authenticate (auth \"required\" in the policy, with a profile in smtp_auth of the "
                         "listener).",
-                        g->policy, g->hosts.items[i]);
+                        g->policy, host);
+        else if (top_level && !out->errors_only)
+            check_warning(out, "hosts",
+                          "Policy %s relays, so every host below the top-level domain \"%s\" may "
+                          "send anywhere.",
+                          g->policy, host);
+    }
 }
 
 void check_rcpt_access(const struct config *cfg, const struct row *row, struct check *out)
 {
     AUTO(buf) struct buf owner = BUF_INIT(300);
     const struct listener *l = owner_of(cfg, row, &owner);
+    const struct rcpt_access *e = row->data;
 
+    if (e->action == RCPT_REJECT && e->code && e->code < 400)
+        check_error(out, "code", "%llu is no code of a refusal; choose one from 400 to 599.",
+                    (unsigned long long)e->code);
+    if (e->action == RCPT_ACCEPT && e->code && e->code != 250 && e->code != 251)
+        check_error(out, "code", "%llu is no code for an accepted recipient; choose 250 or 251.",
+                    (unsigned long long)e->code);
     if (l && l->kind == LISTENER_PRIVATE)
         check_error(out, NULL,
                     "Listener %s is private and has no recipient access table; delete the entry or "
@@ -537,7 +569,7 @@ void check_smtp_route(const struct config *cfg, const struct row *row, struct ch
 {
     const struct smtp_route *r = row->data;
 
-    (void)cfg;
+    check_route_profile(cfg, r, out);
     for (size_t i = 0; r->hosts.n > 1 && i < r->hosts.n; i++)
         if (str_eq(r->hosts.items[i], "USEDNS") || str_eq(r->hosts.items[i], "/dev/null"))
             check_error(out, "hosts", "%s must stand by itself, without other hosts.",

@@ -3,30 +3,81 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/base/net.h"
 #include "store/base/str.h"
 #include "store/check.h"
 #include "store/rules.h"
 
+#define CRL_SOURCES 50u /* each may take a hundred megabytes of memory */
+
+/* HOST or HOST:PORT */
+static bool check_authority_part(const char *text, size_t n, struct err *err)
+{
+    AUTO(str) char *host = xstrndup(text, n);
+    char *port = strchr(host, ':');
+    unsigned long number = 1;
+
+    if (*host == '[')
+        return err_set(err, E_INVALID, "The URL must name a host, not an IPv6 address.");
+    if (port) {
+        *port++ = '\0';
+        number = strspn(port, "0123456789") == strlen(port) && strlen(port) <= 5
+                     ? strtoul(port, NULL, 10)
+                     : 0;
+    }
+    if (!*host)
+        return err_set(err, E_INVALID,
+                       "The URL names no host, such as in https://crl.example.com/certs.crl.");
+    if (number < 1 || number > 65535)
+        return err_set(err, E_INVALID, "The port in the URL must be a number from 1 to 65535.");
+    return host_check(host, err);
+}
+
 bool check_crl_url(const struct field *f, const char *text, struct err *err)
 {
+    const char *host = text + (str_istarts(text, "https://") ? 8 : 7);
+    size_t n;
+
     (void)f;
-    if (!*text || str_istarts(text, "https://") || str_istarts(text, "http://"))
+    if (!*text)
         return true;
-    return err_set(err, E_INVALID, "The URL must begin with https:// or http://.");
+    if (!str_istarts(text, "https://") && !str_istarts(text, "http://"))
+        return err_set(err, E_INVALID, "The URL must begin with https:// or http://.");
+    for (const char *p = text; *p; p++)
+        if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f || strchr("\"<>\\^`{|}", *p))
+            return err_set(err, E_INVALID,
+                           "The URL has a character that must be written as %%XX in it.");
+    n = strcspn(host, "/?#");
+    if (memchr(host, '@', n))
+        return err_set(err, E_INVALID,
+                       "The URL may not contain a user name: lists are fetched without logging in.");
+    if (!check_authority_part(host, n, err))
+        return false;
+    if (strchr(text, '#'))
+        return err_set(err, E_INVALID, "The URL may not contain \"#\": it names a whole file.");
+    if (host[n] != '/' || !host[n + 1])
+        return err_set(err, E_INVALID,
+                       "The URL must go on with the file name, such as in "
+                       "https://crl.example.com/certs.crl.");
+    return true;
 }
 
 void check_crl_source(const struct config *cfg, const struct row *row, struct check *out)
 {
-    (void)cfg;
-    (void)row;
-    (void)out;
-}
+    const struct crl_source *s = row->data;
+    const struct crl_setup *setup = CONFIG_SINGLE(cfg, crl_setup);
 
-void check_smtpauth_profile(const struct config *cfg, const struct row *row, struct check *out)
-{
-    (void)cfg;
-    (void)row;
-    (void)out;
+    if (*s->url2 && str_eq(s->url, s->url2))
+        check_error(out, "url2",
+                    "The secondary URL is the same as the primary one. Give another place, or none.");
+    if (config_count(cfg, &section_crl_source) > CRL_SOURCES)
+        check_error(out, "name", "There are more than %u CRL sources; delete one first.",
+                    CRL_SOURCES);
+    if (s->enabled && !(setup && (setup->inbound || setup->outbound || setup->web)))
+        check_warning(out, "enabled",
+                      "CRL source \"%s\" has no effect: checking against CRLs is switched off. "
+                      "Switch it on with certconfig > crl > setup.",
+                      s->name);
 }
 
 /* --- listeners and their policies ------------------------------------------------------------ */
@@ -56,32 +107,15 @@ void check_client_identity(const struct listener *l, const struct mail_policy *p
 {
     bool lets_in = !p || p->behavior == BEHAVIOR_ACCEPT || p->behavior == BEHAVIOR_RELAY;
     bool verifies = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
-    bool needs_tls = p && p->auth_needs_tls ? p->auth_needs_tls == SWITCH_ON : l->auth_needs_tls;
-    bool own_tls = !p || p->tls, auth = auth_of(l, p) != AUTH_OFF;
 
-    if (auth && (!p || p->auth) && !*l->smtp_auth)
+    if (auth_of(l, p) != AUTH_OFF && (!p || p->auth) && !*l->smtp_auth)
         check_error(out, "auth",
                     "Nobody can authenticate, for listener %s has no SMTP authentication profile; choose one (smtp_auth) "
                     "or set auth to \"off\".",
                     l->name);
-    if (verifies && lets_in && !has_tls(l, p) && (own_tls || p->verify_client))
+    if (verifies && lets_in && !has_tls(l, p) && (!p || p->tls || p->verify_client))
         check_error(out, "verify_client",
                     "A client shows its certificate in TLS, which is off; set tls to \"preferred\" or \"required\", or "
                     "verify_client to \"%s\".",
                     p ? "off" : "no");
-    if (auth && lets_in && needs_tls && !has_tls(l, p) && *l->smtp_auth &&
-        (own_tls || p->auth || p->auth_needs_tls))
-        check_warning(out, "auth",
-                      "SMTP authentication is never offered: it needs TLS (auth_needs_tls), which is off; set tls to "
-                      "\"preferred\" or \"required\".");
-}
-
-void check_mail_policy(const struct config *cfg, const struct row *row, struct check *out)
-{
-    char *owner = xstrndup(row->name, strcspn(row->name, "/"));
-    const struct listener *l = CONFIG_GET(cfg, listener, owner);
-
-    free(owner);
-    if (l) /* else told by the rule on owners */
-        check_client_identity(l, row->data, out);
 }

@@ -17,6 +17,8 @@ static const struct setting settings[] = {
     {&section_log,               "mail_logs",               "type=mail"                                 },
     {&section_log,               "system_logs",             "type=system"                               },
     {&section_log,               "cli_logs",                "type=cli"                                  },
+    {&section_log,               "status_logs",             "type=status"                               },
+    {&section_log_setup,         "-",                       ""                                          },
     {&section_bounce_profile,    "Default",                 ""                                          },
     {&section_bounce_setup,      "-",                       ""                                          },
     {&section_bv_setup,          "-",                       ""                                          },

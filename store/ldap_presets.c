@@ -9,7 +9,8 @@
 #define ALLOWANCE(user) "(&" user "(|(!(caccn=*))(cacexempt=*)(cacemergency>={t})))"
 
 static const struct ldap_preset presets[] = {
-    [LDAP_AD] = {.port = 3268, /* the global catalogue: every domain of the forest */
+    [LDAP_AD] = {.type = LDAP_AD,
+                 .port = 3268, /* the global catalogue: every domain of the forest */
                  .ldaps_port = 3269,
                  .base = EXAMPLE_BASE,
                  .bind_dn = "gateway@example.com",
@@ -19,7 +20,8 @@ static const struct ldap_preset presets[] = {
                  .certauth_fields = "cn",
                  .user_attribute = "sAMAccountName",
                  .password_attribute = "userPassword"},
-    [LDAP_OPENLDAP] = {.port = 0,
+    [LDAP_OPENLDAP] = {.type = LDAP_OPENLDAP,
+                 .port = 0,
                  .ldaps_port = 0,
                  .base = EXAMPLE_BASE,
                  .bind_dn = "cn=gateway," EXAMPLE_BASE,
@@ -29,7 +31,8 @@ static const struct ldap_preset presets[] = {
                            "(&(objectClass=posixAccount)(caccn={cn})(cacserial={sn}))", .certauth_fields = "cn, sn",
                  .user_attribute = "uid",
                  .password_attribute = "userPassword"},
-    [LDAP_ORACLE] = {.port = 0,
+    [LDAP_ORACLE] = {.type = LDAP_ORACLE,
+                 .port = 0,
                  .ldaps_port = 0,
                  .base = EXAMPLE_BASE,
                  .bind_dn = "cn=gateway,cn=Users," EXAMPLE_BASE,
@@ -39,7 +42,8 @@ static const struct ldap_preset presets[] = {
                          "(&(objectClass=inetOrgPerson)(caccn={cn})(cacserial={sn}))",  .certauth_fields = "cn, sn",
                  .user_attribute = "uid",
                  .password_attribute = "userPassword"},
-    [LDAP_OTHER] = {.port = 0,
+    [LDAP_OTHER] = {.type = LDAP_OTHER,
+                 .port = 0,
                  .ldaps_port = 0,
                  .base = EXAMPLE_BASE,
                  .bind_dn = "cn=gateway," EXAMPLE_BASE,

@@ -46,6 +46,11 @@ static const struct field log_fields[] = {
 #include "schema/log.def"
 };
 #undef SECT
+#define SECT log_setup
+static const struct field log_setup_fields[] = {
+#include "schema/log_setup.def"
+};
+#undef SECT
 #define SECT certificate
 static const struct field certificate_fields[] = {
 #include "schema/certificate.def"

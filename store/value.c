@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/base/map.h"
 #include "store/base/net.h"
 
 #define MAX_VALUE ((size_t)1 << 20) /* longest text form of a value */
@@ -423,13 +424,19 @@ static void choice_copy(void *dst, const void *src)
 
 /* --- list --- */
 
+/* Each once, in their order; lists of hosts have a hundred thousand. */
 static void list_take(struct strlist *slot, const struct strlist *items)
 {
     struct strlist unique = {0};
+    struct map seen = {0};
 
-    for (size_t i = 0; i < items->n; i++)
-        if (!strlist_has(&unique, items->items[i]))
-            strlist_add(&unique, items->items[i]);
+    for (size_t i = 0; i < items->n; i++) {
+        if (map_get(&seen, items->items[i]))
+            continue;
+        map_set(&seen, items->items[i], &unique);
+        strlist_add(&unique, items->items[i]);
+    }
+    map_free(&seen);
     strlist_free(slot);
     *slot = unique;
 }

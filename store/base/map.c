@@ -78,6 +78,11 @@ static uint64_t hash_key(const char *key)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+uint64_t map_hash(const char *key)
+{
+    return hash_key(key);
+}
+
 static struct map_slot *find(const struct map *m, const char *key, uint64_t hash)
 {
     if (!m->cap)

@@ -223,6 +223,14 @@ bool slice_ieq(struct slice s, const char *text)
     return true;
 }
 
+void slice_copy(struct slice s, char *dst, size_t size)
+{
+    size_t n = s.n < size ? s.n : size - 1;
+
+    memcpy(dst, s.p, n);
+    dst[n] = '\0';
+}
+
 struct slice slice_of(const char *s)
 {
     return (struct slice){s, strlen(s)};

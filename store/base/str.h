@@ -31,6 +31,7 @@ bool str_is_utf8(const char *s, size_t n);       /* valid, no NUL, no surrogates
 
 bool slice_eq(struct slice s, const char *text);
 bool slice_ieq(struct slice s, const char *text);
+void slice_copy(struct slice s, char *dst, size_t size); /* as str_copy */
 struct slice slice_of(const char *s);
 char *slice_dup(struct slice s);
 

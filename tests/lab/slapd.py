@@ -223,6 +223,12 @@ class Slapd:
     def freeze(self):
         """Accepts connections (the kernel does) and answers nothing."""
         self.child.process.send_signal(signal.SIGSTOP)
+        lab.eventually(self._is_stopped, 5, "slapd stops")
+
+    def _is_stopped(self):
+        tasks = "/proc/%d/task" % self.child.pid
+        return all(lab.read_text(os.path.join(tasks, t, "stat")).rpartition(")")[2].split()[0] == "T"
+                   for t in os.listdir(tasks))
 
     def thaw(self):
         if self.child.running():

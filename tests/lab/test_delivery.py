@@ -391,6 +391,29 @@ def binary():
     lab.equal(text_only.text, b"", "what it was sent")
 
 
+@lab.test("deliveries start from the configured addresses in turn")
+def sources():
+    peers = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for _ in range(4):
+            conn, peer = listener.accept()
+            peers.append(peer[0])
+            conn.sendall(b"421 later\r\n")
+            conn.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    setup()
+    configure("deliveryconfig source_address=127.0.0.7,127.0.0.8,::1")
+    for i in range(4):
+        route("source%d.example" % i, "127.0.0.1:%d" % listener.getsockname()[1])
+        submit("source%d" % i, "x@source%d.example" % i)
+        lab.eventually(lambda: len(peers) > i, 20, "connection %d" % i)
+    configure("deliveryconfig source_address=")
+    lab.equal(peers, ["127.0.0.7", "127.0.0.8"] * 2 if peers[0] == "127.0.0.7" else ["127.0.0.8", "127.0.0.7"] * 2)
+
+
 @lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")
 def dsn():
     sink = lab.Sink("--reply", "RCPT=550 5.1.1 No such user,gone*")

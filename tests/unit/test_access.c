@@ -320,6 +320,47 @@ static bool takes(const struct access *a, const char *address)
     return access_rcpt(access_table(a, "In"), &to);
 }
 
+/* What an entry says beyond yes and no outlives the table it came from. */
+static void test_rules_of_recipients(void **unused)
+{
+    static const struct object special[] = {
+        {&section_rcpt_access, "In/gone.example",     "action=reject|code=551|text=They moved"},
+        {&section_rcpt_access, "In/free.example",     "bypass=yes"                           },
+        {&section_rcpt_access, "In/boss@one.example", "action=reject|text=Write to office"   }
+    };
+    static const struct object more[] = {
+        {&section_rcpt_access, "In/plain.example", ""                       },
+        {&section_rcpt_access, "In/free.example",  "bypass=yes|action=reject"}
+    };
+    struct config *cfg = config_of(access_config(table_access), special, countof(special)), *next;
+    struct access *now = access_new(cfg, table_access), *later;
+    struct slice in[3] = {slice_of("<x@gone.example>"), slice_of("<x@free.example>"),
+                          slice_of("<boss@one.example>")};
+    struct smtp_path to[3];
+    struct smtp_refusal why;
+    struct access_rcpt rule;
+
+    (void)unused;
+    for (size_t i = 0; i < 3; i++)
+        assert_true(smtp_parse_path(&in[i], &to[i], &why));
+    next = config_of(cfg, more, countof(more));
+    later = access_new(next, now);
+    config_free(&cfg);
+    access_rcpt_rule(access_table(now, "In"), &to[1], &rule);
+    assert_true(rule.accept && rule.bypass);
+    access_free(&now);
+    access_rcpt_rule(access_table(later, "In"), &to[0], &rule);
+    assert_true(!rule.accept && !rule.bypass && rule.code == 551);
+    assert_string_equal(rule.text, "They moved");
+    access_rcpt_rule(access_table(later, "In"), &to[1], &rule);
+    assert_true(!rule.accept && rule.bypass && !rule.code);
+    access_rcpt_rule(access_table(later, "In"), &to[2], &rule);
+    assert_true(!rule.accept);
+    assert_string_equal(rule.text, "Write to office");
+    config_free(&next);
+    access_free(&later);
+}
+
 /* Tables made of a change upon a change upon a change say what tables made afresh say. */
 static void test_changes_upon_changes(void **unused)
 {
@@ -540,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_all_and_no_names),
         cmocka_unit_test(test_never_an_open_relay),
         cmocka_unit_test(test_change_shares_the_rest),
+        cmocka_unit_test(test_rules_of_recipients),
         cmocka_unit_test(test_changes_upon_changes),
         cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_intervals_against_a_walk),

@@ -307,6 +307,16 @@ static void stored_forms(void **state)
     assert_int_equal(back->rcpts[6].warnings, 2);
     message_free(&back);
 
+    m->redirect = message_text(m, "[192.0.2.1]:2525"); /* stands before the recipients */
+    buf_reset(&states);
+    message_encode_state(m, &states);
+    back = message_decode(511, (struct slice){envelope.p, envelope.n},
+                          (struct slice){states.p, states.n}, &err);
+    assert_non_null(back);
+    assert_string_equal(back->redirect, "[192.0.2.1]:2525");
+    assert_int_equal(back->rcpts[6].attempts, 70000);
+    message_free(&back);
+
     /* Cut anywhere, or with something behind: refused, never read beyond its end. */
     for (size_t n = 0; n < envelope.n; n++) {
         char *exact = xmalloc(n ? n : 1);

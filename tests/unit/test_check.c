@@ -164,17 +164,29 @@ static void rules(void **state)
     expect("listenerconfig edit OutboundMail hostaccess edit policy BLOCKED behavior=relay; "
            "listenerconfig edit OutboundMail hostaccess set sendergroup X policy=BLOCKED hosts=ALL",
            "listenerconfig OutboundMail hostaccess sendergroup X", "hosts", "open relay");
-#define GROUP "listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+="
-    expect(GROUP "0.0.0.0/1", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
-    expect(GROUP "1.0.0.0-9.255.255.255", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts",
-           "open relay");
-    expect(GROUP "2000::/3", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
-    expect(GROUP ".com", "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
-    expect(GROUP "10.0.0.0/8", NULL, NULL, NULL);
-    expect(GROUP "fc00::/7", NULL, NULL, NULL);
-    expect(GROUP "2001:db8::/32", NULL, NULL, NULL);
-    expect(GROUP ".example.com", NULL, NULL, NULL);
-#undef GROUP
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=0.0.0.0/1",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=1-254.",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=2000::/3",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST "
+           "hosts+=10.0.0.0/8,fc00::/7,2001:db8::/32,.example",
+           NULL, NULL, NULL);
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=.com",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
+    expect("listenerconfig edit InboundMail hostaccess edit policy BLOCKED reject_code=250",
+           "listenerconfig InboundMail hostaccess policy BLOCKED", "reject_code", "from 400 to 599");
+    expect("listenerconfig edit InboundMail hostaccess edit policy ACCEPTED accept_code=199",
+           "listenerconfig InboundMail hostaccess policy ACCEPTED", "accept_code", "from 200 to 299");
+    expect("listenerconfig edit InboundMail hostaccess edit policy ACCEPTED limit_code=20",
+           "listenerconfig InboundMail hostaccess policy ACCEPTED", "limit_code", "from 400 to 599");
+    expect("listenerconfig edit InboundMail hostaccess edit policy ACCEPTED dhap_code=20",
+           "listenerconfig InboundMail hostaccess policy ACCEPTED", "dhap_code", "from 400 to 599");
+    expect("listenerconfig edit InboundMail rcptaccess set a.example action=reject code=250",
+           "listenerconfig InboundMail rcptaccess a.example", "code", "from 400 to 599");
+    expect("listenerconfig edit InboundMail rcptaccess set a.example code=551",
+           "listenerconfig InboundMail rcptaccess a.example", "code", "choose 250 or 251");
     expect("listenerconfig edit OutboundMail rcptaccess set a.example",
            "listenerconfig OutboundMail rcptaccess a.example", NULL, "is private");
     expect("listenerconfig edit InboundMail rcptaccess set a.example", NULL, NULL, NULL);
@@ -262,6 +274,52 @@ static bool has(const struct check *c, const char *object, const char *words)
 }
 
 /* Warnings are told about what changed, and once. */
+static void warnings_about_policies(void **state)
+{
+#define AUTH                                                                                       \
+    "smtpauthconfig set pw kind=forward; smtpauthconfig edit pw server set 192.0.2.1; "            \
+    "listenerconfig set InboundMail smtp_auth=pw "
+    static const struct {
+        const char *statements, *object, *field, *text;
+    } cases[] = {
+        {"listenerconfig set InboundMail accept_code=221",                        "listenerconfig InboundMail", "accept_code",   "code 220"     },
+        {AUTH "auth=required",                          "listenerconfig InboundMail", "auth",          "never offered"},
+        {"listenerconfig set InboundMail tls_senders=a@b.example",                "listenerconfig InboundMail", "tls_senders",   "no difference"},
+        {AUTH "; listenerconfig edit InboundMail hostaccess edit policy ACCEPTED auth=preferred",
+         "listenerconfig InboundMail hostaccess policy ACCEPTED",                                               "auth",          "never offered"},
+        {"listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=.example",
+         "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST",                                        "hosts",         "top-level"    },
+        {AUTH "tls=required auth=required verify_client=yes", NULL,                   NULL,            NULL           },
+        {AUTH "auth=required auth_needs_tls=no",        NULL,                         NULL,            NULL           },
+        {"listenerconfig set InboundMail tls=preferred tls_senders=.b.example; "
+         "listenerconfig edit InboundMail hostaccess edit policy BLOCKED accept_code=222",
+         NULL,                                                                    NULL,                         NULL                           },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct config *c = with(cases[i].statements);
+        struct check check = {0};
+        bool found = !cases[i].object;
+
+        check_config(c, base, &check);
+        for (size_t k = 0; k < check.n; k++) {
+            const struct check_item *item = &check.items[k];
+
+            if (!cases[i].object && item->warning && !str_eq(item->field, "certificate"))
+                fail_msg("%s: %s", cases[i].statements, item->text);
+            found = found || (item->warning && str_eq(item->object, cases[i].object) &&
+                              str_eq(item->field, cases[i].field) &&
+                              strstr(item->text, cases[i].text));
+        }
+        assert_int_equal(check.errors, 0);
+        if (!found)
+            fail_msg("%s: no warning", cases[i].statements);
+        check_free(&check);
+        config_free(&c);
+    }
+}
+
 static void warnings_about_certificates(void **state)
 {
     struct x509_request request = {.common_name = "other.example", .days = 10, .algorithm = "p256"};
@@ -359,6 +417,7 @@ int main(void)
         cmocka_unit_test(rules),
         cmocka_unit_test(clients_have_to_be_known),
         cmocka_unit_test(deletion_names_its_users),
+        cmocka_unit_test(warnings_about_policies),
         cmocka_unit_test(warnings_about_certificates),
         cmocka_unit_test(authorities_are_bounded),
     };

@@ -322,6 +322,7 @@ static void an_empty_list_and_one_that_repeats_itself_will_do(void **state)
     crl_list_free(&l);
     l = good(&(struct making){.serials = {"05", "05", "05"}, .ends = 1});
     assert_true(has(l, "5", &e));
+    assert_true(crl_find_bytes(l, (const unsigned char *)"\0\0\5", 3, &e)); /* a longer way to write it */
     crl_list_free(&l);
 }
 

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +110,73 @@ static void test_hosts_are_forgotten(void **unused)
     limits_host_leave(h);
 }
 
+static void test_invalid_recipients(void **unused)
+{
+    struct limits_listener *a = limits_listener("A");
+    struct addr one = ip("192.0.2.101");
+    struct limits_host *h = limits_host_enter(a, &one, 1);
+
+    (void)unused;
+    assert_false(limits_invalid(h, 0)); /* not counted */
+    assert_false(limits_harvests(h, 0));
+    assert_false(limits_invalid(h, 2));
+    assert_false(limits_invalid(h, 2));
+    assert_false(limits_harvests(h, 2));
+    assert_true(limits_invalid(h, 2));
+    assert_true(limits_harvests(h, 2));
+    limits_host_leave(h); /* coming back does not help */
+    h = limits_host_enter(a, &one, 1);
+    assert_true(limits_harvests(h, 2));
+    assert_false(limits_harvests(h, 0));
+    assert_true(limits_rcpt(h, 1)); /* another count */
+    clock_advance(MINUTES(59));
+    assert_true(limits_harvests(h, 2));
+    clock_advance(MINUTES(1));
+    assert_false(limits_harvests(h, 2));
+    assert_false(limits_invalid(h, 2));
+    limits_host_leave(h);
+}
+
+static void test_senders(void **unused)
+{
+    struct limits_listener *a = limits_listener("A"), *b = limits_listener("B");
+
+    (void)unused;
+    for (int i = 0; i < 100; i++) {
+        assert_true(limits_sender(a, "", 1, 60)); /* bounces */
+        assert_true(limits_sender(a, "x@example.com", 0, 60));
+    }
+    assert_true(limits_sender(a, "x@example.com", 2, 10));
+    clock_advance(MINUTES(5));
+    assert_true(limits_sender(a, "X@Example.Com", 2, 10));
+    assert_false(limits_sender(a, "x@example.com", 2, 10));
+    assert_true(limits_sender(a, "y@example.com", 2, 10));
+    assert_true(limits_sender(b, "x@example.com", 2, 10));
+    clock_advance(MINUTES(5) - 1);
+    assert_false(limits_sender(a, "x@example.com", 2, 10));
+    clock_advance(1);
+    assert_true(limits_sender(a, "x@example.com", 2, 10));
+}
+
+/* A flood forgets whose interval ends first, and takes no more memory. */
+static void test_flood_of_senders(void **unused)
+{
+    struct limits_listener *a = limits_listener("A");
+    char sender[40];
+    unsigned known = 0;
+
+    (void)unused;
+    for (unsigned i = 0; i < 400000; i++) {
+        snprintf(sender, sizeof(sender), "s%u@example.com", i);
+        assert_true(limits_sender(a, sender, 1, 60));
+    }
+    for (unsigned i = 399000; i < 400000; i++) {
+        snprintf(sender, sizeof(sender), "s%u@example.com", i);
+        known += !limits_sender(a, sender, 1, 60);
+    }
+    assert_true(known > 950);
+}
+
 static void test_tls(void **unused)
 {
     (void)unused;
@@ -133,6 +201,9 @@ int main(void)
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_recipients_per_hour),
         cmocka_unit_test(test_hosts_are_forgotten),
+        cmocka_unit_test(test_invalid_recipients),
+        cmocka_unit_test(test_senders),
+        cmocka_unit_test(test_flood_of_senders),
         cmocka_unit_test(test_tls),
     };
 

@@ -123,6 +123,16 @@ static void test_message(void **unused)
     LINE("MID 6 ICID 5 RID 0 To: <mary@yourdomain.com>");
     maillog_to_rejected(1, 2, "postmaster@example.com", "RAT");
     LINE("MID 1 ICID 2 To: <postmaster@example.com> Rejected by RAT");
+    maillog_icid_delayed_reject(824107, &(struct addr){.family = AF_INET, .ip = {10, 8, 236, 135}});
+    LINE("ICID 824107 Delayed HAT REJECT continuing session for recipient logging (10.8.236.135)");
+    maillog_icid_harvest(9, &(struct addr){.family = AF_INET, .ip = {192, 0, 2, 1}}, NULL, 25,
+                         "SUSPECTLIST", "In", "", "a\033>b@example.com");
+    LINE("ICID 9 Potential Directory Harvest Attack from host=(192.0.2.1, None), dhap_limit=25, "
+         "sender_group=SUSPECTLIST, listener=In, sender=<>, rcpt=<a\\x1B\\>b@example.com>");
+    maillog_icid_harvest(9, &(struct addr){.family = AF_INET, .ip = {192, 0, 2, 1}}, "h.example", 1,
+                         "None", "In", "s@example.com", "r@example.com");
+    LINE("ICID 9 Potential Directory Harvest Attack from host=(192.0.2.1, h.example), dhap_limit=1, "
+         "sender_group=None, listener=In, sender=<s@example.com>, rcpt=<r@example.com>");
     maillog_to_invalid(1, 3, '!');
     LINE("ICID 3 MID 1 Invalid recipient address: Invalid character in address: '!'");
     maillog_message_id(6, "<37gva9$5uvbhe@mail.example.com>");
@@ -135,6 +145,12 @@ static void test_message(void **unused)
     LINE("MID 6 queued for delivery");
     maillog_finished(6);
     LINE("Message finished MID 6 done");
+    maillog_deleted(3, (const unsigned[]){0, 4}, 2);
+    LINE("Deleted: MID 3 to RID [0, 4]");
+    maillog_redirected(3, "[10.0.0.1]:25");
+    LINE("MID 3 redirected to [10.0.0.1]:25");
+    maillog_redirected(3, "");
+    LINE("MID 3 no longer redirected");
     maillog_generated_bounce(515, 511);
     LINE("MID 515 was generated for bounce of MID 511");
     maillog_aborted(1548, "Receiving aborted");
@@ -194,7 +210,7 @@ static void test_delivery(void **unused)
     LINE("Delivery start DCID 5444 MID 1 to RID [0]");
     maillog_delivery_start(3, 4, rids, 3);
     LINE("Delivery start DCID 3 MID 4 to RID [0, 1, 12]");
-    maillog_message_done(8, 6, rids, 1);
+    maillog_message_done(8, 6, rids, 1, "");
     LINE("Message done DCID 8 MID 6 to RID [0]");
     maillog_response(68119155, rids, 1, "2.0.0 OK  1687954632 - gsmtp");
     LINE("MID 68119155 RID [0] Response '2.0.0 OK  1687954632 - gsmtp'");

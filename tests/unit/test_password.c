@@ -2,8 +2,11 @@
  * crypt and python's hashlib; the SCRAM keys are those of RFC 7677's example. */
 #include "daemon/password.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,6 +187,37 @@ static void test_scram(void **unused)
     assert_false(password_clear_text("", 0, &text, &n));
 }
 
+/* The whole exchange of RFC 7677 section 3, as the server computes it. */
+static void test_rfc7677(void **unused)
+{
+    static const char nonce[] = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+    struct scram_keys k = {.iterations = 4096};
+    unsigned char proof[SCRAM_KEY], mac[SCRAM_KEY], hash[SCRAM_KEY], want[SCRAM_KEY];
+    char message[500];
+    size_t n;
+
+    (void)unused;
+    assert_true(base64_decode(slice_of("W22ZaJ0SNY7soEsUEjb6gQ=="), true, k.salt, sizeof(k.salt),
+                              &k.nsalt));
+    assert_true(password_derive_scram("pencil", &k));
+    snprintf(message, sizeof(message),
+             "n=user,r=rOprNGfwEbeRWgbNEkqO,r=%s,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=%s",
+             nonce, nonce);
+    assert_true(base64_decode(slice_of("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="), true, proof,
+                              sizeof(proof), &n));
+    HMAC(EVP_sha256(), k.stored_key, SCRAM_KEY, (unsigned char *)message, strlen(message), mac,
+         NULL);
+    for (unsigned i = 0; i < SCRAM_KEY; i++)
+        mac[i] ^= proof[i]; /* the client's key */
+    EVP_Digest(mac, SCRAM_KEY, hash, NULL, EVP_sha256(), NULL);
+    assert_memory_equal(hash, k.stored_key, SCRAM_KEY);
+    HMAC(EVP_sha256(), k.server_key, SCRAM_KEY, (unsigned char *)message, strlen(message), mac,
+         NULL);
+    assert_true(base64_decode(slice_of("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), true, want,
+                              sizeof(want), &n));
+    assert_memory_equal(mac, want, SCRAM_KEY);
+}
+
 static void test_base64(void **unused)
 {
     static const struct {
@@ -265,7 +299,8 @@ static void test_fiber(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values), cmocka_unit_test(test_refused), cmocka_unit_test(test_scram),
+        cmocka_unit_test(test_values), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_scram),  cmocka_unit_test(test_rfc7677),
         cmocka_unit_test(test_base64), cmocka_unit_test(test_fiber),
     };
 

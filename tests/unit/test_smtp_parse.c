@@ -188,7 +188,7 @@ static void test_mail(void **unused)
         {"FROM:<a@b.example> SIZE=-1",                           501, 0,              0,     0,     0,   ""},
         {"FROM:<a@b.example> SIZE=1 SIZE=2",                     501, 0,              0,     0,     0,   ""},
         {"FROM:<a@b.example> SIZE=123456789012345678901",        501, 0,              0,     0,     0,   ""},
-        {"FROM:<a@b.example> BODY=BINARYMIME",                   501, 0,              0,     0,     0,   ""},
+        {"FROM:<a@b.example> BODY=9BIT",                   501, 0,              0,     0,     0,   ""},
         {"FROM:<a@b.example> RET=X",                             501, 0,              0,     0,     0,   ""},
         {"FROM:<a@b.example> ENVID=a=b",                         501, 0,              0,     0,     0,   ""},
         {"FROM:<a@b.example> ENVID=a+b",                         501, 0,              0,     0,     0,   ""},
