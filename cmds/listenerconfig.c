@@ -22,8 +22,9 @@ static bool say_listener(void *arg, const struct row *r)
 
     if (!p->n)
         ui_say(p->ui, "Currently configured listeners:");
-    ui_say(p->ui, "%u. %s (on %s%s) SMTP TCP Port %llu %s", ++p->n, l->name, where(l), l->address,
-           (unsigned long long)l->port, choices_listener_kinds[l->kind].text);
+    ui_say(p->ui, "%u. %s (on %s%s) %s TCP Port %llu %s", ++p->n, l->name, where(l), l->address,
+           choices_listener_protocols[l->protocol].text, (unsigned long long)l->port,
+           choices_listener_kinds[l->kind].text);
     return true;
 }
 
