@@ -393,6 +393,14 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     return ok;
 }
 
+/* Those that are just being made are not counted yet, so a few more may come of it. */
+static bool tls_is_full(const struct config *cfg)
+{
+    const struct delivery *d = CONFIG_SINGLE(cfg, delivery);
+
+    return d && gauge_get(GAUGE_TLS_OUT) >= (int64_t)d->max_tls_concurrency;
+}
+
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
 static bool connect_next(struct session *s, unsigned flags)
 {
@@ -421,7 +429,9 @@ static bool connect_next(struct session *s, unsigned flags)
         } else {
             hang_up(s);
         }
-        if (!ok &&
+        if (!ok && e->need.verdict.use != TLS_NEVER && tls_is_full(s->cfg)) {
+            s->any_full = true;
+        } else if (!ok &&
             !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
             s->any_full = true;
         } else if (!ok) {
@@ -508,6 +518,7 @@ static bool hand_over(struct session *s, struct batch *b)
     unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
     unsigned *which = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*which));
     struct rcpt_result *results = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*results));
+    const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
     bool more = true, ok = true;
 
     b->dcid = s->client->dcid;
@@ -530,6 +541,7 @@ static bool hand_over(struct session *s, struct batch *b)
             break;
         maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
         memset(results, 0, n * sizeof(*results));
+        s->client->possible_delivery = delivery && delivery->possible_delivery;
         ok = client_transaction(s->client, b->m, sender_there(s, b->m), rids, n, results,
                                 &err);
         if (!ok)

@@ -50,7 +50,7 @@
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
-#define READ_USEC 4000 /* one read of many rows takes no longer: acceptance waits meanwhile */
+#define READ_MS 4 /* one read of many rows takes no longer: acceptance waits meanwhile */
 #define SCHEMA_FILE "schema/queue.sql"
 
 __asm__(".section .rodata\n"
@@ -1413,7 +1413,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     struct visit *v = arg;
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
-    usec_t until = clock_wall() + READ_USEC;
+    msec_t until = clock_in(READ_MS);
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
@@ -1434,7 +1434,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
             go_on = v->fn(m, body_length(b), v->arg);
         body_free(&b);
         message_free(&m);
-        if (!go_on || (n % 64 == 0 && clock_wall() > until)) {
+        if (!go_on || (n % 64 == 0 && clock_now() > until)) {
             sqlite3_reset(s);
             return true;
         }
@@ -1557,14 +1557,14 @@ static bool read_picked(sqlite3 *db, struct claim_job *j, struct err *err)
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid", err);
     struct claims *out = j->out;
-    usec_t until = clock_wall() + READ_USEC;
+    msec_t until = clock_in(READ_MS);
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
     if (!s)
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)j->after);
-    while (out->n < j->max && (++n % 64 || clock_wall() < until) &&
+    while (out->n < j->max && (++n % 64 || clock_now() < until) &&
            (rc = sqlite3_step(s)) == SQLITE_ROW) {
         struct slice place = column(s, 1);
         struct message *m;
@@ -1609,6 +1609,16 @@ static bool claim_items(const struct queue_pick *p, struct claim *c, struct clai
     if (busy)
         out->busy[out->nbusy++] = c->m->mid;
     return any;
+}
+
+/* For recipients whose destination has another name by now: an item that is not done. */
+static unsigned fallback_of(const struct queued *e)
+{
+    unsigned i = 0;
+
+    while (i + 1 < e->nitems && e->items[i].state == ITEM_DONE)
+        i++;
+    return i;
 }
 
 static bool changed_since(const struct change *list, uint64_t mid)
@@ -1694,7 +1704,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
             message_free(&c->m);
             c->m = message_ref(e->m);
         } else {
-            number_rcpts(j->cfg, c->m, e, 0);
+            number_rcpts(j->cfg, c->m, e, fallback_of(e));
         }
         if (!claim_items(j->pick, c, out))
             c->e = NULL;
@@ -1730,7 +1740,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
             message_free(&c->m);
             c->m = message_ref(c->e->m);
         } else {
-            number_rcpts(j->cfg, c->m, c->e, 0);
+            number_rcpts(j->cfg, c->m, c->e, fallback_of(c->e));
             keep_resident(c->e, message_ref(c->m), true);
         }
         choose_rcpts(j->pick, c);
@@ -1875,7 +1885,7 @@ struct redirect {
     const char *host;
 };
 
-/* Items that go to one host now become one. */
+/* Items that go to one host now become one. They are due at once. */
 static void redirect_one(struct claim *c, void *arg, msec_t now)
 {
     const struct redirect *r = arg;
@@ -1885,6 +1895,8 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
     char key[600];
 
     c->m->redirect = *r->host ? message_text(c->m, r->host) : NULL;
+    for (unsigned i = 0; i < c->n; i++) /* the pause was for another host */
+        c->m->rcpts[c->rids[i]].next_try = 0;
     for (unsigned k = 0; k < e->nitems; k++) {
         const char *domain = NULL;
         struct dest *to;
@@ -1912,6 +1924,7 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
             }
         if (!c->items[k])
             continue;
+        e->items[k].due = now;
         if (nfirst < countof(first))
             first[nfirst++] = &e->items[k];
         schedule_move(&q.schedule, &e->items[k], to);
