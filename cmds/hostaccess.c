@@ -42,15 +42,36 @@ static bool print_group(void *arg, const struct row *r)
     return !out_stopped(arg);
 }
 
+static bool print_unless_all(void *arg, const struct row *r)
+{
+    return str_eq(row_leaf(r), "ALL") || print_group(arg, r);
+}
+
 static bool collect(void *arg, const struct row *r)
 {
     json_array_append_new(arg, row_to_json(r));
     return true;
 }
 
+/* The end of the table: the group "ALL", or what the listener says. */
+static void print_all(struct ui *ui, struct session *s, const struct row *l)
+{
+    AUTO(buf) struct buf text = BUF_INIT(100);
+    char *name = xasprintf("%s/ALL", l->name);
+    struct row *all = session_get(s, &section_sender_group, name);
+
+    if (all) {
+        print_group(ui, all);
+    } else {
+        hat_file_all(l->data, &text);
+        out_text(ui, buf_str(&text));
+    }
+    row_free(&all);
+    free(name);
+}
+
 static void table_print(struct ui *ui, struct session *s, struct row *l)
 {
-    AUTO(buf) struct buf all = BUF_INIT(100);
     json_t *data, *policies, *groups;
 
     if (!ui_end_of_words(ui)) /* before anything is printed */
@@ -59,10 +80,8 @@ static void table_print(struct ui *ui, struct session *s, struct row *l)
     policies = json_array();
     groups = json_array();
     session_each(s, &section_mail_policy, l->name, print_policy, ui);
-    session_each(s, &section_sender_group, l->name, print_group, ui);
-    hat_file_all(l->data, &all);
-    if (!has_name(s, &section_sender_group, l->name, "ALL"))
-        out_text(ui, buf_str(&all));
+    session_each(s, &section_sender_group, l->name, print_unless_all, ui);
+    print_all(ui, s, l);
     if (out_json(ui)) {
         session_each(s, &section_mail_policy, l->name, collect, policies);
         session_each(s, &section_sender_group, l->name, collect, groups);
@@ -287,6 +306,7 @@ static void new_group(struct ui *ui, struct session *s, const struct row *l)
     struct err err = {0};
 
     ask_field(ui, s, r, "name");
+    g->position = 0;
     session_each(s, &section_sender_group, l->name, last_position, &g->position);
     g->position = str_eq(row_leaf(r), "ALL") ? HAT_LAST : g->position + 1;
     ask_hosts(ui, r);

@@ -1,5 +1,5 @@
-/* listener_files.c - what HOSTACCESS and RCPTACCESS do with a whole table: files of the export area in and out, clearing,
- * resetting. The gateway reads and writes them. */
+/* listener_files.c - what HOSTACCESS and RCPTACCESS do with a whole table: files of the export area
+ * in and out, clearing, resetting. The gateway reads and writes them. */
 #include "cmds/listener.h"
 
 static json_t *table_args(const struct row *l, const char *table)
@@ -11,7 +11,8 @@ static json_t *table_args(const struct row *l, const char *table)
     return args;
 }
 
-static json_t *file_args(struct ui *ui, const struct row *l, const char *table, const char *question)
+static json_t *file_args(struct ui *ui, const struct row *l, const char *table,
+                         const char *question)
 {
     json_t *args = table_args(l, table);
 
@@ -22,9 +23,13 @@ static json_t *file_args(struct ui *ui, const struct row *l, const char *table, 
     return NULL;
 }
 
-static bool has_changed(const json_t *data)
+static bool has_changed(struct session *s, const struct row *l, const json_t *data)
 {
-    return json_int(data, "new", 0) + json_int(data, "changed", 0) + json_int(data, "deleted", 0) > 0;
+    session_forget(s, &section_mail_policy, l->name);
+    session_forget(s, &section_sender_group, l->name);
+    session_forget(s, &section_rcpt_access, l->name);
+    return json_int(data, "new", 0) + json_int(data, "changed", 0) + json_int(data, "deleted", 0) >
+           0;
 }
 
 void listener_import(struct ui *ui, struct session *s, const struct row *l, const char *table)
@@ -36,9 +41,10 @@ void listener_import(struct ui *ui, struct session *s, const struct row *l, cons
 
     if (!data)
         return;
-    if (has_changed(data))
+    if (has_changed(s, l, data))
         ui_changed(ui);
-    json_array_foreach(remarks, i, remark) out_line(ui, "Warning: %s", str_printable(json_string_value(remark)));
+    json_array_foreach(remarks, i, remark)
+        out_line(ui, "Warning: %s", str_printable(json_string_value(remark)));
     ui_say(ui, "%lld entries imported successfully.", (long long)json_int(data, "entries", 0));
     out_data(ui, data);
 }
@@ -56,15 +62,15 @@ void listener_export(struct ui *ui, struct session *s, const struct row *l, cons
     out_data(ui, data);
 }
 
-static void change_table(struct ui *ui, struct session *s, const struct row *l, const char *table, const char *op,
-                         const char *question)
+static void change_table(struct ui *ui, struct session *s, const struct row *l, const char *table,
+                         const char *op, const char *question)
 {
     json_t *data;
 
     if (!ask_confirm(ui, "confirm", question, false) || !ui_end_of_words(ui))
         return;
     data = session_call(s, ui, op, table_args(l, table));
-    if (data && has_changed(data))
+    if (data && has_changed(s, l, data))
         ui_changed(ui);
     out_data(ui, data);
 }
@@ -76,6 +82,7 @@ void listener_clear(struct ui *ui, struct session *s, const struct row *l, const
 
 void listener_reset(struct ui *ui, struct session *s, const struct row *l)
 {
-    change_table(ui, s, l, "hat", "access.reset",
-                 "Are you sure you want to remove all senders and set the policies to the system default?");
+    change_table(
+        ui, s, l, "hat", "access.reset",
+        "Are you sure you want to remove all senders and set the policies to the system default?");
 }

@@ -347,6 +347,41 @@ static bool ask_limit(struct asking *a, const char *key, const char *question, c
     return true;
 }
 
+struct code {
+    const struct row *row;
+    const char *field;
+    uint64_t least, most;
+};
+
+static bool accept_code(void *arg, const char *answer, struct err *err)
+{
+    const struct code *c = arg;
+    struct row *trial = row_copy(c->row);
+    bool ok = row_set(trial, c->field, answer, NULL);
+    uint64_t n = ok ? number_in(trial, c->field) : 0;
+
+    row_free(&trial);
+    if (ok && (str_ieq(answer, "default") || (n >= c->least && n <= c->most)))
+        return true;
+    return err_set(err, E_INVALID, "The value must be an integer from %llu to %llu.",
+                   (unsigned long long)c->least, (unsigned long long)c->most);
+}
+
+static void ask_code(struct asking *a, const char *field)
+{
+    const struct field *f = field_find(a->row->section, field);
+    bool greeting = str_eq(field, "accept_code");
+    struct code code = {a->row, field, greeting ? 200 : 400, greeting ? 299 : 599};
+    struct ui_question q = {.text = f->prompt,
+                            .key = field,
+                            .deflt = row_text(a->row, field),
+                            .help = f->help,
+                            .accept = accept_code,
+                            .arg = &code};
+
+    set(a, field, ui_ask(a->ui, &q));
+}
+
 /* A reply of the administrator's own: code and text. prefix: "accept", with fields accept_code and
  * accept_text. */
 static void ask_response(struct asking *a, const char *prefix, const char *question)
@@ -359,7 +394,7 @@ static void ask_response(struct asking *a, const char *prefix, const char *quest
     snprintf(key, sizeof(key), "custom_%s", prefix);
     f = field_find(a->row->section, code);
     if (ask_yes(a->ui, key, question, *row_text(a->row, text))) {
-        ask(a, code);
+        ask_code(a, code);
         ask(a, text);
     } else {
         set(a, text, "");

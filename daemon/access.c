@@ -306,6 +306,7 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
     size_t n, total = 0;
     const struct row **groups = config_ordered(cfg, &section_sender_group, row->name, &n);
 
+    hat_all_last(groups, n);
     h->refs = 1;
     h->first_name = h->all = NO_ENTRY;
     for (size_t i = 0; i < n; i++)

@@ -1056,6 +1056,24 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
 }
 
+/* Our own disk's fault must not cost the destination a connection and its good name. */
+static __attribute__((noinline)) bool text_is_whole(struct batch *b, bool expired)
+{
+    const struct message *m = b->m;
+    struct err err = {0};
+    char key[40];
+
+    if (body_check(m->body, &err))
+        return true;
+    decide_all(b, expired ? OUTCOME_FAILED : OUTCOME_RETRY, 0, "4.3.0", err.text);
+    snprintf(key, sizeof(key), "body %" PRIu64, m->mid);
+    alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
+                "The text of message %" PRIu64 " from <%s> is damaged and cannot be delivered: %s. It is tried "
+                "again, in case the disk recovers, until its time is up; then its sender is told.",
+                m->mid, m->sender, err.text);
+    return false;
+}
+
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
 static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
@@ -1065,6 +1083,8 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     struct down d;
     bool stray, ok;
 
+    if (!text_is_whole(b, t->now > t->expires))
+        return true;
     s->via = b->m->redirect;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {

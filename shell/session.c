@@ -993,6 +993,21 @@ struct row *session_new(struct session *s, const struct section *sec, const char
     return row;
 }
 
+/* The rows themselves live on with their items: dialogs may hold pointers to them. */
+void session_forget(struct session *s, const struct section *sec, const char *owner)
+{
+    size_t n = strlen(owner);
+
+    for (size_t i = s->finished; i < s->n; i++) {
+        struct pending *p = &s->items[i];
+        const char *name = p->row ? p->row->name : p->name;
+
+        if (p->section == sec && str_starts(name, owner) && name[n] == '/')
+            p->section = NULL;
+    }
+    forget_names(s);
+}
+
 void session_delete(struct session *s, const struct section *sec, const char *name)
 {
     AUTO(str) char *canonical = row_canonical(sec, name);

@@ -48,6 +48,8 @@ void session_each(struct session *s, const struct section *sec, const char *owne
 /* Staging: put the changed copy; flushed to the daemon when the operation ends well, dropped when it is aborted. */
 struct row *session_edit(struct session *s, const struct section *sec, const char *name); /* a changeable copy, owned by the session; NULL: none */
 struct row *session_new(struct session *s, const struct section *sec, const char *owner); /* with defaults; named by its key field */
+/* The daemon has changed objects of this owner by itself: what the session has of them is forgotten. */
+void session_forget(struct session *s, const struct section *sec, const char *owner);
 void session_delete(struct session *s, const struct section *sec, const char *name);
 /* Plain text of a secret field, to be sealed by the daemon; the row is one of session_edit or session_new. */
 void session_secret(struct session *s, struct row *row, const char *field, const char *plain);

@@ -68,6 +68,9 @@ void check_mail_policy(const struct config *cfg, const struct row *row, struct c
         check_client_identity(l, p, out);
     if (!l || out->errors_only || (p->behavior != BEHAVIOR_ACCEPT && p->behavior != BEHAVIOR_RELAY))
         return;
+    if (!p->tls && !p->auth && !p->auth_needs_tls && !p->verify_client && !p->accept_code &&
+        !p->tls_senders.n)
+        return; /* what it inherits is told where it stands */
     with = *l;
     inherit(&with, p);
     with.tls_senders = p->tls_senders; /* what it says itself; the listener's own are told there */

@@ -23,7 +23,7 @@ static const struct setting settings[] = {
     {&section_bounce_setup,      "-",                       ""                                          },
     {&section_bv_setup,          "-",                       ""                                          },
     {&section_listener_setup,    "-",                       ""                                          },
-    {&section_listener,          "InboundMail",             "kind=public|default_behavior=accept"       },
+    {&section_listener,          "InboundMail",             "kind=public|default_behavior=accept|dhap_limit=25"},
     {&section_mail_policy,       "InboundMail/ACCEPTED",    "behavior=accept"                           },
     {&section_mail_policy,       "InboundMail/BLOCKED",     "behavior=reject"                           },
     {&section_mail_policy,       "InboundMail/THROTTLED",
@@ -31,7 +31,7 @@ static const struct setting settings[] = {
      "msg=25|max_rcpts_per_hour=20"                                                                     },
     {&section_mail_policy,       "InboundMail/TRUSTED",
      "behavior=accept|max_message_size=100M|max_concurrency=600|max_msgs_per_session=5000|max_"
-     "rcpts_per_msg=5000"                                                                               },
+     "rcpts_per_msg=5000|dhap_limit=unlimited"                                                                               },
     {&section_sender_group,      "InboundMail/WHITELIST",
      "position=1|policy=TRUSTED|comment=My trusted senders have no rate limiting"                       },
     {&section_sender_group,      "InboundMail/BLACKLIST",

@@ -218,6 +218,19 @@ bool hat_is_all(const struct sender_group *g)
     return str_eq(g->name, "ALL") && g->hosts.n == 1 && str_eq(g->hosts.items[0], "ALL");
 }
 
+void hat_all_last(const struct row **groups, size_t n)
+{
+    for (size_t i = 0; i + 1 < n; i++) {
+        const struct row *all = groups[i];
+
+        if (!hat_is_all(all->data))
+            continue;
+        memmove(&groups[i], &groups[i + 1], (n - 1 - i) * sizeof(struct row *));
+        groups[n - 1] = all;
+        return;
+    }
+}
+
 void hat_file_group(const struct sender_group *g, struct buf *out)
 {
     bool all = hat_is_all(g);
@@ -245,6 +258,7 @@ void hat_file_export(const struct config *cfg, const char *listener, struct buf 
     for (size_t i = first; i < first + n; i++)
         hat_file_policy(config_at(cfg, &section_mail_policy, i)->data, out);
     groups = config_ordered(cfg, &section_sender_group, listener, &n);
+    hat_all_last(groups, n);
     for (size_t i = 0; i < n; i++) {
         hat_file_group(groups[i]->data, out);
         all = hat_is_all(groups[i]->data);

@@ -46,6 +46,8 @@ void hat_file_export(const struct config *cfg, const char *listener, struct buf 
 void hat_file_policy(const struct mail_policy *p, struct buf *out);
 void hat_file_group(const struct sender_group *g, struct buf *out);
 void hat_file_all(const struct listener *l, struct buf *out);
+/* Puts the group "ALL" behind the others, whatever its position says. */
+void hat_all_last(const struct row **groups, size_t n);
 bool hat_is_all(const struct sender_group *g); /* it stands for the line ALL */
 const char *hat_rule(int behavior); /* "TCPREFUSE" */
 const char *hat_rule_policy(int behavior); /* "TCPREFUSED": the policy that says that and nothing else */

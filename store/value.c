@@ -10,7 +10,7 @@
 #include "store/base/map.h"
 #include "store/base/net.h"
 
-#define MAX_VALUE ((size_t)1 << 20) /* longest text form of a value */
+#define MAX_VALUE ((size_t)4 << 20) /* longest text form of a value */
 
 static void replace_string(void *slot, char *s)
 {
@@ -613,7 +613,7 @@ bool value_set(const struct field *f, void *slot, const char *text, struct err *
 
 char *value_text(const struct field *f, const void *slot)
 {
-    struct buf b = BUF_INIT(16 * MAX_VALUE);
+    struct buf b = BUF_INIT(4 * MAX_VALUE);
 
     f->type->format(f, slot, &b);
     return buf_take(&b);

@@ -378,7 +378,7 @@ static void accepted(void **state)
     assert_string_equal(got, "# File exported by the CLI: host access table of InboundMail\n"
                              "$ACCEPTED\n    ACCEPT\n$BLOCKED\n    REJECT\n"
                              "$TRUSTED\n    ACCEPT {\n        max_msgs_per_session = 5000\n        max_concurrency = 600\n"
-                             "        max_rcpts_per_msg = 5000\n        max_message_size = 104857600\n    }\n"
+                             "        max_rcpts_per_msg = 5000\n        dhap_limit = 0\n        max_message_size = 104857600\n    }\n"
                              "HOSTS_1:\n    2001:db8::\n    1.2.3.4\n        $BLOCKED\n"
                              "fe80__:\n    5.6.7.8\n        $ACCEPTED (x)\n"
                              "G:\n        $TRUSTED\n"
