@@ -75,7 +75,7 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-NEEDS_OURS := bench_store bench_fiber bench_attempt bench_crl bench_queue_fill
+NEEDS_OURS := bench_store bench_fiber bench_ldap bench_attempt bench_crl bench_queue_fill
 $(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
@@ -170,12 +170,20 @@ fuzz:
 	@tools/fuzz build-fuzz $(SECONDS)
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
 
+# Power cuts, failing calls and kill -9 for so many seconds each.
+soak:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests
+	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
+
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_ldap.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
 	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------
@@ -222,5 +230,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all help units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
+.PHONY: all help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
 .SECONDARY:

@@ -123,6 +123,12 @@ static void head(struct ui *ui, const json_t *data)
     out_line(ui, "Last counter reset:            %s", date(data, "last_reset", text));
     out_line(ui, "System status:                 %s", json_str(data, "status", "unknown"));
     out_line(ui, "Oldest Message:                %s", oldest);
+    if (*json_str(data, "conservation", ""))
+        out_line(ui, "Resource conservation:         %s (%s)",
+                 json_int(json_object_get(data, "gauges"), "resource_conservation", 0) == 999
+                     ? "mail is refused"
+                     : "senders are slowed down",
+                 json_str(data, "conservation", ""));
     json_array_foreach(json_object_get(data, "listeners"), i, l)
     {
         char name[80];

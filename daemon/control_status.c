@@ -18,6 +18,7 @@
 #include "daemon/listeners.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/stats.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
@@ -97,6 +98,7 @@ static void system_gauges(json_t *out)
     struct statvfs fs;
     double load = proc_number("/proc/loadavg", 0), pages = proc_number("/proc/self/statm", 1),
            io = proc_number("/proc/pressure/io", 2);
+    char why[120];
     double up = (double)(clock_wall() - stats_since()) / 1e6, cores = get_nprocs(), cpu = 0;
 
     if (getrusage(RUSAGE_SELF, &use) == 0)
@@ -106,7 +108,7 @@ static void system_gauges(json_t *out)
     json_put_int(out, "total_utilization", percent(load, cores));
     json_put_int(out, "cpu_utilization", percent(cpu, up * cores));
     json_put_int(out, "disk_utilization", percent(io, 100));
-    json_put_int(out, "resource_conservation", queue_accepts(NULL) ? 0 : 1);
+    json_put_int(out, "resource_conservation", resources_conservation(why, sizeof(why)));
     if (statvfs(home_log_dir(), &fs) == 0) {
         json_put_int(out, "log_used",
                      percent((double)(fs.f_blocks - fs.f_bfree), (double)fs.f_blocks));
@@ -180,6 +182,7 @@ void control_status(json_t *data)
 {
     struct config *cfg = running_config();
     struct queue_totals queue;
+    char conservation[120];
     uint64_t ids[3];
     json_t *last = json_object();
 
@@ -200,6 +203,8 @@ void control_status(json_t *data)
     json_put_int(last, "delivery_conn_id", (json_int_t)ids[2]);
     json_put(data, "ids", last);
     json_put(data, "gauges", gauges(&queue));
+    if (resources_conservation(conservation, sizeof(conservation)))
+        json_put_str(data, "conservation", conservation);
     json_put(data, "listeners", listeners(cfg));
     json_put(data, "tls_exceptions", exceptions(cfg));
     config_free(&cfg);
@@ -238,7 +243,7 @@ static json_t *rate_line(void)
 /* A line at once and then one every so many seconds, until cancelled or count are sent. */
 static bool run_rate(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    json_int_t seconds = json_int(args, "seconds", 10), count = json_int(args, "count", 0);
+    json_int_t seconds = json_int(args, "seconds", 0), count = json_int(args, "count", 0);
     msec_t next = clock_now();
     bool more = true;
 

@@ -140,6 +140,7 @@ static const struct reload_part *const parts[] = {
     &reload_dns,
     &reload_ldap,
     &reload_bv,
+    &reload_resources,
     &reload_queue,
     &reload_access,
     &reload_listeners,

@@ -85,6 +85,7 @@ struct queue_totals {
     uint64_t messages, recipients, unattempted, attempted, destinations, deliveries; /* now */
     usec_t oldest;
 };
-void queue_totals(struct queue_totals *out);
+void queue_totals(struct queue_totals *out); /* looks at every message */
+uint64_t queue_messages(void); /* cheap */
 
 #endif

@@ -18,7 +18,7 @@ struct reload_part { /* a subsystem that builds something from the configuration
 /* where they live */
 extern const struct reload_part reload_access, reload_bv, reload_certs, reload_crl, reload_dns;
 extern const struct reload_part reload_expiry, reload_http, reload_ldap, reload_listeners;
-extern const struct reload_part reload_logs, reload_queue, reload_tls, reload_trust;
+extern const struct reload_part reload_logs, reload_queue, reload_resources, reload_tls, reload_trust;
 
 /* Which parts there are, in the order of publishing; once, at the start (engine.c). The array ends with NULL. */
 void reload_use(const struct reload_part *const *parts);

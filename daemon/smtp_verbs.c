@@ -11,6 +11,7 @@
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/smtp_policy.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
@@ -198,6 +199,7 @@ static void do_mail(struct smtp *s)
         smtp_reply(s, 452, "4.3.1", "%s", err.text);
         return;
     }
+    resources_pause(); /* YIELDS */
     if (mail.from.address[0] && !has_domain(&mail.from) && !add_default_domain(s, &mail.from)) {
         smtp_reply(s, 553, "5.5.4", "Domain required for sender address");
         return;

@@ -108,6 +108,9 @@ struct dns_untrusted {
 struct delivery {
 #include "schema/delivery.def"
 };
+struct resource_limits {
+#include "schema/resource_limits.def"
+};
 struct update {
 #include "schema/update.def"
 };

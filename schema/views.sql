@@ -340,8 +340,18 @@ CREATE VIEW v_dns_untrusted AS SELECT name AS object,
 FROM entry JOIN blob USING(hash) WHERE class='dns_untrusted' AND to_rev IS NULL;
 CREATE VIEW v_delivery AS SELECT name AS object,
   CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
-  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address"
+  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address",
+  CAST(json_extract(body,'$.possible_delivery') AS INTEGER) AS "possible_delivery",
+  CAST(json_extract(body,'$.max_tls_concurrency') AS INTEGER) AS "max_tls_concurrency"
 FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
+CREATE VIEW v_resource_limits AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_messages') AS INTEGER) AS "max_messages",
+  CAST(json_extract(body,'$.max_queue_size') AS INTEGER) AS "max_queue_size",
+  CAST(json_extract(body,'$.min_free_space') AS INTEGER) AS "min_free_space",
+  CAST(json_extract(body,'$.max_memory') AS INTEGER) AS "max_memory",
+  CAST(json_extract(body,'$.slow_at') AS INTEGER) AS "slow_at",
+  CAST(json_extract(body,'$.resume_at') AS INTEGER) AS "resume_at"
+FROM entry JOIN blob USING(hash) WHERE class='resource_limits' AND to_rev IS NULL;
 CREATE VIEW v_update AS SELECT name AS object,
   CAST(json_extract(body,'$.proxy_host') AS TEXT) AS "proxy_host",
   CAST(json_extract(body,'$.proxy_port') AS INTEGER) AS "proxy_port",

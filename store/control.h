@@ -100,7 +100,8 @@
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
- *                    dests_in_memory, kbytes_used, kbytes_free
+ *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
+ *                    refused, and then [conservation] says what is scarce
  * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
  *                    active_recips, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator
@@ -155,7 +156,7 @@
  * ldap.check         server -> stream of {event:"host",line,host,ok}; {server,success}  connects and binds to each host; of the
  *                    caller's candidate                                                                operator
  * ldap.test          query, [user],[pass_phrase] | [certificate: PEM or profile] | [values:{cn,sn,..}] -> stream of {event:"host",
- *                    line,host,filter,base,dn,[user],result:"match|no match|several|denied|error",reason}; {query,success,verdict:
+ *                    line,step:"query|allowance",host,filter,base,dn,[user],result:"match|no match|several|denied|error",reason}; {query,success,verdict:
  *                    "accept|reject|error",reason}   on every host, without the cache; of the caller's candidate   operator
  * ldap.flush         [server] -> {flushed}                                                             operator
  * auth.locked        -> {hosts:[{address,failures,user,seconds}]}   hosts locked out for failed SMTP AUTH          readonly

@@ -60,6 +60,7 @@ static const struct setting settings[] = {
      "concurrency_limit=500|max_messages_per_connection=50|use_tls=off|bounce_profile=default"          },
     {&section_dns_setup,         "-",                       ""                                          },
     {&section_delivery,          "-",                       ""                                          },
+    {&section_resource_limits,   "-",                       ""                                          },
     {&section_update,            "-",                       ""                                          },
     {&section_mta_sts_setup,     "-",                       ""                                          },
 };

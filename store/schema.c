@@ -201,6 +201,11 @@ static const struct field delivery_fields[] = {
 #include "schema/delivery.def"
 };
 #undef SECT
+#define SECT resource_limits
+static const struct field resource_limits_fields[] = {
+#include "schema/resource_limits.def"
+};
+#undef SECT
 #define SECT update
 static const struct field update_fields[] = {
 #include "schema/update.def"

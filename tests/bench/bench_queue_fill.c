@@ -75,8 +75,9 @@ int main(int argc, char **argv)
         fail("--home is missing");
     clock_gettime(CLOCK_MONOTONIC, &begin);
     snprintf(path, sizeof(path), "%s/spool", home);
-    if (!spool_open(path, &err) || !spool_ready(true, &err))
+    if (!spool_open(path, &err))
         fail(err.text);
+    spool_ready(true);
     snprintf(path, sizeof(path), "%s/queue.db", home);
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
         sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE; BEGIN", NULL, NULL, NULL) != SQLITE_OK ||

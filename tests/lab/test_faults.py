@@ -118,9 +118,14 @@ class Gateway(lab.Posternd):
     def ready(self, timeout=60):
         """The listener takes mail; cheaper than asking for a console."""
         def greets():
+            if not self.child.running():
+                raise RuntimeError("posternd ended:\n" + lab.read_text(self.log))
             with socket.create_connection(("127.0.0.1", self.private), timeout=2) as s:
                 return s.recv(3) == b"220"
         lab.eventually(greets, timeout, "the gateway greets")
+
+    def restarts(self):
+        return len(re.findall("restart [0-9]+ in", lab.read_text(self.log)))
 
     def arrived(self, timeout=120):
         """Every message of the book has come, unchanged. Returns how many came more than once."""
@@ -226,6 +231,141 @@ def single_faults():
     copies = gate.arrived()
     gate.empty()
     lab.note("%d calls failed: %d acknowledged, 0 lost, %d came twice" % (hits, len(gate.book.sent), copies))
+    gate.stop()
+
+
+@lab.test("one call fails while the gateway starts: it starts all the same, or is started again; nothing lost")
+def starts():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    lab.equal(send_some(gate, 40, "start", large=0.1).acknowledged, 40)
+    hits = restarts = 0
+    for ops, error in ((EVERY, errno.ENOSPC), (EVERY, errno.EIO), ("read open", errno.EIO), ("open", errno.EMFILE)):
+        at = 1
+        while True:
+            gate.kill()
+            gate.disk.arm(ops, error, at, only="spool,.db,counters,root.key")
+            before = gate.restarts()
+            gate.start(ready=False)
+            try:
+                gate.ready()
+            except RuntimeError: # it ended, because no engine has ever served; systemd starts it again
+                restarts += 1
+                gate.start(ready=False)
+                gate.ready()
+            hit = gate.disk.clear()
+            hits += hit
+            restarts += gate.restarts() - before
+            if not hit:
+                break
+            at += 1 if FULL else rng.randrange(4, 16)
+    gate.kill()
+    gate.start()
+    gate.console("resumedel")
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d calls failed, the engine was started %d times more: 40 acknowledged, 0 lost, %d came twice"
+             % (hits, restarts, copies))
+    gate.stop()
+
+
+@lab.test("kill -9 of everything, again and again, while mail flows")
+def kills():
+    gate = Gateway()
+    load = gate.load(sessions=4, name="k", large=0.01)
+    began = time.monotonic()
+    for n in rounds(SOAK, 200 if FULL else 8):
+        time.sleep(rng.uniform(0.05, 0.5))
+        gate.kill()
+        gate.start(ready=False)
+        gate.ready()
+        if n % 20 == 19:
+            gate.arrived()
+    load.stop()
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d kills in %.0f s: %d tried, %d acknowledged, 0 lost, %d came twice"
+             % (n + 1, time.monotonic() - began, load.attempts, len(gate.book.sent), copies))
+    gate.stop()
+
+
+def alerts(gate):
+    return re.sub(r"\s+", " ", gate.console("displayalerts").stdout)
+
+
+@lab.test("a disk that is full, broken or read-only for a while: refused for now, alert, all well when it is back")
+def bad_times():
+    gate = Gateway()
+    for n, (ops, error, only) in enumerate(((EVERY, errno.ENOSPC, "queue.db,spool"), ("sync", errno.EIO, "queue.db,spool"),
+                             ("write", errno.ENOSPC, "spool"), (EVERY, errno.EROFS, "queue.db,spool"),
+                             ("write", errno.EIO, "queue.db"))):
+        load = gate.load(name="bad%d-" % n, sessions=3)
+        time.sleep(0.2)
+        gate.disk.arm(ops, error, times=faults.FOREVER, only=only)
+        time.sleep(0.3)
+        before = load.acknowledged
+        time.sleep(0.4)
+        if "queue.db" in only:
+            lab.equal(load.acknowledged, before, "acknowledged although nothing could be written")
+        lab.equal(load.refused > 0, True, "senders heard of it")
+        lab.equal({r[:3] for r in load.replies} <= {"451", "452"}, True, load.replies)
+        gate.disk.clear()
+        before = load.acknowledged
+        lab.eventually(lambda: load.acknowledged > before + 5, 10, "mail is accepted again")
+        load.stop()
+    lab.equal(gate.restarts(), 0, "the engine went through it")
+    copies = gate.arrived()
+    gate.empty()
+    for text in ("The queue database cannot be written: .* Nothing that needs it is accepted", "Messages cannot be stored",
+                 "The queue database can be written again"):
+        lab.eventually(lambda: lab.match(alerts(gate), text), 10)
+    lab.note("%d acknowledged, 0 lost, %d came twice" % (len(gate.book.sent), copies))
+    gate.stop()
+
+
+@lab.test("what was delivered while the disk was full is forgotten when it is back, though nobody sends mail")
+def late_changes():
+    gate = Gateway()
+    gate.disk.journal(True)
+    port = lab.free_port()
+    gate.console('smtproutes new later.example 127.0.0.1:%d; commit "later" Y' % port)
+    book = lab.Book()
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        for n in range(10):
+            message = lab.make_message("late%d" % n, 3000)
+            book.add(message)
+            c.message("sender@client.lab.example", "x@later.example", message)
+        c.quit()
+    gate.disk.arm("write sync", errno.ENOSPC, times=faults.FOREVER, only="queue.db")
+    sink = lab.Sink(port=port, digest=gate.box.path("late"))
+    lab.equal(book.settled(sink), 0) # deliveries go on
+    time.sleep(0.5)
+    lab.equal(gate.disk.clear() > 0, True, "it was noticed")
+    time.sleep(3) # a question about the queue would have it written
+    gate.kill()
+    gate.disk.power_cut()
+    gate.start()
+    gate.empty()
+    lab.equal(book.settled(sink), 0, "delivered again")
+    gate.stop()
+
+
+@lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
+def liar():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    gate.disk.journal(True)
+    gate.disk.arm("sync", action="lie", times=faults.FOREVER)
+    load = send_some(gate, 20, "lie")
+    lab.equal(load.acknowledged, 20)
+    gate.kill()
+    gate.disk.power_cut()
+    gate.disk.clear()
+    gate.start()
+    left = len(gate.json("showrecipients all")["data"]["recipients"])
+    lab.equal(left < 20, True, "%d of 20 survived a disk that never wrote" % left)
+    lab.equal(send_some(gate, 5, "truth").acknowledged, 5)
     gate.stop()
 
 

@@ -15,6 +15,7 @@
 #include "daemon/limits.h"
 #include "daemon/logfile.h"
 #include "daemon/queue.h"
+#include "daemon/resources.h"
 #include "daemon/reload.h"
 #include "daemon/smtp_server.h"
 #include "daemon/tls.h"
@@ -54,6 +55,10 @@ uint64_t queue_next_icid(void)
 bool queue_accepts(struct err *err)
 {
     return !fixture.full || err_set(err, fixture.full, "Queue full");
+}
+
+void resources_pause(void)
+{
 }
 
 bool queue_submit(struct message *m, struct err *err)
