@@ -21,6 +21,7 @@ DIRECTORY = slapd.Slapd(BOX)
 DIRECTORY.user("alice", "wonderland")
 DIRECTORY.user("cara", "card", caccn="Cara Card", cacserial="0A1B")
 USERS = lab.make_cert(BOX.path("users"), "Example Users CA", is_ca=True, stem="ca")
+PORT = lab.free_port() # of a listener that the page makes
 SECRETS = {"bind": slapd.SERVICE_PASSWORD, "use": "wonderland"}
 
 
@@ -59,6 +60,7 @@ def braced(block):
             out.append(line)
     text = "\n".join(out) + "\n[...]gw.example.com>"
     text = re.sub(r"\d{14}Z", "<number>Z", re.sub(transcript.DATE, "<date>", text))
+    text = text.replace("address=0.0.0.0 port=587", "address=127.0.0.1 port=%d" % PORT)
     return text.replace(HOST, "127.0.0.1:%d" % DIRECTORY.port)
 
 
@@ -74,12 +76,12 @@ def gateway(name, *parts):
     return gate
 
 
-def client(gate, pair=None):
+def client(gate, pair=None, port=None):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if pair:
         context.load_cert_chain(pair.cert, pair.key)
-    c = smtplib.SMTP("127.0.0.1", gate.private, timeout=30, local_hostname="client.example.com")
+    c = smtplib.SMTP("127.0.0.1", port or gate.private, timeout=30, local_hostname="client.example.com")
     c.ehlo()
     lab.equal(c.has_extn("auth"), False, "AUTH in clear text")
     c.starttls(context=context)
@@ -144,6 +146,21 @@ def either():
     with smtplib.SMTP("127.0.0.1", gate.private, timeout=30, local_hostname="client.example.com") as clear:
         clear.ehlo()
         lab.match(sends(clear), r"^530 ")
+    gate.stop()
+
+
+@lab.test("from everywhere: who has authenticated sends, and it is no open relay even by mistake")
+def everywhere():
+    gate = gateway("four", *COMMON, *TWO, *section("From everywhere"))
+    lab.eventually(lambda: lab.listening(PORT), 5)
+    c = client(gate, port=PORT)
+    lab.equal(logs_in(c, "alice", "wonderland"), 235)
+    lab.equal((c.mail("alice@example.com")[0], c.rcpt("friend@elsewhere.example")[0]), (250, 250))
+    lab.match(sends(client(gate, port=PORT)), r"^530 .*must authenticate before sending")
+    gate.console("listenerconfig edit Submission auth=preferred; commit -y")
+    lab.match(sends(client(gate, port=PORT)), r"^530 .*Authentication required")
+    done = gate.console("listenerconfig edit Submission protocol=smtp; commit -y", check=False)
+    lab.match(done.stdout + done.stderr, r"open relay")
     gate.stop()
 
 
