@@ -75,7 +75,7 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-$(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench_attempt: $(B)/daemon.a $(B)/store.a
+$(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench_attempt $(B)/tests/bench/bench_access: $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
