@@ -458,6 +458,22 @@ static void list_take(struct strlist *slot, struct strlist *items)
     *items = (struct strlist){0};
 }
 
+void list_change(const struct strlist *now, const char *change, char op, struct buf *out)
+{
+    AUTO(strlist) struct strlist given = {0};
+    struct map gone = {0};
+
+    strlist_split(&given, change, ',');
+    for (size_t i = 0; i < given.n && op != '+'; i++)
+        map_set(&gone, given.items[i], &given);
+    for (size_t i = 0; i < now->n; i++)
+        if (!map_get(&gone, now->items[i]))
+            buf_printf(out, "%s%s", out->n ? ", " : "", now->items[i]);
+    for (size_t i = 0; i < given.n && op == '+'; i++)
+        buf_printf(out, "%s%s", out->n ? ", " : "", given.items[i]);
+    map_free(&gone);
+}
+
 static bool list_parse(const struct field *f, const char *text, void *slot, struct err *err)
 {
     AUTO(strlist) struct strlist items = {0};
