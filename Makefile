@@ -43,7 +43,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 all: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
-tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/one_line/posternd $(B)/one_line/postern
+tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/tests/fault/faultfs.so $(B)/one_line/posternd $(B)/one_line/postern
 
 # Rewritten only when it changes: what depends on it is rebuilt when flags or the list of files change.
 stamp = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
@@ -75,10 +75,16 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-$(B)/tests/bench/bench_store $(B)/tests/bench/bench_fiber $(B)/tests/bench/bench_attempt $(B)/tests/bench/bench_access: $(B)/daemon.a $(B)/store.a
+NEEDS_OURS := bench_store bench_fiber bench_attempt bench_crl bench_queue_fill bench_access
+$(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
+# Preloaded into posternd by tests/lab/faults.py; without a sanitizer, whatever the programs have.
+$(B)/tests/fault/faultfs.so: tests/fault/faultfs.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -U_FORTIFY_SOURCE $(WARN) -O1 -g -fPIC -fvisibility=hidden -shared -o $@ $< -ldl
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -fsanitize=fuzzer $(LIBS)
@@ -164,12 +170,19 @@ fuzz:
 	@tools/fuzz build-fuzz $(SECONDS)
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
 
+# Power cuts, failing calls and kill -9 for so many seconds each.
+soak:
+	@tools/need build test
+	@$(MAKE) --no-print-directory tests
+	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
+
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
+	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------
 
@@ -215,5 +228,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all help units tests run stop check asan tsan fuzz fuzzers bench lint tidy format install clean FORCE
+.PHONY: all help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
 .SECONDARY:

@@ -25,6 +25,20 @@ static void say_profiles(struct ui *ui, struct session *s, const struct row *unu
     session_each(s, &section_bounce_profile, NULL, say_profile, &p);
 }
 
+static void ask_alternate(struct ui *ui, struct session *s, struct row *r)
+{
+    const struct bounce_profile *p = r->data;
+
+    if (!ui_interactive(ui) ||
+        ask_yes(ui, "use_alternate",
+                "Do you want hard bounce and delay warning messages sent to an alternate address,\n"
+                "instead of the sender?",
+                *p->alternate))
+        ask_field(ui, s, r, "alternate");
+    else
+        row_set(r, "alternate", "", NULL);
+}
+
 static void ask_profile(struct ui *ui, struct session *s, struct row *r)
 {
     const struct bounce_profile *p = r->data;
@@ -42,11 +56,17 @@ static void ask_profile(struct ui *ui, struct session *s, struct row *r)
                 (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
     }
     ask_field(ui, s, r, "send_bounces");
+    if (p->send_bounces) {
+        ask_field(ui, s, r, "dsn_format");
+        ask_field(ui, s, r, "failure_subject");
+    }
     ask_field(ui, s, r, "delay_warnings");
-    if (row_is(r, "delay_warnings", "yes")) {
+    if (p->delay_warnings) {
+        ask_field(ui, s, r, "delay_subject");
         ask_field(ui, s, r, "delay_interval");
         ask_field(ui, s, r, "delay_count");
     }
+    ask_alternate(ui, s, r);
 }
 
 struct row *ask_new_bounce_profile(struct ui *ui, struct session *s)
@@ -90,6 +110,15 @@ static void profile_delete(struct ui *ui, struct session *s, struct row *unused)
     free(name);
 }
 
+static void bounce_setup(struct ui *ui, struct session *s, struct row *unused)
+{
+    struct row *r = session_edit(s, &section_bounce_setup, "-");
+
+    (void)unused;
+    if (r)
+        ask_all(ui, s, r);
+}
+
 static bool several(struct session *s, const struct row *unused)
 {
     (void)unused;
@@ -101,6 +130,7 @@ static const struct menu_op main_ops[] = {
     {"EDIT",   "Modify a profile.",     NULL, profile_edit,   dialog_any},
     {"DELETE", "Remove a profile.",     NULL, profile_delete, several   },
     {"PRINT",  "Display a profile.",    NULL, dialog_print,   dialog_any},
+    {"SETUP",  "Configure global bounce settings.", NULL, bounce_setup, NULL},
 };
 static const struct menu main_menu = {say_profiles, main_ops, countof(main_ops),
                                       &section_bounce_profile};

@@ -7,6 +7,7 @@
 
 #include "cmds/certauthority.h"
 #include "cmds/certtlsa.h"
+#include "cmds/crl.h"
 
 /* --- list
  * ---------------------------------------------------------------------------------------------------
@@ -434,6 +435,7 @@ static const struct menu_op main_ops[] = {
     {"CERTIFICATE",   "Import, Create a request, Edit or Remove Certificate Profiles", NULL,
      certificates,                                                                                          NULL},
     {"CERTAUTHORITY", "Manage System and Customized Authorities",                      NULL, certauthority, NULL},
+    {"CRL",           "Manage Certificate Revocation Lists",                           NULL, crl_menu,      NULL},
 };
 static const struct menu main_menu = {NULL, main_ops, countof(main_ops), &section_certificate};
 
@@ -444,7 +446,8 @@ const struct command cmd_certconfig = {
         "A profile holds a certificate, its private key and its chain. Listeners choose one "
         "with listenerconfig, deliveries "
         "with destconfig > setup. Files are read from and written to the export area. The profile "
-        "Demo is for tests only.",
+        "Demo is for tests only. Lists of revoked certificates (CRL) are fetched in the background and "
+        "looked up where \"crl setup\" says so.",
     .usage = "certconfig certificate new [NAME] common_name=HOST [organization=..] [unit=..] "
              "[locality=..] [state=..] [country=XX]\n"
              "    [names=HOST,HOST] [days=N] "
@@ -482,7 +485,16 @@ const struct command cmd_certconfig = {
              "certconfig certauthority system export FILE [--replace]\n"
              "certconfig certauthority system print\n"
              "certconfig certauthority system detail NAME\n"
-             "certconfig certauthority system update",
+             "certconfig certauthority system update\n"
+             "certconfig crl new NAME url=URL [format=asn1|pem] [url2=URL] [auto_update=yes|no]\n"
+             "    [schedule=daily|weekly|monthly|hourly] [time=HH:MM] [enabled=yes|no]\n"
+             "certconfig crl edit NAME FIELD=VALUE ...\n"
+             "certconfig crl delete NAME\n"
+             "certconfig crl setup [inbound=yes|no] [outbound=yes|no] [web=yes|no] [stale=accept|refuse]\n"
+             "certconfig crl update [NAME]\n"
+             "certconfig crl print [NAME]\n"
+             "certconfig crl check PROFILE|FILE\n"
+             "certconfig crl check certificate=<<END",
     .roles = ROLE_ADMIN,
     .commits = true,
     .menu = &main_menu,

@@ -92,6 +92,39 @@ const char *ask_some(struct ui *ui, const char *key, const char *question)
     return ui_ask(ui, &q);
 }
 
+struct needed {
+    const struct row *row;
+    const struct field *field;
+};
+
+static bool accept_needed(void *arg, const char *answer, struct err *err)
+{
+    const struct needed *n = arg;
+    struct row *trial = row_copy(n->row);
+    bool ok = *answer ? row_set(trial, n->field->name, answer, err)
+                      : err_set(err, E_INVALID, "A value is required.");
+
+    row_free(&trial);
+    return ok;
+}
+
+void ask_needed(struct ui *ui, struct row *r, const char *field)
+{
+    struct needed n = {r, field_find(r->section, field)};
+    char *now = xstrdup(row_text(r, field));
+    struct ui_question q = {.text = n.field->prompt,
+                            .key = field,
+                            .deflt = *now ? now : NULL,
+                            .help = n.field->help,
+                            .accept = accept_needed,
+                            .arg = &n};
+    const char *answer = ui_ask(ui, &q);
+
+    if (!ui_failed(ui))
+        row_set(r, field, answer, NULL);
+    free(now);
+}
+
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name)
 {
     char *full = owner ? xasprintf("%s/%s", owner, name) : xstrdup(name);
@@ -101,6 +134,91 @@ bool has_name(struct session *s, const struct section *sec, const char *owner, c
     row_free(&r);
     free(full);
     return there;
+}
+
+struct users {
+    const struct field *field;
+    const char *name;
+    struct buf text;
+    size_t n;
+};
+
+static bool names_it(const struct users *u, const struct row *r)
+{
+    const struct strlist *list = u->field->type == &type_list ? row_slot(r, u->field) : NULL;
+
+    return list ? strlist_has(list, u->name) : str_eq(row_text(r, u->field->name), u->name);
+}
+
+static bool add_user(void *arg, const struct row *r)
+{
+    struct users *u = arg;
+    char *title;
+
+    if (!names_it(u, r) || ++u->n > 5)
+        return u->n <= 5;
+    title = row_title(r->section, r->name);
+    buf_printf(&u->text, "%s%s (%s)", u->n > 1 ? ", " : "", title, u->field->name);
+    free(title);
+    return true;
+}
+
+static char *named_by(struct session *s, const struct section *sec, const char *name,
+                      const struct section *except)
+{
+    struct users u = {.name = name, .text = BUF_INIT(4000)};
+    char *text;
+
+    for (size_t i = 0; i < section_count(); i++) {
+        const struct section *in = section_at(i);
+
+        for (size_t k = 0; k < in->nfields && in != except; k++) {
+            u.field = &in->fields[k];
+            if (u.field->ref && str_eq(u.field->ref, sec->name))
+                session_each(s, in, NULL, add_user, &u);
+        }
+    }
+    if (u.n > 5)
+        buf_str_add(&u.text, " and more");
+    text = u.n ? xstrdup(buf_str(&u.text)) : NULL;
+    buf_free(&u.text);
+    return text;
+}
+
+bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name,
+                   const struct section *except)
+{
+    AUTO(str) char *users = ui_failed(ui) ? NULL : named_by(s, sec, name, except);
+
+    if (users)
+        ui_fail(ui, E_INVALID, "The %s %s is used by %s; choose another one there first, or keep it.",
+                sec->noun, str_printable(name), users);
+    return !ui_failed(ui);
+}
+
+void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field)
+{
+    const struct field *f = field_find(r->section, field);
+    bool has = *row_text(r, field);
+    char *question = xasprintf("%s%s", f->prompt, has ? " (Enter keeps the one there is)" : "");
+
+    while (!ui_failed(ui)) {
+        AUTO(secret_text) char *first = ask_secret(ui, field, question);
+        AUTO(secret_text) char *again = NULL;
+
+        if (ui_failed(ui) || !*first)
+            break;
+        if (ui_interactive(ui))
+            again = ask_secret(ui, NULL, "Please enter it again.");
+        if (ui_failed(ui))
+            break;
+        if (!again || str_eq(first, again)) {
+            session_secret(s, r, field, first);
+            break;
+        }
+        ui_say(ui, "The two are not the same. Nothing has been changed; enter both again.");
+    }
+    free(question);
 }
 
 void age_text(json_int_t seconds, char *out, size_t size)

@@ -29,11 +29,22 @@ void ask_items(struct ui *ui, const struct section *sec, const char *field, cons
 /* A text that may not be empty. */
 const char *ask_some(struct ui *ui, const char *key, const char *question);
 
+/* A field that this kind of object needs, though not every one does. */
+void ask_needed(struct ui *ui, struct row *r, const char *field);
+
 /* A call that writes a file: one of its name is overwritten when replace (--replace) says so, or the person who is asked.
  * args is stolen; NULL: it was said why. */
 json_t *call_writing(struct ui *ui, struct session *s, const char *op, json_t *args, bool replace);
 
 bool has_name(struct session *s, const struct section *sec, const char *owner, const char *name);
+
+/* Fails when something names an object of the section, and says what: "listenerconfig InboundMail (smtp_auth)". Objects of
+ * the section except (may be NULL) do not count, and what the operation has changed so far is not seen. True: nothing does. */
+bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name,
+                   const struct section *except);
+
+/* A new secret of a field, asked for twice of a person; Enter keeps the one there is. */
+void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field);
 
 /* "4 weeks 46 mins 53 secs" */
 void age_text(json_int_t seconds, char *out, size_t size);

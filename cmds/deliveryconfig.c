@@ -20,8 +20,8 @@ static void say_delivery(struct ui *ui, struct session *s, const struct row *unu
     if (d) {
         ui_say(ui, "Maximum outbound delivery concurrency: %s",
                count_text(d->max_concurrency, number));
-        ui_say(ui, "Source address: %s",
-               *d->source_address ? d->source_address : "chosen by the system");
+        ui_say(ui, "Source addresses: %s",
+               d->source_address.n ? row_text(r, "source_address") : "chosen by the system");
     }
     row_free(&r);
 }

@@ -240,8 +240,8 @@ static void ask_bounce_verification(struct asking *a)
                  effective(d->bounce_verification, a->inherited->bounce_verification) == SWITCH_ON);
     if (on || !destination_is_default(d) || d->bounce_verification == SWITCH_ON)
         d->bounce_verification = on ? SWITCH_ON : SWITCH_OFF;
-    if (on)
-        ui_say(a->ui, "Addresses will be tagged once bounce verification is configured.");
+    if (on && !session_count(a->s, &section_bv_key, NULL))
+        ui_say(a->ui, "Addresses will be tagged once bounce verification is configured: see bvconfig.");
 }
 
 static void ask_bounce_profile(struct asking *a)

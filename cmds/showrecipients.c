@@ -1,14 +1,8 @@
 /* showrecipients.c - the recipients in the queue, two lines each. */
-#include "cmds/common.h"
+#include "cmds/queue.h"
 
 #include <stdio.h>
-
-static const struct ui_choice selections[] = {
-    {"host",   "By recipient host."       },
-    {"sender", "By Envelope From address."},
-    {"all",    "All."                     },
-    {NULL,     NULL                       }
-};
+#include <stdlib.h>
 
 static void print_one(struct ui *ui, const json_t *r)
 {
@@ -26,20 +20,22 @@ static void print_one(struct ui *ui, const json_t *r)
     out_line(ui, "%s", "");
 }
 
-/* One page after another; "after" of the next is where this one ended. */
-static void print_all(struct ui *ui, struct session *s, const char *by, const char *value)
+/* One page after another; "after" of the next is where this one ended. limit: recipients, 0: all. */
+static void print_all(struct ui *ui, struct session *s, const struct selection *sel, uint64_t limit,
+                      uint64_t from)
 {
-    json_t *all = json_array(), *data, *r, *after = NULL, *out;
+    json_t *all = json_array(), *data, *r, *after = from ? json_integer((json_int_t)from) : NULL, *out;
     bool more = true, any = false;
+    uint64_t shown = 0;
     size_t i;
 
-    while (more && !out_stopped(ui)) {
-        json_t *args = json_object();
+    while (more && !out_stopped(ui) && (!limit || shown < limit)) {
+        json_t *args = selection_args(sel);
 
-        json_put_str(args, "by", by);
-        json_put_str(args, "value", value);
         if (after)
             json_put(args, "after", json_incref(after));
+        if (limit)
+            json_put_int(args, "limit", (json_int_t)(limit - shown));
         data = session_call(s, ui, "queue.list", args);
         if (!data)
             break;
@@ -49,6 +45,7 @@ static void print_all(struct ui *ui, struct session *s, const char *by, const ch
                 out_line(ui, "MID/      Bytes/    Sender/                  Subject\n[RID]     "
                              "[Atmps]   Recipient");
             any = true;
+            shown++;
             print_one(ui, r);
             if (out_json(ui))
                 json_array_append(all, r);
@@ -58,37 +55,62 @@ static void print_all(struct ui *ui, struct session *s, const char *by, const ch
         more = json_bool_of(data, "more", false) && after;
         json_decref(data);
     }
-    json_decref(after);
-    if (!any)
+    if (!any && !ui_failed(ui))
         ui_say(ui, "No messages match.");
     out = json_object();
     json_put(out, "recipients", all);
+    json_put(out, "more", json_boolean(more));
+    if (more && after)
+        json_put(out, "next", json_incref(after));
+    json_decref(after);
     out_data(ui, out);
+}
+
+static bool number_of(struct ui *ui, const char *key, uint64_t *out)
+{
+    const char *text = ui_key(ui, key);
+    char *end;
+
+    *out = text ? strtoull(text, &end, 10) : 0;
+    if (!text || (*text >= '0' && *text <= '9' && !*end))
+        return true;
+    ui_fail(ui, E_INVALID, "%s: enter a whole number.", key);
+    return false;
 }
 
 static void run(struct ui *ui, struct session *s)
 {
-    int by =
-        ask_choice(ui, "by", "Please select how you would like to show messages:", selections, 0);
-    const char *value = "";
+    struct selection sel = {0};
+    uint64_t limit, after;
 
-    if (by == 0)
-        value =
-            ask_some(ui, "value", "Please enter the hostname for the messages you wish to show.");
-    else if (by == 1)
-        value = ask_text(
-            ui, "value",
-            "Please enter the Envelope From address for the messages you wish to show.", "");
-    if (ui_failed(ui) || !ui_end_of_words(ui))
+    if (number_of(ui, "limit", &limit) && number_of(ui, "after", &after) &&
+        ask_selection(ui, "show", &sel) && ui_end_of_words(ui)) {
+        ui_say(ui, "Showing messages, please wait.");
+        print_all(ui, s, &sel, limit, after);
+    }
+    selection_free(&sel);
+}
+
+static void complete(struct session *s, const struct strlist *words, struct offers *out)
+{
+    (void)s;
+    if (words->n > 1)
         return;
-    ui_say(ui, "Showing messages, please wait.");
-    print_all(ui, s, selections[by].word, value);
+    offer(out, "host", "by recipient host");
+    offer(out, "sender", "by Envelope From address");
+    offer(out, "mid", "one message");
+    offer(out, "all", "everything");
 }
 
 const struct command cmd_showrecipients = {
     .name = "showrecipients",
     .help = "Show queued messages by recipient host, by sender, or all",
-    .usage = "showrecipients host HOST\nshowrecipients sender ADDRESS\nshowrecipients all",
+    .usage = "showrecipients host HOST\nshowrecipients sender ADDRESS\nshowrecipients mid MID\n"
+             "showrecipients all\nshowrecipients all limit=COUNT after=MID",
+    .detail = "A page at a time, in the order in which the messages came. limit=COUNT ends after so many recipients "
+              "(a message is shown whole), after=MID begins behind that message; with --json \"more\" says whether there is "
+              "more, \"next\" the MID to go on after.",
     .roles = ROLE_READONLY,
     .run = run,
+    .complete = complete,
 };

@@ -44,14 +44,59 @@ static bool ask_hosts(struct ui *ui, struct row *r, const char *deflt)
     return true;
 }
 
+/* --- what we show the host --- */
+
+static bool is_outgoing(const struct row *r)
+{
+    return ((const struct smtpauth_profile *)r->data)->kind == SMTPAUTH_OUTGOING;
+}
+
+static bool find_outgoing(void *arg, const struct row *r)
+{
+    *(bool *)arg = is_outgoing(r);
+    return !*(bool *)arg;
+}
+
+static bool has_outgoing(struct session *s)
+{
+    bool found = false;
+
+    session_each(s, &section_smtpauth_profile, NULL, find_outgoing, &found);
+    return found;
+}
+
+/* Of whom the line was enough is asked nothing more. Others than administrators could send the
+ * password elsewhere: the daemon lets them change no route that has one. */
+static void ask_auth(struct ui *ui, struct session *s, struct row *r, bool all_said)
+{
+    const char *given = all_said ? ui_key(ui, "auth_profile") : NULL;
+    struct err err = {0};
+
+    if (given && !row_set(r, "auth_profile", given, &err))
+        ui_error(ui, &err);
+    else if (!all_said && !ui_failed(ui) && session_role(s) >= ROLE_ADMIN && has_outgoing(s))
+        ask_ref(ui, s, r, "auth_profile", is_outgoing, true);
+}
+
+static void say_created(struct ui *ui, const struct row *r)
+{
+    const char *profile = ((const struct smtp_route *)r->data)->auth_profile;
+
+    ui_say(ui, "Mapping for %s to %s created%s%s.", row_text(r, "domain"), row_text(r, "hosts"),
+           *profile ? ", with the outgoing SMTP Auth profile " : "", profile);
+}
+
 static void route_new(struct ui *ui, struct session *s, struct row *unused)
 {
+    bool all_said = !ui_interactive(ui) || ui_peek(ui, 0);
     struct row *r = session_new(s, &section_smtp_route, NULL);
 
     (void)unused;
     ask_field(ui, s, r, "domain");
-    if (!ui_failed(ui) && ask_hosts(ui, r, NULL))
-        ui_say(ui, "Mapping for %s to %s created.", row_text(r, "domain"), row_text(r, "hosts"));
+    if (!ui_failed(ui) && ask_hosts(ui, r, NULL)) {
+        ask_auth(ui, s, r, all_said);
+        say_created(ui, r);
+    }
 }
 
 static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
@@ -68,15 +113,17 @@ static char *ask_domain(struct ui *ui, struct session *s, const char *verb)
 
 static void route_edit(struct ui *ui, struct session *s, struct row *unused)
 {
+    bool all_said = !ui_interactive(ui) || ui_peek(ui, 0);
     char *name = ask_domain(ui, s, "edit"), *now;
     struct row *r = ui_failed(ui) ? NULL : session_edit(s, &section_smtp_route, name);
 
     (void)unused;
     if (r) {
         now = xstrdup(row_text(r, "hosts"));
-        if (ask_hosts(ui, r, now))
-            ui_say(ui, "Mapping for %s to %s created.", row_text(r, "domain"),
-                   row_text(r, "hosts"));
+        if (ask_hosts(ui, r, now)) {
+            ask_auth(ui, s, r, all_said);
+            say_created(ui, r);
+        }
         free(now);
     }
     free(name);
@@ -127,6 +174,7 @@ static bool print_route(struct listing *l, const struct row *r)
         json_array_append_new(hosts, json_string(route->hosts.items[i]));
     json_put_str(o, "domain", route->domain);
     json_put(o, "hosts", hosts);
+    json_put_str(o, "auth_profile", route->auth_profile);
     out_table_row(l->to, o);
     return true;
 }
@@ -134,15 +182,16 @@ static bool print_route(struct listing *l, const struct row *r)
 static void route_print(struct ui *ui, struct session *s, struct row *unused)
 {
     static const struct out_column columns[] = {
-        {"Domain",            "domain", 0, false},
-        {"Destination Hosts", "hosts",  0, false}
+        {"Domain",             "domain",       0, false},
+        {"Destination Hosts",  "hosts",        0, false},
+        {"Outgoing SMTP Auth", "auth_profile", 0, false}, /* where there are such profiles */
     };
     struct out_table *t;
 
     (void)unused;
     if (!ui_end_of_words(ui)) /* before anything is printed */
         return;
-    t = out_table_new(ui, "routes", columns, countof(columns), '=');
+    t = out_table_new(ui, "routes", columns, countof(columns) - !has_outgoing(s), '=');
     each_route(s, print_route, t);
     out_table_end(&t);
 }
@@ -221,11 +270,29 @@ static bool read_routes(struct ui *ui, const char *text, struct row ***rows, siz
     return true;
 }
 
-/* The file replaces the table, or nothing changes. */
+struct routes {
+    struct row **rows;
+    size_t n;
+};
+
+static bool keep_auth(void *arg, const struct row *r)
+{
+    const struct routes *read = arg;
+    const char *profile = ((const struct smtp_route *)r->data)->auth_profile;
+
+    for (size_t i = 0; *profile && i < read->n; i++)
+        if (str_eq(read->rows[i]->name, r->name))
+            row_set(read->rows[i], "auth_profile", profile, NULL);
+    return true;
+}
+
+/* The file replaces the table, or nothing changes. It does not say how we authenticate: that stays. */
 static void replace_routes(struct session *s, struct row **rows, size_t n)
 {
     AUTO(strlist) struct strlist names = {0};
+    struct routes read = {rows, n};
 
+    session_each(s, &section_smtp_route, NULL, keep_auth, &read);
     session_names(s, &section_smtp_route, NULL, &names);
     for (size_t i = 0; i < names.n; i++)
         session_delete(s, &section_smtp_route, names.items[i]);
@@ -294,9 +361,11 @@ const struct command cmd_smtproutes = {
     .detail = "The most specific entry wins: \"example.com\" is that domain alone, "
               "\".example.com\" what is below it, ALL the "
               "rest. Equal priorities share the connections; hosts may carry /pri=N (0 is the "
-              "first) and :PORT.",
-    .usage = "smtproutes new DOMAIN HOST[/pri=N] [HOST ...]\n"
-             "smtproutes edit DOMAIN HOST [HOST ...]\n"
+              "first) and :PORT. Where there are outgoing profiles of smtpauthconfig, "
+              "an administrator can choose one for a route: the hosts are shown its username and "
+              "passphrase, over TLS with a proven certificate only.",
+    .usage = "smtproutes new DOMAIN HOST[/pri=N] [HOST ...] [auth_profile=PROFILE]\n"
+             "smtproutes edit DOMAIN HOST [HOST ...] [auth_profile=PROFILE]\n"
              "smtproutes delete DOMAIN [DOMAIN ...]\n"
              "smtproutes print\n"
              "smtproutes import FILE\n"

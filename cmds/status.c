@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#define COLUMN "%-31s%16s" /* of the gauges */
-#define COLUMNS COLUMN "%16s%16s" /* fits into 80 */
+#define COLUMN "%-38s%16s" /* of the gauges */
+#define COLUMNS COLUMN "%16s%16s"
 
 struct line {
     const char *title; /* indented as printed */
@@ -123,6 +123,12 @@ static void head(struct ui *ui, const json_t *data)
     out_line(ui, "Last counter reset:            %s", date(data, "last_reset", text));
     out_line(ui, "System status:                 %s", json_str(data, "status", "unknown"));
     out_line(ui, "Oldest Message:                %s", oldest);
+    if (*json_str(data, "conservation", ""))
+        out_line(ui, "Resource conservation:         %s (%s)",
+                 json_int(json_object_get(data, "gauges"), "resource_conservation", 0) == 999
+                     ? "mail is refused"
+                     : "senders are slowed down",
+                 json_str(data, "conservation", ""));
     json_array_foreach(json_object_get(data, "listeners"), i, l)
     {
         char name[80];
@@ -189,7 +195,7 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
     three_columns(ui, counters, countof(counters), json_object_get(data, "counters"), ever, detail);
     out_line(ui, "  Current IDs");
     for (size_t i = 0; i < countof(ids); i++)
-        out_line(ui, "%-63s%16lld", ids[i].title,
+        out_line(ui, "%-70s%16lld", ids[i].title,
                  (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
     if (detail) {
         out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes",

@@ -41,6 +41,15 @@ static void offer_logs(void *arg, const char *typed, struct offers *out)
 
 char *ask_log(struct ui *ui, struct session *s, const char *verb)
 {
+    char *question = xasprintf("Enter the number of the log you wish to %s.", verb), *name;
+
+    name = ask_log_or_all(ui, s, question, false);
+    free(question);
+    return name;
+}
+
+char *ask_log_or_all(struct ui *ui, struct session *s, const char *question, bool all)
+{
     json_t *data = session_call(s, ui, "log.list", json_object()), *l;
     struct logs logs = {0};
     AUTO(buf) struct buf text = BUF_INIT(16u << 10);
@@ -52,11 +61,15 @@ char *ask_log(struct ui *ui, struct session *s, const char *verb)
     buf_printf(&text, "Currently configured logs:");
     json_array_foreach(json_object_get(data, "logs"), i, l)
     {
-        buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\"", i + 1, json_str(l, "name", ""),
-                   json_str(l, "type_name", ""));
+        buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\" Retrieval: %s", i + 1, json_str(l, "name", ""),
+                   json_str(l, "type_name", ""), json_str(l, "retrieval", ""));
         strlist_add(&logs.names, json_str(l, "name", ""));
     }
-    buf_printf(&text, "\nEnter the number of the log you wish to %s.", verb);
+    if (all) {
+        buf_printf(&text, "\n%zu. All Logs", i + 1);
+        strlist_add(&logs.names, "all");
+    }
+    buf_printf(&text, "\n%s", question);
     q.text = buf_str(&text);
     answer = ui_ask(ui, &q);
     if (!ui_failed(ui) && pick(&logs, answer))
@@ -96,6 +109,7 @@ static void run(struct ui *ui, struct session *s)
     json_put_str(args, "name", name);
     json_put_int(args, "lines", count ? strtol(count, NULL, 10) : 10);
     free(name);
+    out_live(ui);
     ui_say(ui, "Press Ctrl-C to stop.");
     session_stream(s, ui, "log.tail", args, print_log_line, ui);
 }

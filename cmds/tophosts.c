@@ -124,6 +124,7 @@ static void run_rate(struct ui *ui, struct session *s)
     json_put_int(args, "seconds", (json_int_t)seconds);
     if (count)
         json_put_int(args, "count", strtol(count, NULL, 10));
+    out_live(ui);
     ui_say(ui, "Hit Ctrl-C to return to the main prompt.\n");
     session_stream(s, ui, "host.rate", args, print_rate, &r);
 }

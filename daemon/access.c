@@ -399,6 +399,8 @@ static void flow_make(struct mail_flow *f, const struct listener *l, const struc
 #undef PICK
     f->tls_senders = p && p->tls_senders.n ? &p->tls_senders : &l->tls_senders;
     f->verify_client = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
+    f->untagged_bounces =
+        p && p->untagged_bounces ? p->untagged_bounces == SWITCH_ON : l->untagged_bounces;
     f->auth_needs_tls = p && p->auth_needs_tls ? p->auth_needs_tls == SWITCH_ON : l->auth_needs_tls;
     /* The words of a policy are those of the listener behind "default". */
     f->auth = (enum auth_modes)(p && p->auth ? p->auth - 1 : l->auth);

@@ -29,6 +29,7 @@ struct mail_flow { /* a policy with what it inherits from the listener */
     bool verify_client; /* the client's certificate */
     enum auth_modes auth;
     bool auth_needs_tls; /* to be offered */
+    bool untagged_bounces; /* are accepted (bv.h) */
     const struct strlist *tls_senders; /* envelope senders that need TLS; of the snapshot */
     enum line_endings line_endings;
     const char *banner_host; /* "": ours */

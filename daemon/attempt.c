@@ -48,7 +48,7 @@ static void put_true(json_t *o, const char *key, bool value)
 
 static void put_checks(json_t *o, const char *key, unsigned checks)
 {
-    static const char *const words[] = {"dane", "mx", "verify", "hosted"};
+    static const char *const words[] = {"dane", "mx", "verify", "hosted", "route"};
     json_t *list = json_array();
 
     for (unsigned i = 0; i < countof(words); i++)
@@ -72,6 +72,7 @@ static void put_evidence(json_t *o, const struct tls_evidence *e)
     put_true(o, "sts_lists_host", e->sts_lists_host);
     put_true(o, "exempt", e->exempt);
     put_true(o, "demanded", e->demanded);
+    put_true(o, "authenticates", e->authenticates);
     put_true(o, "failed_lately", e->failed_lately);
 }
 

@@ -50,12 +50,30 @@ const char *auth_user(const struct auth *a); /* "" before it is known; as the cl
 const char *auth_mechanism(const struct auth *a); /* "PLAIN" */
 void auth_free(struct auth **a);
 
-/* Guessing: failures are counted by host (an IPv6 host is its /64), see listener_setup. Any thread. */
+/* Guessing: failures are counted by host (an IPv6 host is its /64), see listener_setup; auth_guard.c. Any thread.
+ *
+ * A host that has failed auth_failures_host times, with no more than the time of the lockout between two failures, is
+ * locked out for that time. A success takes one failure back, no more: so an office behind one address is not locked out
+ * for its one telephone with an old password, and who has an account of his own still guesses slowly. Failures are counted
+ * by user name, too, whatever host they come from; that only delays, and alerts: a user whom others try to be can always
+ * come in. */
 bool auth_locked_out(const struct addr *peer); /* 454 4.7.0 before anything is tried */
-/* Counts; the time to wait before the reply: grows with the failures of the host, some seconds at most. Raises an
- * alert when the host is locked out. */
+/* Counts; the time to wait before the reply: a second, doubled with each failure of the host or of the name, at most
+ * eight. Raises an alert when the host is locked out. user: "" unknown. */
 msec_t auth_failed(const struct addr *peer, const struct listener_setup *setup, const char *user);
 void auth_succeeded(const struct addr *peer);
+
+/* For the console: who is locked out now; no more than max of them. */
+struct auth_lockout {
+    char address[64]; /* "192.0.2.7", "2001:db8::/64" */
+    char user[64]; /* the last name tried, cut, not escaped */
+    unsigned failures;
+    msec_t left;
+};
+size_t auth_lockouts(struct auth_lockout *out, size_t max);
+/* NULL: all. An address of the network, or the network, as auth_lockouts has it. How many were unlocked; their failures
+ * are forgotten. */
+size_t auth_unlock(const char *address);
 
 /* The client's side, for forwarding profiles and smart hosts: YIELDS. Speaks AUTH on an open session with the server,
  * with the strongest of the mechanisms both know. code: the reply that decided, 0 none. */

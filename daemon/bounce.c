@@ -152,15 +152,15 @@ static struct slice copy_of(const struct bounce *b, bool *whole)
     struct slice s = b->original;
     const char *end;
 
-    *whole = b->kind == BOUNCE_FAILED && b->original_whole && s.n <= BOUNCE_COPY &&
+    *whole = b->kind == BOUNCE_FAILED && b->original_whole && s.n <= b->max_copy &&
              !(b->of->flags & (MSG_RET_HDRS | MSG_BINARY));
     if (*whole || !s.n)
         return s;
     end = memmem(s.p, s.n, "\r\n\r\n", 4);
     if (end)
         s.n = (size_t)(end - s.p) + 2;
-    if (s.n > BOUNCE_COPY)
-        s.n = BOUNCE_COPY;
+    if (s.n > BOUNCE_HEADER)
+        s.n = BOUNCE_HEADER;
     while (!end && s.n && s.p[s.n - 1] != '\n') /* cut: back to the end of a line */
         s.n--;
     return s;
@@ -174,9 +174,33 @@ static bool has_8bit(struct slice s)
     return false;
 }
 
+/* For profiles without the format of RFC 3464: everything in one text. */
+static void add_plain(const struct bounce *b, struct slice copy, bool eight, bool utf8,
+                      struct buf *out)
+{
+    buf_printf(out, "Content-Type: text/plain; charset=%s\r\n", utf8 ? "utf-8" : "us-ascii");
+    if (eight)
+        buf_str_add(out, "Content-Transfer-Encoding: 8bit\r\n");
+    buf_str_add(out, "\r\n");
+    add_explanation(b, out, utf8);
+    add_fields(b, out, utf8);
+    if (copy.n) {
+        buf_str_add(out, "\r\nThe message, or the beginning of it:\r\n\r\n");
+        buf_add(out, copy.p, copy.n);
+        if (copy.p[copy.n - 1] != '\n')
+            buf_str_add(out, "\r\n");
+    }
+}
+
+static const char *subject_of(const struct bounce *b)
+{
+    return b->kind == BOUNCE_FAILED    ? b->profile->failure_subject
+           : b->kind == BOUNCE_DELAYED ? b->profile->delay_subject
+                                       : "Delivery Status Notification (Relay)";
+}
+
 void bounce_text(const struct bounce *b, struct buf *out)
 {
-    static const char *const subjects[] = {"Failure", "Delay", "Relay"};
     bool utf8 = b->of->flags & MSG_SMTPUTF8, whole, eight;
     struct slice copy = copy_of(b, &whole);
     char mark[64], date[40];
@@ -186,11 +210,15 @@ void bounce_text(const struct bounce *b, struct buf *out)
     snprintf(mark, sizeof(mark), "=_%" PRIx64 ".%" PRIx64, b->mid, (uint64_t)b->now);
     buf_printf(out, "Date: %s\r\n", clock_rfc5322(b->now, date));
     buf_printf(out, "From: \"Mail Delivery System\" <MAILER-DAEMON@%s>\r\nTo: <", b->hostname);
-    add_foreign(out, b->of->sender, utf8);
-    buf_printf(out, ">\r\nSubject: Delivery Status Notification (%s)\r\n", subjects[b->kind]);
+    add_foreign(out, b->to, utf8);
+    buf_printf(out, ">\r\nSubject: %s\r\n", subject_of(b));
     buf_printf(out, "Message-ID: <dsn.%" PRIu64 ".%" PRIx64 "@%s>\r\n", b->mid, (uint64_t)b->now,
                b->hostname);
     buf_str_add(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
+    if (!b->profile->dsn_format) {
+        add_plain(b, copy, eight, utf8, out);
+        return;
+    }
     if (eight)
         buf_str_add(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_printf(
@@ -241,15 +269,18 @@ static void read_original(struct bounce *b, char *copy, size_t size)
     if (whole.n) {
         b->original.p = whole.p;
         b->original.n = whole.n < size ? whole.n : size;
-    } else if (body_read(body, 0, copy, size, &got,
-                         NULL)) { /* a damaged one is reported without itself */
-        b->original.p = copy;
-        b->original.n = got;
+        return;
     }
+    b->original.p = copy;
+    while (b->original.n < size && /* a damaged one is reported without itself */
+           body_read(body, b->original.n, copy + b->original.n, size - b->original.n, &got, NULL) &&
+           got)
+        b->original.n += got;
 }
 
-bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts,
-                 unsigned n, usec_t retry_until, struct err *err)
+bool bounce_send(enum bounce_kind kind, const struct message *of,
+                 const struct bounce_profile *profile, const struct bounce_rcpt *rcpts, unsigned n,
+                 usec_t retry_until, struct err *err)
 {
     struct config *cfg = running_config();
     const struct system *sys = CONFIG_SINGLE(cfg, system);
@@ -259,20 +290,28 @@ bool bounce_send(enum bounce_kind kind, const struct message *of, const struct b
                        .n = n,
                        .hostname = sys ? sys->hostname : "localhost",
                        .now = clock_wall(),
-                       .retry_until = retry_until};
+                       .retry_until = retry_until,
+                       .profile = profile};
+    const struct bounce_setup *setup = CONFIG_SINGLE(cfg, bounce_setup);
     struct buf text = BUF_INIT(64u << 20);
     struct message *m;
-    char *copy = xmalloc(BOUNCE_COPY);
+    size_t room = BOUNCE_HEADER;
+    char *copy;
     bool ok;
 
+    b.to = *profile->alternate && kind != BOUNCE_RELAYED ? profile->alternate : of->sender;
+    b.max_copy = setup ? setup->max_copy : BOUNCE_HEADER;
+    if (b.max_copy > room)
+        room = b.max_copy;
+    copy = xmalloc(room);
     m = message_new();
     m->mid = b.mid = queue_next_mid();
     m->received = b.now;
     m->bounce_profile = message_text(m, of->bounce_profile);
-    m->subject = (char *)"Delivery Status Notification";
+    m->subject = message_text(m, subject_of(&b));
     m->flags = MSG_BOUNCE | (of->flags & MSG_SMTPUTF8);
-    message_add_rcpt(m, of->sender, NULL, NOTIFY_NEVER); /* RFC 3461 section 6.1 */
-    read_original(&b, copy, BOUNCE_COPY);
+    message_add_rcpt(m, b.to, NULL, NOTIFY_NEVER); /* RFC 3461 section 6.1 */
+    read_original(&b, copy, room);
     bounce_text(&b, &text);
     if (has_8bit((struct slice){text.p, text.n}))
         m->flags |= MSG_8BIT;

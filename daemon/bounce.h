@@ -8,6 +8,7 @@
 
 #include "daemon/queue.h"
 #include "store/base/buf.h"
+#include "store/config.h"
 
 enum bounce_kind { BOUNCE_FAILED, BOUNCE_DELAYED, BOUNCE_RELAYED };
 
@@ -29,17 +30,21 @@ struct bounce {
     uint64_t mid; /* of the report */
     usec_t now;
     usec_t retry_until; /* BOUNCE_DELAYED */
+    const char *to; /* the sender, or the profile's alternate address */
+    const struct bounce_profile *profile; /* its subjects and its format */
+    size_t max_copy; /* a message up to this size comes back whole (bounce_setup) */
     struct slice original; /* the message or the beginning of it; n == 0: not to be had */
     bool original_whole; /* original is all of it */
 };
 
-#define BOUNCE_COPY 10240u /* a longer message comes back as its header alone, cut here */
+#define BOUNCE_HEADER 10240u /* the header of a longer message is cut here */
 
 void bounce_text(const struct bounce *b, struct buf *out); /* CRLF lines */
 
 /* YIELDS. Queues the report; true when it is on disk (or nobody wants one). */
-bool bounce_send(enum bounce_kind kind, const struct message *of, const struct bounce_rcpt *rcpts,
-                 unsigned n, usec_t retry_until, struct err *err);
+bool bounce_send(enum bounce_kind kind, const struct message *of,
+                 const struct bounce_profile *profile, const struct bounce_rcpt *rcpts, unsigned n,
+                 usec_t retry_until, struct err *err);
 
 /* "Bad destination email address" for "5.1.1"; RFC 3463 class and detail in the words mail logs
  * use. */

@@ -16,6 +16,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +43,7 @@ struct conn {
     struct fiber_fd fd;
     SSL *ssl;
     SSL_SESSION *offer; /* to resume */
-    bool (*prepare)(SSL *ssl, void *arg, struct err *err); /* before a client's handshake */
+    bool (*prepare)(SSL *ssl, void *arg, struct err *err); /* before the handshake */
     void *prepare_arg;
     char *in; /* in[in_pos..in_end] is buffered */
     size_t in_cap, in_pos, in_end;
@@ -843,6 +844,8 @@ static bool make_ssl(struct conn *c, struct tls_context *ctx, const char *host)
 /* For the whole of it, however slowly the peer drips: a half-open one holds more memory than a
  * session. */
 #define HANDSHAKE_TIMEOUT SECONDS(60)
+#define RACE_STAGGER 250 /* ms, RFC 8305 section 8 */
+#define RACE_TICK 10
 
 static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
 {
@@ -862,7 +865,7 @@ static bool handshake(struct conn *c, struct tls_context *ctx, const char *host)
         conn_fail(c, E_TLS, "preparing TLS: %s", text);
         return false;
     }
-    if (host && c->prepare && !c->prepare(c->ssl, c->prepare_arg, &err)) {
+    if (c->prepare && !c->prepare(c->ssl, c->prepare_arg, &err)) {
         conn_fail(c, err.code, "%s", err.text);
         return false;
     }
@@ -980,14 +983,14 @@ void conn_detach(struct conn *c)
     fiber_fd_forget(&c->fd);
 }
 
-struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t deadline,
-                          struct err *err)
+/* A connection on its way, or NULL. *pending: connect_result will tell. */
+static struct conn *connect_begin(const struct addr *to, const struct addr *from, bool *pending,
+                                  struct err *err)
 {
     struct sockaddr_storage ss;
-    socklen_t len = sizeof(int);
-    char name[ADDR_TEXT];
+    char name[ADDR_TEXT], from_name[ADDR_TEXT];
     struct conn *c;
-    int fd, e = 0, on = 1;
+    int fd, on = 1;
 
     addr_text_port(to, name);
     fd = socket(to->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -997,9 +1000,7 @@ struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     c = conn_new(fd);
-    if (from && from->family) {
-        char from_name[ADDR_TEXT];
-
+    if (from && from->family == to->family) {
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
         if (bind(fd, (struct sockaddr *)&ss, addr_to_sockaddr(from, &ss)) < 0) {
             err_set(err, E_NET, "using %s for connections to %s: %s", addr_text(from, from_name),
@@ -1008,26 +1009,130 @@ struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t
             return NULL;
         }
     }
-    if (connect(fd, (struct sockaddr *)&ss, addr_to_sockaddr(to, &ss)) < 0)
-        e = errno;
-    if (e == EINPROGRESS) {
-        e = 0;
-        if (!fiber_fd_wait(&c->fd, EPOLLOUT, deadline, "connection")) {
-            if (fiber_interrupted())
-                err_set(err, E_CLOSED, "connecting to %s: shutting down", name);
-            else
-                err_set(err, E_TIMEOUT, "connecting to %s: no answer in time", name);
-            conn_free(&c);
-            return NULL;
-        }
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0)
-            e = errno;
-    }
-    if (e) {
-        err_set(err, E_NET, "connecting to %s: %s", name, strerror(e));
+    *pending = false;
+    if (connect(fd, (struct sockaddr *)&ss, addr_to_sockaddr(to, &ss)) == 0)
+        return c;
+    *pending = errno == EINPROGRESS;
+    if (!*pending) {
+        err_set(err, E_NET, "connecting to %s: %s", name, strerror(errno));
         conn_free(&c);
     }
     return c;
+}
+
+/* Of a connection that was pending and is decided. */
+static bool connect_result(const struct conn *c, const struct addr *to, struct err *err)
+{
+    socklen_t len = sizeof(int);
+    char name[ADDR_TEXT];
+    int e = 0;
+
+    if (getsockopt(conn_fd(c), SOL_SOCKET, SO_ERROR, &e, &len) < 0)
+        e = errno;
+    return !e || err_set(err, E_NET, "connecting to %s: %s", addr_text_port(to, name), strerror(e));
+}
+
+struct race { /* connections on their way at once */
+    const struct addr *const *to;
+    const struct addr *from;
+    struct conn *open[CONN_RACE_MAX];
+    unsigned n, started, running;
+    struct err *err;
+};
+
+/* The connection that has won, if there is one; those that have failed are closed. */
+static struct conn *race_look(struct race *r, unsigned *which)
+{
+    for (unsigned i = 0; i < r->started; i++) {
+        struct pollfd p = {.events = POLLOUT};
+        struct conn *c = r->open[i];
+
+        if (!c)
+            continue;
+        p.fd = conn_fd(c);
+        if (poll(&p, 1, 0) == 0)
+            continue;
+        r->open[i] = NULL;
+        if (connect_result(c, r->to[i], r->err)) {
+            *which = i;
+            return c;
+        }
+        conn_free(&c);
+        r->running--;
+    }
+    return NULL;
+}
+
+/* The next address; the connection when it stands at once. */
+static struct conn *race_start(struct race *r, unsigned *which)
+{
+    unsigned i = r->started++;
+    bool pending = false;
+    struct conn *c = connect_begin(r->to[i], r->from, &pending, r->err);
+
+    if (c && !pending) {
+        *which = i;
+        return c;
+    }
+    r->open[i] = c;
+    r->running += c != NULL;
+    return NULL;
+}
+
+/* YIELDS. Until something may have happened, or it is time for the next address. false: interrupted. */
+static bool race_wait(struct race *r, msec_t until)
+{
+    msec_t now = clock_now();
+
+    if (r->running == 1) /* the usual case: wakes with the event */
+        for (unsigned i = 0; i < r->started; i++)
+            if (r->open[i])
+                return fiber_fd_wait(&r->open[i]->fd, EPOLLOUT, until, "connection") ||
+                       !fiber_interrupted();
+    if (now >= until)
+        return true;
+    return fiber_sleep(until - now < RACE_TICK ? until - now : RACE_TICK);
+}
+
+struct conn *conn_connect_first(const struct addr *const *to, unsigned n, const struct addr *from,
+                                msec_t deadline, unsigned *which, struct err *err)
+{
+    struct race r = {.to = to, .from = from, .n = n < CONN_RACE_MAX ? n : CONN_RACE_MAX, .err = err};
+    msec_t next = clock_now();
+    struct conn *winner = NULL;
+    char name[ADDR_TEXT];
+
+    *which = 0;
+    while (!winner && (r.running || r.started < r.n)) {
+        msec_t now = clock_now();
+
+        if (now >= deadline) {
+            err_set(err, E_TIMEOUT, "connecting to %s: no answer in time", addr_text_port(to[0], name));
+            break;
+        }
+        if (r.started < r.n && (!r.running || now >= next)) {
+            winner = race_start(&r, which);
+            next = now + RACE_STAGGER;
+            continue;
+        }
+        if (!race_wait(&r, r.started < r.n && next < deadline ? next : deadline)) {
+            err_set(err, E_CLOSED, "connecting to %s: shutting down", addr_text_port(to[0], name));
+            break;
+        }
+        winner = race_look(&r, which);
+    }
+    for (unsigned i = 0; i < r.started; i++)
+        if (r.open[i])
+            conn_free(&r.open[i]);
+    return winner;
+}
+
+struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t deadline,
+                          struct err *err)
+{
+    unsigned which;
+
+    return conn_connect_first(&to, 1, from, deadline, &which, err);
 }
 
 void conn_set_timeout(struct conn *c, msec_t per_wait)

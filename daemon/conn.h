@@ -29,6 +29,12 @@ void conn_free(struct conn **c);
 /* YIELDS. family/port from to; from may be NULL. */
 struct conn *conn_connect(const struct addr *to, const struct addr *from, msec_t deadline, struct err *err);
 
+/* YIELDS. To the first of these addresses that answers (RFC 8305): each later one is tried a quarter of a second after the one
+ * before, or at once when that has failed. *which of them it was. from counts for addresses of its family. */
+#define CONN_RACE_MAX 4u
+struct conn *conn_connect_first(const struct addr *const *to, unsigned n, const struct addr *from, msec_t deadline,
+                                unsigned *which, struct err *err);
+
 /* After a shutdown interruption the error is E_CLOSED and fiber_interrupted() is true. */
 void conn_set_timeout(struct conn *c, msec_t per_wait);  /* longest wait without progress; default 5 minutes */
 void conn_set_deadline(struct conn *c, msec_t deadline); /* absolute, for the whole dialog; default NEVER */
@@ -86,7 +92,7 @@ void conn_detach(struct conn *c);
  * after the dialog: a reference of the caller's, or NULL when the peer gave none that can be resumed. */
 void conn_offer_session(struct conn *c, struct ssl_session_st *session);
 struct ssl_session_st *conn_take_session(struct conn *c);
-/* What prepares the SSL object of a client before its handshake; false ends it. NULL: nothing to prepare. */
+/* What prepares the SSL object of either side before its handshake; false ends it. NULL: nothing to prepare. */
 void conn_before_handshake(struct conn *c, bool (*prepare)(struct ssl_st *ssl, void *arg, struct err *err), void *arg);
 struct ssl_st *conn_ssl(const struct conn *c); /* for looking at the peer's certificate; NULL in clear */
 

@@ -66,9 +66,10 @@ struct control {
 };
 
 static const struct control_op *const tables[] = {
-    control_verify_ops, control_explain_ops, control_access_ops,
+    control_verify_ops, control_explain_ops, control_ldap_ops, control_crl_ops, control_access_ops,
     control_config_ops, control_text_ops,   control_cert_ops, control_trust_ops, control_tlsa_ops,  control_log_ops,
-    control_queue_ops,  control_status_ops, control_sts_ops,  control_debug_ops,
+    control_message_ops,
+    control_queue_ops,  control_status_ops, control_sts_ops,  control_debug_ops, control_auth_ops,
     control_alert_ops,  control_dest_ops, control_tls_ops, control_host_ops, control_dns_ops,
 };
 

@@ -45,17 +45,20 @@ bool control_greeted(struct control *c);             /* said hello */
 json_t *control_describe(struct control *c);         /* for session.who; new */
 /* The counters first to last (enum counter): {"inj_msgs": {"reset", "uptime", "lifetime"}}; new. */
 json_t *control_counters(unsigned first, unsigned last);
+void control_status(json_t *data); /* everything "status" says (store/control.h); any thread */
 struct db_audit control_who(struct control *c);      /* an audit row with this connection's columns; texts borrowed */
 void control_audit(struct control *c, const char *action, const char *object, const char *result,
                    const char *detail);              /* YIELDS */
 void control_notify_others(struct control *not_this, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void control_notify_all(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* any thread */
 
-extern const struct control_op control_host_ops[];
+extern const struct control_op control_host_ops[], control_message_ops[];
+extern const struct control_op control_crl_ops[];
 extern const struct control_op control_config_ops[], control_text_ops[], control_queue_ops[], control_status_ops[],
     control_log_ops[], control_cert_ops[], control_trust_ops[], control_tlsa_ops[], control_sts_ops[], control_debug_ops[],
     control_alert_ops[], control_dest_ops[], control_tls_ops[], control_dns_ops[]; /* each ends with {NULL} */
 extern const struct control_op control_verify_ops[], control_explain_ops[];
+extern const struct control_op control_auth_ops[], control_ldap_ops[];
 extern const struct control_op control_access_ops[];
 
 #endif

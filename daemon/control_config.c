@@ -24,7 +24,39 @@ static bool is_security(const struct section *s)
 {
     return s == &section_user || s == &section_certificate || s == &section_authority ||
            s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup ||
-           s == &section_dns_anchor; /* who trusts a key of his own can make anything secure */
+           s == &section_dns_anchor || /* who trusts a key of his own can make anything secure */
+           s == &section_ldap_setup || s == &section_ldap_server || s == &section_ldap_query ||
+           s == &section_smtpauth_profile || s == &section_smtpauth_server;
+    /* who says which server is asked gets the passwords of users to see, or lets himself in */
+}
+
+/* A route that has a profile tells its hosts the password of the smart host: who may choose the
+ * hosts learns it. Taking the profile away tells nobody. */
+static bool tells_password(const struct config *view, const struct config_edit *e)
+{
+    const struct smtp_route *now =
+        e->section == &section_smtp_route && e->row ? e->row->data : NULL;
+
+    return now && *now->auth_profile && !row_equal(config_row(view, e->section, e->name), e->row);
+}
+
+static bool may_stage(struct control *c, const struct config_edits *e, struct err *err)
+{
+    struct config *view;
+    bool tells = false;
+
+    if (control_role(c) >= ROLE_ADMIN)
+        return true;
+    view = config_ref(candidate_view(*control_candidate(c)));
+    for (size_t i = 0; i < e->n && !tells; i++)
+        tells = tells_password(view, &e->items[i]);
+    config_free(&view);
+    if (!tells)
+        return true;
+    control_audit(c, "config.stage", "smtp_route", "denied", NULL); /* YIELDS */
+    return err_set(err, E_DENIED,
+                   "Only administrators may change an SMTP route with an outgoing SMTP Auth "
+                   "profile: its hosts are told the password.");
 }
 
 static bool touches_security(const struct changes *c)
@@ -497,6 +529,7 @@ bool control_stage(struct control *c, struct config_edits *e, uint64_t restores,
 {
     struct check check = {0};
     bool ok =
+        may_stage(c, e, err) && /* YIELDS when it refuses */
         candidate_stage(*control_candidate(c), e->items, e->n, restores, &check, err); /* YIELDS */
 
     if (!ok)
@@ -937,7 +970,8 @@ static bool do_rollback(struct control *c, const json_t *args, json_t *data, str
         control_role(c) >= ROLE_ADMIN || !touches_security(&diff) ||
         err_set(
             err, E_DENIED,
-            "The revision has other users or certificates; only administrators may go back to it.");
+            "The revision has other users, certificates or authentication; only administrators may "
+            "go back to it.");
     for (size_t i = 0; i < diff.n; i++)
         config_edits_put(&edits, diff.items[i].section, diff.items[i].name,
                          row_ref(diff.items[i].now));

@@ -31,6 +31,7 @@ static const struct {
     {TLS_CHECK_VERIFY, "verify", "be issued by a trusted authority for the domain (\"Verify\")"},
     {TLS_CHECK_HOSTED, "hosted",
      "be issued by a trusted authority for the domain or the host (\"Verify Hosted Domains\")" },
+    {TLS_CHECK_ROUTE,  "route",  "be issued by a trusted authority for the host of the route"   },
 };
 
 static void add_checks(struct buf *out, unsigned which)
@@ -608,7 +609,7 @@ static void add_sentences(json_t *h)
         for (size_t i = 0; i < countof(uses); i++)
             if (str_eq(json_str(h, "use", ""), uses[i]))
                 v.use = (enum tls_use)i;
-        v.modern = (v.must & (TLS_CHECK_DANE | TLS_CHECK_MX)) != 0;
+        v.modern = (v.must & (TLS_CHECK_DANE | TLS_CHECK_MX | TLS_CHECK_ROUTE)) != 0;
         say_verdict(&v, &text);
         json_put_str(h, "sentence", find_rule(json_str(h, "rule", "")));
         put_buf(h, "verdict", &text);

@@ -1,11 +1,14 @@
-/* control_log.c - log.list, log.tail, log.grep. Searching runs in slices on the worker threads, so
+/* control_log.c - log.list, log.tail, log.grep, log.find, log.events, log.rollover. Searching runs in slices on the worker threads, so
  * that a large log keeps no session waiting; between two slices the lines found go out and a Ctrl-C
  * is looked for. */
 #include "daemon/control.h"
 
+#include <limits.h>
 #include <regex.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/fiber.h"
 #include "daemon/logfile.h"
@@ -50,6 +53,7 @@ static bool log_list(struct control *c, const json_t *args, json_t *data, struct
         json_put_str(entry, "type", choices_log_types[l->type].word);
         json_put_str(entry, "type_name", choices_log_types[l->type].text);
         json_put_str(entry, "level", choices_log_levels[l->level].word);
+        json_put_str(entry, "retrieval", choices_log_methods[l->method].text);
         json_array_append_new(logs, entry);
     }
     json_put(data, "logs", logs);
@@ -385,9 +389,317 @@ static bool log_grep(struct control *c, const json_t *args, json_t *data, struct
     return ok;
 }
 
+/* --- findevent --- */
+
+#define MAX_RELATED 64 /* messages: reports about reports end */
+#define MAX_CONNECTIONS 1000 /* of all deliveries of a message */
+#define LOG_DATE 25 /* "Tue Feb  5 13:20:03 2019 " */
+#define HEAD 48 /* what stands further right may be foreign text */
+
+struct event_search {
+    struct logreader *reader;
+    regex_t pattern;
+    enum { FIND_FROM, FIND_ID, FIND_SUBJECT, FIND_TO } by;
+    struct strlist days; /* "Feb  5 2019"; none: any */
+    json_t *found; /* to be sent */
+    uint64_t last; /* MID found last, which a second recipient shall not repeat */
+    uint64_t mid; /* of events */
+    uint64_t mids[MAX_RELATED], icids[MAX_RELATED], dcids[MAX_CONNECTIONS];
+    size_t nmids, nicids, ndcids;
+    bool printing; /* the second pass */
+    struct buf lines;
+    bool more;
+};
+
+/* The number behind the word where the line itself says it: "MID " as a word of its own. 0: none. */
+static uint64_t id_in(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = text; (p = strstr(p, word)) && p - text < HEAD; p += n)
+        if ((p == text || p[-1] == ' ') && p[n] >= '0' && p[n] <= '9')
+            return strtoull(p + n, NULL, 10);
+    return 0;
+}
+
+/* "Info: ..." behind the date; what the level says is skipped. NULL: no line of ours. */
+static const char *text_of(const char *line)
+{
+    const char *colon = strlen(line) > LOG_DATE ? strchr(line + LOG_DATE, ':') : NULL;
+
+    return colon && colon[1] == ' ' ? colon + 2 : NULL;
+}
+
+static bool in_days(const struct event_search *e, const char *line)
+{
+    char day[16];
+
+    if (!e->days.n)
+        return true;
+    snprintf(day, sizeof(day), "%.6s %.4s", line + 4, line + 20);
+    return strlist_has(&e->days, day);
+}
+
+/* What the search is about in a line of that kind; cut out of it. NULL: another kind. */
+static char *subject_of(const struct event_search *e, const char *text, uint64_t *mid)
+{
+    static const char *const marks[] = {" From: <", " Message-ID '", " Subject '", " To: <"};
+    const char *p = strstr(text, marks[e->by]), *end;
+    bool quoted = e->by == FIND_ID || e->by == FIND_SUBJECT;
+    size_t n;
+
+    if (strncmp(text, "MID ", 4) != 0 || !p || p - text > HEAD)
+        return NULL;
+    if (!quoted && !id_in(text, "ICID ")) /* made by the gateway itself */
+        return NULL;
+    *mid = strtoull(text + 4, NULL, 10);
+    p += strlen(marks[e->by]) - (quoted ? 0 : 1);
+    end = strrchr(p, quoted ? '\'' : '>');
+    n = end ? (size_t)(end - p) + (quoted ? 0 : 1) : strlen(p);
+    return xstrndup(p, n);
+}
+
+static void find_in(struct event_search *e, const char *line)
+{
+    const char *text = text_of(line);
+    uint64_t mid = 0;
+    char *what = text && in_days(e, line) ? subject_of(e, text, &mid) : NULL;
+
+    if (what && mid != e->last && regexec(&e->pattern, what, 0, NULL, 0) == 0) {
+        json_t *one = json_object();
+        char date[LOG_DATE];
+
+        str_copy(date, sizeof(date), line);
+        json_put_int(one, "mid", (json_int_t)mid);
+        json_put_str(one, "time", date);
+        json_put_str(one, "text", what);
+        json_array_append_new(e->found, one);
+        e->last = mid;
+    }
+    free(what);
+}
+
+static bool has(const uint64_t *list, size_t n, uint64_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == id)
+            return true;
+    return false;
+}
+
+static void note(uint64_t *list, size_t *n, size_t max, uint64_t id)
+{
+    if (id && *n < max && !has(list, *n, id))
+        list[(*n)++] = id;
+}
+
+static uint64_t message_of(const char *text)
+{
+    uint64_t mid = id_in(text, "MID ");
+
+    return mid || strncmp(text, "Message ", 8) != 0 ? mid : strtoull(text + 8, NULL, 10); /* "Message 4 to RID" */
+}
+
+/* Which connections and which further messages belong to the one that is asked for. */
+static void relate(struct event_search *e, const char *text)
+{
+    const char *of = strstr(text, " was generated for bounce of MID ");
+    uint64_t mid = message_of(text);
+
+    if (of && of - text < HEAD && has(e->mids, e->nmids, strtoull(of + 33, NULL, 10)))
+        note(e->mids, &e->nmids, MAX_RELATED, mid);
+    if (!mid || !has(e->mids, e->nmids, mid))
+        return;
+    note(e->icids, &e->nicids, MAX_RELATED, id_in(text, "ICID "));
+    note(e->dcids, &e->ndcids, MAX_CONNECTIONS, id_in(text, "DCID "));
+}
+
+static bool belongs(const struct event_search *e, const char *text)
+{
+    uint64_t mid = message_of(text), icid, dcid;
+
+    if (mid) /* other messages share the connections */
+        return has(e->mids, e->nmids, mid);
+    icid = id_in(text, "ICID ");
+    if (icid)
+        return has(e->icids, e->nicids, icid);
+    dcid = id_in(text, "DCID ");
+    return dcid && has(e->dcids, e->ndcids, dcid);
+}
+
+static bool find_slice(void *arg, struct err *err) /* on a worker */
+{
+    struct event_search *e = arg;
+    struct slice line;
+    size_t read = 0;
+
+    (void)err;
+    e->more = false;
+    while (logreader_line(e->reader, &line)) {
+        char *text = xstrndup(line.p, line.n);
+        const char *said = text_of(text);
+
+        if (!e->mid) {
+            find_in(e, text);
+        } else if (said && !e->printing) {
+            relate(e, said);
+        } else if (said && belongs(e, said)) {
+            buf_str_add(&e->lines, text);
+            buf_char(&e->lines, '\n');
+        }
+        free(text);
+        read += line.n + 1;
+        if (read > SLICE_BYTES || e->lines.n > SLICE_FOUND || json_array_size(e->found) > 1000) {
+            e->more = true;
+            break;
+        }
+    }
+    return true;
+}
+
+/* YIELDS. Reads the log to its end and sends what is found. */
+static bool run_events(struct control *c, struct event_search *e, struct err *err)
+{
+    bool going = true;
+
+    do {
+        json_t *one;
+        size_t i;
+
+        if (!worker_call(find_slice, e, err))
+            return false;
+        json_array_foreach(e->found, i, one)
+        {
+            going = going && control_more(c, json_incref(one)); /* YIELDS */
+        }
+        json_array_clear(e->found);
+        for (const char *p = e->lines.p, *end = p + e->lines.n, *stop; going && p < end; p = stop + 1) {
+            stop = memchr(p, '\n', (size_t)(end - p));
+            going = send_line(c, p, (size_t)(stop - p));
+        }
+        buf_reset(&e->lines);
+    } while (going && e->more && !control_cancelled(c));
+    return true;
+}
+
+static struct event_search *event_search_new(void)
+{
+    struct event_search *e = xcalloc(1, sizeof(*e));
+
+    e->found = json_array();
+    e->lines = (struct buf)BUF_INIT(SLICE_FOUND + 2 * LONGEST_LINE);
+    return e;
+}
+
+static void event_search_free(struct event_search *e)
+{
+    logreader_free(&e->reader);
+    strlist_free(&e->days);
+    json_decref(e->found);
+    buf_free(&e->lines);
+    free(e);
+}
+
+/* "20190205,20190206" */
+static bool take_days(struct event_search *e, const char *dates, struct err *err)
+{
+    AUTO(strlist) struct strlist list = {0};
+
+    strlist_split(&list, dates, ',');
+    if (!list.n || list.n > 366)
+        return err_set(err, E_USAGE, "Enter one or more dates, YYYYMMDD, separated by commas.");
+    for (size_t i = 0; i < list.n; i++) {
+        struct tm tm = {0};
+        const char *end = strptime(list.items[i], "%Y%m%d", &tm);
+        char day[16];
+
+        if (!end || *end || strlen(list.items[i]) != 8)
+            return err_set(err, E_INVALID, "\"%s\" is no date; write YYYYMMDD.",
+                           str_printable(list.items[i]));
+        strftime(day, sizeof(day), "%b %e %Y", &tm);
+        strlist_add(&e->days, day);
+    }
+    return true;
+}
+
+static bool log_find(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    static const char *const kinds[] = {"from", "id", "subject", "to"};
+    const char *by = json_str(args, "by", ""), *files = json_str(args, "files", "all"),
+               *text = json_str(args, "regex", "");
+    struct event_search *e = event_search_new();
+    struct search *pattern = xcalloc(1, sizeof(*pattern));
+    unsigned kind = 0;
+    char path[512];
+    bool ok = false;
+
+    (void)data;
+    while (kind < countof(kinds) && !str_eq(kinds[kind], by))
+        kind++;
+    e->by = kind;
+    if (kind == countof(kinds))
+        err_set(err, E_USAGE, "Search by \"from\", \"to\", \"subject\" or \"id\".");
+    else if (!*text)
+        err_set(err, E_USAGE, "The regular expression is empty. Enter the text to search for.");
+    else if (find_log(args, path, sizeof(path), err) &&
+             (!str_eq(files, "dates") || take_days(e, json_str(args, "dates", ""), err)) &&
+             add_pattern(pattern, text, json_bool_of(args, "ignore_case", false), err) &&
+             (e->reader = logreader_open(path, str_eq(files, "current") ? LONG_MAX : -1, err))) {
+        e->pattern = pattern->patterns[0];
+        ok = run_events(c, e, err);
+    }
+    for (size_t i = 0; i < pattern->npatterns; i++)
+        regfree(&pattern->patterns[i]);
+    free(pattern);
+    event_search_free(e);
+    return ok;
+}
+
+static bool log_events(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    struct event_search *e = event_search_new();
+    char path[512];
+    bool ok;
+
+    (void)data;
+    e->mid = json_int(args, "mid", 0) > 0 ? (uint64_t)json_int(args, "mid", 0) : 0;
+    note(e->mids, &e->nmids, MAX_RELATED, e->mid);
+    ok = e->mid ? find_log(args, path, sizeof(path), err)
+                : err_set(err, E_USAGE, "Enter a MID: a whole number from 1.");
+    for (unsigned pass = 0; ok && pass < 2; pass++) {
+        e->printing = pass == 1;
+        logreader_free(&e->reader);
+        e->reader = logreader_open(path, -1, err);
+        ok = e->reader && run_events(c, e, err);
+    }
+    event_search_free(e);
+    return ok;
+}
+
+static bool flush_logs(void *unused, struct err *err)
+{
+    (void)unused;
+    return logfile_flush() || err_set(err, E_IO, "The logs are not written at the moment: is a disk full?");
+}
+
+static bool log_rollover(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    const char *name = json_str(args, "name", NULL);
+    char path[512];
+
+    (void)data;
+    if (name && !find_log(args, path, sizeof(path), err))
+        return false;
+    return logfile_rollover(name, err) && worker_call(flush_logs, NULL, err) && /* YIELDS */
+           (control_audit(c, "log.rollover", name ? name : "all", "ok", NULL), true);
+}
+
 const struct control_op control_log_ops[] = {
-    {"log.list", ROLE_READONLY, log_list},
-    {"log.tail", ROLE_READONLY, log_tail},
-    {"log.grep", ROLE_READONLY, log_grep},
-    {NULL,       0,             NULL    },
+    {"log.list",     ROLE_READONLY, log_list    },
+    {"log.tail",     ROLE_READONLY, log_tail    },
+    {"log.grep",     ROLE_READONLY, log_grep    },
+    {"log.find",     ROLE_READONLY, log_find    },
+    {"log.events",   ROLE_READONLY, log_events  },
+    {"log.rollover", ROLE_OPERATOR, log_rollover},
+    {NULL,           0,             NULL        },
 };

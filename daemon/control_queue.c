@@ -1,25 +1,27 @@
-/* control_queue.c - queue.list, queue.deliver, queue.suspend, queue.resume (store/control.h). */
+/* control_queue.c - queue.list, queue.delete, queue.bounce, queue.redirect, queue.deliver,
+ * queue.suspend, queue.resume (store/control.h). */
 #include "daemon/control.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/fiber.h"
 #include "daemon/listeners.h"
 #include "daemon/message.h"
+#include "daemon/queue_bulk.h"
 #include "daemon/queue_run.h"
+#include "daemon/route.h"
 #include "daemon/smtp_client.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
 #define PAGE 500u /* recipients in an answer, unless fewer are asked for */
-#define ROWS_AT_ONCE 500u /* read in one go, so that acceptance never waits long for a listing */
-
-enum by { BY_ALL, BY_HOST, BY_SENDER };
+#define ROWS_AT_ONCE 5000u /* read in one go, unless that takes long: acceptance waits meanwhile */
+#define TELL_EVERY 500 /* ms between two lines of an operation on many messages */
 
 struct listing {
-    enum by by;
-    const char *value;
+    struct queue_pick pick;
     json_t *out; /* array */
     size_t limit;
     uint64_t last; /* the message that filled the page, 0: not full */
@@ -30,14 +32,16 @@ static bool add_message(const struct message *m, uint64_t bytes, void *arg)
 {
     struct listing *l = arg;
 
-    if (l->by == BY_SENDER && !str_ieq(m->sender, l->value))
+    if (l->pick.by == QUEUE_BY_SENDER && !str_ieq(m->sender, l->pick.value))
         return true;
+    if (l->pick.mid && m->mid != l->pick.mid)
+        return false;
     for (unsigned i = 0; i < m->nrcpts; i++) {
         const struct rcpt *r = &m->rcpts[i];
         json_t *entry;
 
         if (r->state != RCPT_QUEUED ||
-            (l->by == BY_HOST && !str_ieq(address_domain(r->address), l->value)))
+            (l->pick.by == QUEUE_BY_HOST && !str_ieq(address_domain(r->address), l->pick.value)))
             continue;
         entry = json_object();
         json_put_int(entry, "mid", (json_int_t)m->mid);
@@ -50,6 +54,8 @@ static bool add_message(const struct message *m, uint64_t bytes, void *arg)
         json_put_int(entry, "received", (json_int_t)(m->received / 1000000));
         json_put_int(entry, "next_try", (json_int_t)(r->next_try / 1000000));
         json_put_str(entry, "last_error", r->last_error ? r->last_error : "");
+        if (m->redirect)
+            json_put_str(entry, "redirected_to", m->redirect);
         json_array_append_new(l->out, entry);
     }
     if (json_array_size(l->out) < l->limit)
@@ -58,35 +64,182 @@ static bool add_message(const struct message *m, uint64_t bytes, void *arg)
     return false;
 }
 
+/* Which messages are meant; host is where a domain's A-labels go. */
+static bool pick_of(const json_t *args, struct queue_pick *pick, char host[256], struct err *err)
+{
+    const char *by = json_str(args, "by", "all"), *value = json_str(args, "value", "");
+
+    memset(pick, 0, sizeof(*pick));
+    pick->value = value;
+    if (str_eq(by, "host")) {
+        pick->by = QUEUE_BY_HOST;
+        pick->value = host;
+        if (!*value)
+            return err_set(err, E_USAGE, "Enter a host name.");
+        if (*value != '[')
+            return domain_to_ascii(value, host, 256, err);
+        str_copy(host, 256, value);
+        return true;
+    }
+    if (str_eq(by, "mid")) {
+        pick->mid = (uint64_t)json_int(args, "mid", 0);
+        return pick->mid > 0 || err_set(err, E_USAGE, "Enter a MID: a whole number from 1.");
+    }
+    if (str_eq(by, "sender"))
+        pick->by = QUEUE_BY_SENDER;
+    else if (!str_eq(by, "all"))
+        return err_set(err, E_USAGE,
+                       "Select messages by \"host\", \"sender\", \"mid\" or \"all\".");
+    if (str_eq(value, "<>"))
+        pick->value = "";
+    return true;
+}
+
 static bool queue_list(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    const char *by = json_str(args, "by", "all");
     json_int_t limit = json_int(args, "limit", PAGE);
-    struct listing l = {.value = json_str(args, "value", ""), .limit = PAGE};
+    struct listing l = {.limit = PAGE};
     uint64_t at = (uint64_t)json_int(args, "after", 0);
+    char host[256];
 
-    if (str_eq(by, "host"))
-        l.by = BY_HOST;
-    else if (str_eq(by, "sender"))
-        l.by = BY_SENDER;
-    else if (!str_eq(by, "all"))
-        return err_set(err, E_USAGE, "Select messages by \"host\", \"sender\" or \"all\".");
-    if (l.by != BY_ALL && !*l.value && l.by == BY_HOST)
-        return err_set(err, E_USAGE, "Enter a host name.");
+    if (!pick_of(args, &l.pick, host, err))
+        return false;
+    if (l.pick.mid)
+        at = l.pick.mid - 1;
     if (limit > 0 && limit < (json_int_t)PAGE)
         l.limit = (size_t)limit;
     l.out = json_array();
     do {
-        if (!queue_visit(at, ROWS_AT_ONCE, add_message, &l, &at, err)) {
+        if (!queue_visit(at, l.pick.mid ? 1 : ROWS_AT_ONCE, add_message, &l, &at, err)) {
             json_decref(l.out);
             return false;
         }
-    } while (at && !l.last && !control_cancelled(c));
+    } while (at && !l.last && !l.pick.mid && !control_cancelled(c));
     json_put(data, "recipients", l.out);
-    json_put(data, "more", json_boolean(l.last != 0));
-    if (l.last)
+    json_put(data, "more", json_boolean(l.last != 0 && !l.pick.mid));
+    if (l.last && !l.pick.mid)
         json_put_int(data, "next", (json_int_t)l.last);
     return true;
+}
+
+/* --- operations on many messages --- */
+
+struct bulk_watch {
+    struct control *c;
+    msec_t next;
+};
+
+static json_t *result_json(const struct bulk_result *r, const char *event)
+{
+    json_t *out = json_object();
+
+    json_put_str(out, "event", event);
+    json_put_int(out, "messages", (json_int_t)r->messages);
+    json_put_int(out, "recipients", (json_int_t)r->recipients);
+    json_put_int(out, "reports", (json_int_t)r->reports);
+    json_put_int(out, "busy", (json_int_t)r->busy);
+    json_put_int(out, "failed", (json_int_t)r->failed);
+    json_put(out, "stopped", json_boolean(r->stopped));
+    return out;
+}
+
+static bool watch_bulk(void *arg, const struct bulk_result *so_far)
+{
+    struct bulk_watch *w = arg;
+
+    if (control_cancelled(w->c))
+        return false;
+    if (clock_now() < w->next)
+        return true;
+    w->next = clock_in(TELL_EVERY);
+    return control_more(w->c, result_json(so_far, "progress")); /* YIELDS */
+}
+
+/* YIELDS. What was done is in the audit log however it ends. */
+static bool run_bulk(struct control *c, const json_t *args, struct bulk *b, const char *name,
+                     json_t *data, struct err *err)
+{
+    struct bulk_watch watch = {c, clock_in(TELL_EVERY)};
+    AUTO(buf) struct buf object = BUF_INIT(700), detail = BUF_INIT(400);
+    struct bulk_result r;
+    json_t *end;
+    bool ok;
+
+    b->go_on = watch_bulk;
+    b->arg = &watch;
+    ok = queue_bulk(b, &r, err);
+    buf_printf(&object, "%s", json_str(args, "by", "all"));
+    if (*json_str(args, "value", ""))
+        buf_printf(&object, " %s", str_printable(json_str(args, "value", "")));
+    if (b->pick.mid)
+        buf_printf(&object, " %" PRIu64, b->pick.mid);
+    if (b->host)
+        buf_printf(&object, " to %s", *b->host ? b->host : "where the routes say");
+    buf_printf(&detail, "%" PRIu64 " messages, %" PRIu64 " recipients%s", r.messages, r.recipients,
+               r.stopped ? "; stopped" : "");
+    log_info("queue: %s: %s %s: %s", control_user(c), name, buf_str(&object), buf_str(&detail));
+    control_audit(c, name, buf_str(&object), ok ? "ok" : "failed", buf_str(&detail));
+    if (ok && r.failed)
+        ok = err_set(err, E_IO,
+                     "%" PRIu64 " messages stay in the queue: their bounces could not be queued. "
+                     "%" PRIu64 " were bounced.",
+                     r.failed, r.messages);
+    if (!ok)
+        return false;
+    end = result_json(&r, "end");
+    json_object_update(data, end);
+    control_more(c, end);
+    return true;
+}
+
+static bool queue_delete(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    struct bulk b = {.kind = BULK_DELETE};
+    char host[256];
+
+    return pick_of(args, &b.pick, host, err) && run_bulk(c, args, &b, "queue.delete", data, err);
+}
+
+static bool queue_bounce(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    struct bulk b = {.kind = BULK_BOUNCE};
+    char host[256];
+
+    return pick_of(args, &b.pick, host, err) && run_bulk(c, args, &b, "queue.bounce", data, err);
+}
+
+/* "mx.example.net:2525" is this host and no other: no MX records. */
+static bool redirect_host(const char *given, char *out, size_t size, struct err *err)
+{
+    struct hop hop;
+    struct addr a;
+
+    if (str_ieq(given, "USEDNS")) { /* as before, by routes and DNS */
+        *out = '\0';
+        return true;
+    }
+    if (!hop_parse(given, &hop))
+        return err_set(err, E_INVALID,
+                       "\"%s\" is no host. Enter a host name or an IP address, perhaps with a port: "
+                       "mail.example.com, 192.0.2.10, mail.example.com:2525, [2001:db8::1]:25; or "
+                       "USEDNS to take a redirection back.",
+                       str_printable(given));
+    if (addr_parse(hop.host, &a) && strchr(hop.host, ':'))
+        snprintf(out, size, "[%s]:%u", hop.host, hop.port);
+    else
+        snprintf(out, size, "[%.250s]:%u", hop.host, hop.port);
+    return true;
+}
+
+static bool queue_to(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    struct bulk b = {.kind = BULK_REDIRECT};
+    char host[256], to[300];
+
+    b.host = to;
+    return redirect_host(json_str(args, "host", ""), to, sizeof(to), err) &&
+           pick_of(args, &b.pick, host, err) &&
+           run_bulk(c, args, &b, "queue.redirect", data, err);
 }
 
 static bool queue_deliver(struct control *c, const json_t *args, json_t *data, struct err *err)
@@ -99,6 +252,7 @@ static bool queue_deliver(struct control *c, const json_t *args, json_t *data, s
     log_info("queue: %s schedules %s for delivery", control_user(c),
              *domain ? ascii : "everything");
     json_put_int(data, "scheduled", (json_int_t)queue_deliver_now(*domain ? ascii : NULL));
+    control_audit(c, "queue.deliver", *domain ? ascii : "all", "ok", NULL); /* YIELDS */
     return true;
 }
 
@@ -140,6 +294,7 @@ static bool queue_switch(struct control *c, const json_t *args, json_t *data, bo
     if (delivery && !queue_suspend(suspend, err))
         return false;
     log_info("queue: %s %s %s", control_user(c), suspend ? "suspends" : "resumes", what);
+    control_audit(c, suspend ? "queue.suspend" : "queue.resume", what, "ok", NULL); /* YIELDS */
     if (suspend) {
         until = clock_in(SECONDS(seconds < 0 ? 0 : seconds));
         while (((receiving && listeners_connections()) || (delivery && queue_sessions())) &&
@@ -167,9 +322,12 @@ static bool run_resume(struct control *c, const json_t *args, json_t *data, stru
 }
 
 const struct control_op control_queue_ops[] = {
-    {"queue.list",    ROLE_READONLY, queue_list   },
-    {"queue.deliver", ROLE_OPERATOR, queue_deliver},
-    {"queue.suspend", ROLE_OPERATOR, run_suspend  },
-    {"queue.resume",  ROLE_OPERATOR, run_resume   },
-    {NULL,            0,             NULL         },
+    {"queue.list",     ROLE_READONLY, queue_list   },
+    {"queue.delete",   ROLE_OPERATOR, queue_delete },
+    {"queue.bounce",   ROLE_OPERATOR, queue_bounce },
+    {"queue.redirect", ROLE_OPERATOR, queue_to     },
+    {"queue.deliver",  ROLE_OPERATOR, queue_deliver},
+    {"queue.suspend",  ROLE_OPERATOR, run_suspend  },
+    {"queue.resume",   ROLE_OPERATOR, run_resume   },
+    {NULL,             0,             NULL         },
 };

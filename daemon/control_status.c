@@ -1,4 +1,4 @@
-/* control_status.c - status and status.reset: what "status" and "status detail" print, as numbers
+/* control_status.c - status, status.rate, status.reset, host.in: what "status" and "status detail" print, as numbers
  * (store/control.h). */
 #include "daemon/control.h"
 
@@ -10,15 +10,22 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "daemon/connstats.h"
+#include "daemon/dns.h"
 #include "daemon/exceptions.h"
+#include "daemon/fiber.h"
 #include "daemon/limits.h"
 #include "daemon/listeners.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/stats.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
 #include "store/base/version.h"
+
+#define LOOK_EVERY 100 /* ms, for a Ctrl-C */
+#define NAMES_WITHIN SECONDS(3)
 
 json_t *control_counters(unsigned first, unsigned last)
 {
@@ -91,6 +98,7 @@ static void system_gauges(json_t *out)
     struct statvfs fs;
     double load = proc_number("/proc/loadavg", 0), pages = proc_number("/proc/self/statm", 1),
            io = proc_number("/proc/pressure/io", 2);
+    char why[120];
     double up = (double)(clock_wall() - stats_since()) / 1e6, cores = get_nprocs(), cpu = 0;
 
     if (getrusage(RUSAGE_SELF, &use) == 0)
@@ -100,7 +108,7 @@ static void system_gauges(json_t *out)
     json_put_int(out, "total_utilization", percent(load, cores));
     json_put_int(out, "cpu_utilization", percent(cpu, up * cores));
     json_put_int(out, "disk_utilization", percent(io, 100));
-    json_put_int(out, "resource_conservation", queue_accepts(NULL) ? 0 : 1);
+    json_put_int(out, "resource_conservation", resources_conservation(why, sizeof(why)));
     if (statvfs(home_log_dir(), &fs) == 0) {
         json_put_int(out, "log_used",
                      percent((double)(fs.f_blocks - fs.f_bfree), (double)fs.f_blocks));
@@ -170,16 +178,14 @@ static const char *system_status(void)
                       : "Offline";
 }
 
-static bool run_status(struct control *c, const json_t *args, json_t *data, struct err *err)
+void control_status(json_t *data)
 {
     struct config *cfg = running_config();
     struct queue_totals queue;
+    char conservation[120];
     uint64_t ids[3];
     json_t *last = json_object();
 
-    (void)c;
-    (void)args;
-    (void)err;
     queue_totals(&queue);
     queue_last_ids(ids);
     json_put_str(data, "host", CONFIG_SINGLE(cfg, system)->hostname);
@@ -197,11 +203,101 @@ static bool run_status(struct control *c, const json_t *args, json_t *data, stru
     json_put_int(last, "delivery_conn_id", (json_int_t)ids[2]);
     json_put(data, "ids", last);
     json_put(data, "gauges", gauges(&queue));
+    if (resources_conservation(conservation, sizeof(conservation)))
+        json_put_str(data, "conservation", conservation);
     json_put(data, "listeners", listeners(cfg));
     json_put(data, "tls_exceptions", exceptions(cfg));
     config_free(&cfg);
+}
+
+static bool run_status(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    (void)c;
+    (void)args;
+    (void)err;
+    control_status(data);
     return true;
 }
+
+/* --- again and again --- */
+
+static json_t *rate_line(void)
+{
+    json_t *line = json_object();
+    struct queue_totals queue;
+    struct spool_usage spool;
+
+    queue_totals(&queue);
+    spool_usage(&spool);
+    json_put_int(line, "time", clock_wall() / 1000000);
+    json_put_int(line, "conn_in", gauge_get(GAUGE_CONN_IN));
+    json_put_int(line, "conn_out", gauge_get(GAUGE_CONN_OUT));
+    json_put_int(line, "inj_msgs", (json_int_t)stats_get(STAT_INJ_MSGS));
+    json_put_int(line, "inj_recips", (json_int_t)stats_get(STAT_INJ_RECIPS));
+    json_put_int(line, "completed_recips", (json_int_t)stats_get(STAT_COMPLETED_RECIPS));
+    json_put_int(line, "active_recips", (json_int_t)queue.recipients);
+    json_put_int(line, "kbytes_used", (json_int_t)(spool.bytes_used / 1024));
+    return line;
+}
+
+/* A line at once and then one every so many seconds, until cancelled or count are sent. */
+static bool run_rate(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    json_int_t seconds = json_int(args, "seconds", 10), count = json_int(args, "count", 0);
+    msec_t next = clock_now();
+    bool more = true;
+
+    (void)data;
+    if (seconds < 1 || seconds > 3600)
+        return err_set(err, E_INVALID,
+                       "The seconds between displays must be an integer from 1 to 3600.");
+    while (more && !control_cancelled(c)) {
+        if (clock_now() >= next) {
+            next += SECONDS(seconds);
+            more = control_more(c, rate_line()) && (!count || --count); /* YIELDS */
+        }
+        more = more && fiber_sleep(LOOK_EVERY);
+    }
+    return true;
+}
+
+/* YIELDS. Names that nobody had a reason to look up yet are asked for now, a moment long. */
+static bool run_in(struct control *c, const json_t *args, json_t *data, struct err *err)
+{
+    json_int_t limit = json_int(args, "limit", 20);
+    struct conn_count *top;
+    json_t *hosts = json_array();
+    msec_t until = clock_in(NAMES_WITHIN);
+    size_t n;
+
+    (void)c;
+    (void)err;
+    if (limit < 1 || limit > 1000)
+        limit = 1000;
+    top = xcalloc((size_t)limit, sizeof(*top));
+    n = connstats_top(top, (size_t)limit);
+    for (size_t i = 0; i < n; i++) {
+        json_t *one = json_object();
+        char ip[ADDR_TEXT];
+        bool verified = *top[i].name != '\0';
+
+        if (!verified && dns_reverse_timeout() && clock_now() < until &&
+            (!dns_reverse(&top[i].addr, until, top[i].name, sizeof(top[i].name), &verified) || !verified))
+            top[i].name[0] = '\0';
+        addr_text(&top[i].addr, ip);
+        json_put_str(one, "host", *top[i].name ? top[i].name : ip);
+        json_put_str(one, "ip", ip);
+        json_put(one, "verified", json_boolean(verified));
+        json_put_str(one, "listener", top[i].listener);
+        json_put_int(one, "conn_in", top[i].connections);
+        json_array_append_new(hosts, one);
+    }
+    free(top);
+    json_put_int(data, "as_of", clock_wall() / 1000000);
+    json_put(data, "hosts", hosts);
+    return true;
+}
+
 
 static bool run_reset(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
@@ -209,12 +305,15 @@ static bool run_reset(struct control *c, const json_t *args, json_t *data, struc
     (void)data;
     (void)err;
     stats_reset();
+    control_audit(c, "status.reset", NULL, "ok", NULL); /* YIELDS */
     log_info("status: %s starts the counters again", control_user(c));
     return true;
 }
 
 const struct control_op control_status_ops[] = {
     {"status",       ROLE_GUEST,    run_status},
+    {"status.rate",  ROLE_GUEST,    run_rate  },
     {"status.reset", ROLE_OPERATOR, run_reset },
+    {"host.in",      ROLE_READONLY, run_in    },
     {NULL,           0,             NULL      },
 };

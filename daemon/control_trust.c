@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/control_config.h"
+#include "daemon/crl_source.h"
 #include "daemon/trust.h"
 #include "daemon/worker.h"
 #include "store/authorities.h"
@@ -510,6 +511,8 @@ static bool authority_update(struct control *c, const json_t *args, json_t *data
     if (!ok)
         return false;
     b = trust_system();
+    if (changed)
+        crl_trust_changed();
     if (changed)
         log_info("The system list of certificate authorities was updated to version %s (%d "
                  "certificates) by %s",

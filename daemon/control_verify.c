@@ -58,7 +58,6 @@ static bool dial(struct test *t, const struct tls_need *need, const struct tls_n
                  void (*tell)(void *arg, const struct dial_event *e))
 {
     const struct system *sys = CONFIG_SINGLE(t->cfg, system);
-    const struct delivery *delivery = CONFIG_SINGLE(t->cfg, delivery);
     struct addr from;
     struct dial d = {.host = t->target->of->host,
                      .addr = &t->target->addr,
@@ -71,8 +70,7 @@ static bool dial(struct test *t, const struct tls_need *need, const struct tls_n
     struct dialed *out = xcalloc(1, sizeof(*out));
     bool ok;
 
-    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
-        from.family == t->target->addr.family)
+    if (route_source(t->cfg, t->target->addr.family, &from))
         d.from = &from;
     ok = smtp_dial(&d, out);
     client_free(&out->client);

@@ -14,11 +14,14 @@
 
 #include "daemon/alert.h"
 #include "daemon/attempt.h"
+#include "daemon/auth_outgoing.h"
 #include "daemon/bounce.h"
+#include "daemon/bv.h"
 #include "daemon/conn.h"
 #include "daemon/deststats.h"
 #include "daemon/evidence.h"
 #include "daemon/fiber.h"
+#include "daemon/logheaders.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
@@ -30,7 +33,6 @@
 #include "daemon/smtp_pool.h"
 #include "daemon/stats.h"
 #include "daemon/tls_failures.h"
-#include "daemon/trust.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
@@ -40,6 +42,7 @@
 #define SLOW_PEER                                                                                  \
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
 #define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
+#define AUTH_STATUS "4.7.8" /* RFC 4954 section 6: authentication credentials invalid */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
@@ -47,8 +50,11 @@ struct session {
     struct config *cfg; /* of the message in hand */
     struct controls controls;
     char domain[256]; /* of the recipients in hand */
+    const char *via; /* the host they are redirected to, of the message in hand; NULL: none */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
     struct client *client;
+    char tagged[SMTP_ADDRESS_MAX + 1]; /* the sender, tagged (bv.h) */
+    char identity[IDENTITY_SIZE]; /* whom it has to be authenticated as */
     bool pooled; /* it was another session's */
     struct targets targets;
     unsigned next; /* target to try next */
@@ -57,9 +63,10 @@ struct session {
     bool unreachable; /* no host took a connection */
     char trouble[480]; /* what the last host said or did */
     bool insecure; /* ... that is, it does not do the TLS it must */
+    bool unauthenticated; /* ... it does not take our name and password */
     struct domain_evidence evidence; /* of the domain in hand, good until evidence.expires */
     struct tls_need need; /* of the last target tried: of the open connection, if there is one */
-    uint64_t trust; /* authorities that need was made under */
+    uint64_t trust; /* authorities and revocation lists that need was made under */
     msec_t expires; /* until when that may be relied on; 0: nothing is known */
     bool announced; /* the MTA-STS policy was */
     unsigned tried, dane_failed, sts_failed; /* targets */
@@ -265,11 +272,80 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
         maillog_sts_failed(s->domain);
 }
 
-/* YIELDS. Opens a session with one address. false: not with this one; s->trouble says why. */
+/* Is what an address has to prove the same? */
+static bool same_need(const struct tls_need *a, const struct tls_need *b)
+{
+    return a->verdict.use == b->verdict.use && a->verdict.must == b->verdict.must &&
+           a->verdict.look == b->verdict.look && a->verdict.modern == b->verdict.modern &&
+           a->verdict.rule == b->verdict.rule && memcmp(a->keys, b->keys, sizeof(a->keys)) == 0;
+}
+
+/* YIELDS. The addresses of the same host that follow t, for a race (RFC 8305): as far as they have to prove the same. */
+static void add_others(struct session *s, const struct target *t, const struct host_evidence *e,
+                       struct dial *dial)
+{
+    for (unsigned i = s->next; i < s->targets.n && dial->n_others < countof(dial->others); i++) {
+        const struct target *other = &s->targets.items[i];
+        struct host_evidence *theirs;
+        bool same;
+
+        if (other->of != t->of ||
+            (other->addr.family != t->addr.family && route_has_source(s->cfg, other->addr.family)))
+            break;
+        theirs = xcalloc(1, sizeof(*theirs));
+        evidence_of_host(s->cfg, &s->evidence, other, clock_in(RESOLVE_TIMEOUT), theirs);
+        same = same_need(&theirs->need, &e->need);
+        host_evidence_free(theirs);
+        free(theirs);
+        if (!same)
+            break;
+        dial->others[dial->n_others++] = &other->addr;
+    }
+}
+
+/* The address that has won stands where t stood; those that were tried with it and lost come after it. No answer at all: they
+ * need not be tried one by one. */
+static void settle_race(struct session *s, const struct target *t, const struct dial *dial,
+                        const struct dialed *d)
+{
+    if (!dial->n_others)
+        return;
+    if (!d->local.family) { /* never connected */
+        s->next += dial->n_others;
+        return;
+    }
+    for (unsigned i = s->next; i < s->next + dial->n_others; i++) {
+        struct target *other = &s->targets.items[i], was = *t;
+
+        if (!d->client || !addr_eq(&other->addr, &d->client->peer))
+            continue;
+        pool_enter(&other->addr, 0);
+        pool_leave(&t->addr);
+        s->targets.items[s->next - 1] = *other;
+        *other = was;
+        break;
+    }
+}
+
+/* YIELDS. As the profile of the route says; true when there is none. false: why, and s->trouble. */
+static bool log_in(struct session *s, char *why, size_t size)
+{
+    const struct smtpauth_profile *p = route_auth(s->cfg, s->domain);
+
+    if (!p || auth_outgoing(s->client, s->cfg, p, why, size)) /* YIELDS */
+        return true;
+    s->unauthenticated = true;
+    memset(&s->refusal, 0, sizeof(s->refusal)); /* the sentence says what the reply was */
+    str_copy(s->refusal.enhanced, sizeof(s->refusal.enhanced), AUTH_STATUS);
+    snprintf(s->trouble, sizeof(s->trouble), "%.100s: %.370s", s->client->host, why);
+    client_free(&s->client); /* YIELDS */
+    return false;
+}
+
+/* YIELDS. Opens a session with one address, or with one of the same host. false: s->trouble says why. */
 static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
 {
     const struct system *sys = CONFIG_SINGLE(s->cfg, system);
-    const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
     const struct tls_verdict *v = &e->need.verdict;
     struct addr from = {0};
@@ -284,11 +360,14 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     struct dialed *d = xcalloc(1, sizeof(*d));
     bool ok;
 
-    if (delivery && *delivery->source_address && addr_parse(delivery->source_address, &from) &&
-        from.family == t->addr.family)
+    if (route_source(s->cfg, t->addr.family, &from))
         dial.from = &from;
+    add_others(s, t, e, &dial);
     ok = smtp_dial(&dial, d);
     s->client = d->client;
+    settle_race(s, t, &dial, d);
+    if (ok)
+        ok = log_in(s, d->why, sizeof(d->why));
     log_sts(s, e, d);
     record_host(s, t, e,
                 ok            ? TRAIL_USED
@@ -305,8 +384,10 @@ static bool open_target(struct session *s, const struct target *t, const struct 
         if (v->use == TLS_MUST)
             alert_tls_required(s->cfg, s->domain, t->of->host, d->why);
     } else if (!ok && !s->insecure) {
-        note_trouble(s, d->why);
-        s->refusal = d->refusal;
+        if (!s->unauthenticated) {
+            note_trouble(s, d->why);
+            s->refusal = d->refusal;
+        }
     }
     free(d);
     return ok;
@@ -315,27 +396,28 @@ static bool open_target(struct session *s, const struct target *t, const struct 
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
 static bool connect_next(struct session *s, unsigned flags)
 {
+    struct host_evidence *e = xcalloc(1, sizeof(*e)); /* too large for the stack */
     bool ok = false;
 
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
-        struct host_evidence e;
 
-        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), &e);
+        evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), e);
         s->tried++;
-        know_need(s, &e);
-        announce_sts(s, &e);
-        if (e.need.verdict.use == TLS_REFUSE) {
-            pass_over(s, t, &e);
-            host_evidence_free(&e);
+        know_need(s, e);
+        announce_sts(s, e);
+        if (e->need.verdict.use == TLS_REFUSE) {
+            pass_over(s, t, e);
+            host_evidence_free(e);
             continue;
         }
-        s->client = pool_take(&t->addr, &e.need);
+        s->client = pool_take(&t->addr, &e->need, s->identity);
         s->pooled = s->client != NULL;
         if (s->client && client_alive(s->client)) {
             ok = true;
-            record_host(s, t, &e, TRAIL_USED, NULL, "");
+            record_host(s, t, e, TRAIL_USED, NULL, "");
         } else {
             hang_up(s);
         }
@@ -343,12 +425,13 @@ static bool connect_next(struct session *s, unsigned flags)
             !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
             s->any_full = true;
         } else if (!ok) {
-            ok = open_target(s, t, &e);
+            ok = open_target(s, t, e);
             if (!ok)
                 pool_leave(&t->addr);
         }
-        host_evidence_free(&e);
+        host_evidence_free(e);
     }
+    free(e);
     return ok;
 }
 
@@ -359,15 +442,16 @@ static bool still_serves(struct session *s, unsigned flags)
     struct route_problem ignored;
     bool ok = false;
 
-    if (!client_alive(s->client))
+    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
+    if (!client_alive(s->client) || !str_eq(s->client->identity, s->identity))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&
-        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == running_trust_id())
+        s->evidence.accepted == !!(flags & MSG_ACCEPTED) && s->trust == tls_verify_id())
         return tls_serves(&s->client->proof, &s->need);
     if (clock_now() >= s->expires) {
         forget_targets(s);
-        s->resolved = route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                    clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
+        s->resolved = route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                        clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
         s->next = s->targets.n; /* for now; the connection we have is one of them */
     }
     know_domain(s, flags);
@@ -407,6 +491,16 @@ static void undecide(struct rcpt_result *r)
     memset(r, 0, sizeof(*r));
 }
 
+/* The envelope sender as it goes to this destination. Tagged only for who we relay for: the bounces of others do not come
+ * here. */
+static const char *sender_there(struct session *s, const struct message *m)
+{
+    if (!s->controls.bounce_verification || m->flags & MSG_ACCEPTED ||
+        !bv_tag(m->sender, clock_wall(), s->tagged, sizeof(s->tagged)))
+        return m->sender;
+    return s->tagged;
+}
+
 /* YIELDS. One or more transactions over the open connection, for recipients without a result.
  * false: the connection is of no more use and something is left that another host may take. */
 static bool hand_over(struct session *s, struct batch *b)
@@ -436,7 +530,8 @@ static bool hand_over(struct session *s, struct batch *b)
             break;
         maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
         memset(results, 0, n * sizeof(*results));
-        ok = client_transaction(s->client, b->m, rids, n, results, &err);
+        ok = client_transaction(s->client, b->m, sender_there(s, b->m), rids, n, results,
+                                &err);
         if (!ok)
             note_trouble(s, err.code ? err.text : s->client->reply.text);
         for (unsigned i = 0; i < n; i++) {
@@ -517,17 +612,17 @@ static bool attempt(struct session *s, struct batch *b)
     }
     s->announced = false;
     s->tried = s->dane_failed = s->sts_failed = 0;
-    s->any_full = s->unreachable = s->insecure = false;
+    s->any_full = s->unreachable = s->insecure = s->unauthenticated = false;
     *s->trouble = '\0';
-    s->refusal.code = 0;
+    memset(&s->refusal, 0, sizeof(s->refusal));
     for (;;) {
         msec_t begin;
         bool all;
 
         if (!s->client && !s->resolved) {
             targets_free(&s->targets);
-            switch (route_resolve(s->cfg, s->domain, queue_dest_turn(s->dest),
-                                  clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
+            switch (route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
+                                      clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:
                 s->resolved = true;
                 s->next = 0;
@@ -635,6 +730,10 @@ static const char *code_text(int code, char *out, size_t size)
 static void log_delivered(const struct batch *b)
 {
     unsigned *rids = xcalloc(b->n, sizeof(*rids));
+    struct config *cfg = running_config();
+    const struct log_setup *setup = CONFIG_SINGLE(cfg, log_setup);
+    AUTO(buf) struct buf headers = BUF_INIT(2000);
+    bool asked = false;
 
     /* Recipients with the same answer share the lines; usually all do. */
     for (unsigned i = 0; i < b->n; i++) {
@@ -655,11 +754,15 @@ static void log_delivered(const struct batch *b)
         }
         if (!first)
             continue;
-        maillog_message_done(b->dcid, b->m->mid, rids, n);
+        if (!asked && setup)
+            logheaders_of(b->m, &setup->headers, &headers);
+        asked = true;
+        maillog_message_done(b->dcid, b->m->mid, rids, n, buf_str(&headers));
         maillog_response(b->m->mid, rids, n, r->text);
         stats_add(STAT_DELIVERED_RECIPS, n);
         stats_add(STAT_COMPLETED_RECIPS, n);
     }
+    config_free(&cfg);
     free(rids);
 }
 
@@ -693,8 +796,8 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
     maillog_delayed(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
                     code_text(r->code, code, sizeof(code)), r->text);
     stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
-    free(rcpt->last_error);
-    rcpt->last_error = r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text);
+    queue_set_error(rcpt,
+                    r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text));
     rcpt->next_try = t->next_try;
     t->left++;
     /* From the second attempt on, and not more often than the profile says. */
@@ -728,7 +831,8 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
 
     if (!b->expired) {
         c->at = t->now;
-        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5")
+        c->reach = r->outcome == OUTCOME_DONE || r->code > 0 || str_ends(r->status, ".7.5") ||
+                           str_ends(r->status, ".7.8")
                        ? DEST_UP
                        : DEST_DOWN;
     }
@@ -793,7 +897,7 @@ static void settle(struct batch *b, struct settlement *t)
         }
         count_outcome(t, b, i, tried);
     }
-    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->failed, t->nfailed, 0, &err)) {
+    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &err)) {
         /* Nothing is forgotten that its sender was not told of. */
         log_critical("delivery: %s; the message stays in the queue", err.text);
         t->next_try = t->now + 60 * 1000000;
@@ -809,10 +913,10 @@ static void settle(struct batch *b, struct settlement *t)
         }
     }
     tally_end(&t->tally);
-    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->relayed, t->nrelayed, 0, &err))
+    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed, t->nrelayed, 0, &err))
         log_warning("delivery: %s", err.text);
     if (t->ndelayed &&
-        !bounce_send(BOUNCE_DELAYED, b->m, t->delayed, t->ndelayed, t->expires, &err))
+        !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed, t->expires, &err))
         log_warning("delivery: %s", err.text);
 }
 
@@ -857,8 +961,8 @@ static void next_batch(struct session *s, const struct item *item, struct messag
             str_copy(s->domain, sizeof(s->domain), domain);
             same = domain;
         } else if (!str_eq(domain, same)) {
-            route_key(s->cfg, s->domain, key, sizeof(key));
-            route_key(s->cfg, domain, other, sizeof(other));
+            route_key_via(s->cfg, m->redirect, s->domain, key, sizeof(key));
+            route_key_via(s->cfg, m->redirect, domain, other, sizeof(other));
             if (!str_eq(key, other) || domains_differ(s))
                 continue;
             same = domain;
@@ -890,7 +994,7 @@ static void forget_hosts(struct session *s)
 /* RFC 8461 section 5.1: no permanent failure before a new policy was looked for. */
 static bool deserves_a_last_look(const struct session *s)
 {
-    return s->controls.mta_sts && route_uses_dns(route_find(s->cfg, s->domain));
+    return s->controls.mta_sts && !s->via && route_uses_dns(route_find(s->cfg, s->domain));
 }
 
 static void give_up(struct batch *b)
@@ -906,6 +1010,7 @@ static void give_up(struct batch *b)
  * happened, the text. */
 struct down {
     bool insecure; /* not the network, but the TLS it does not do */
+    bool unauthenticated; /* it does not take our name and password */
     char text[480];
 };
 
@@ -913,7 +1018,10 @@ static void note_down(struct session *s, msec_t lasts)
 {
     char text[sizeof(s->trouble) + 32];
 
-    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s", s->insecure ? 'T' : 'N',
+    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s",
+             s->insecure          ? 'T'
+             : s->unauthenticated ? 'A'
+                                  : 'N',
              config_revision(s->cfg), s->trouble);
     queue_dest_failed(s->dest, lasts, text);
 }
@@ -928,8 +1036,11 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     if (!queue_dest_down(s->dest, text, sizeof(text)))
         return false;
     d->insecure = text[0] == 'T';
+    d->unauthenticated = text[0] == 'A';
     revision = strtoull(text + 2, NULL, 16);
     str_copy(d->text, sizeof(d->text), text + 19);
+    if (d->unauthenticated)
+        return revision == config_revision(s->cfg);
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
 }
 
@@ -942,19 +1053,24 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     struct down d;
     bool stray, ok;
 
+    s->via = b->m->redirect;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {
         decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
                    first->last_error ? first->last_error : "the message is too old");
         return true;
     }
-    route_key(s->cfg, s->domain, key, sizeof(key));
+    route_key_via(s->cfg, s->via, s->domain, key, sizeof(key));
     stray = !str_eq(
         key, s->dest->key); /* routes have changed since it was queued: a session of its own */
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && !b->expired && is_down(s, b, &d)) {
-        decide_all(b, OUTCOME_RETRY, 0, d.insecure ? TLS_STATUS : "4.4.0", d.text);
+        decide_all(b, OUTCOME_RETRY, 0,
+                   d.insecure          ? TLS_STATUS
+                   : d.unauthenticated ? AUTH_STATUS
+                                       : "4.4.0",
+                   d.text);
         trail_begin(&s->trail);
         record_no_host(s, TRAIL_DOWN, d.text);
         record_attempt(s, b);
@@ -972,11 +1088,15 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     return ok;
 }
 
-static const struct bounce_profile last_resort = {.max_retries = 100,
+const struct bounce_profile deliver_last_resort = {.max_retries = 100,
                                                   .max_queue_seconds = 259200,
                                                   .initial_retry = 60,
                                                   .max_retry = 3600,
-                                                  .send_bounces = true};
+                                                  .send_bounces = true,
+                                                  .dsn_format = true,
+                                                  .failure_subject = (char *)"Delivery Status Notification (Failure)",
+                                                  .delay_subject = (char *)"Delivery Status Notification (Delay)",
+                                                  .alternate = (char *)""};
 
 /* YIELDS. false: nothing could be tried, and the session had better end. */
 static bool deliver_item(struct session *s, struct item *item)
@@ -1001,7 +1121,7 @@ static bool deliver_item(struct session *s, struct item *item)
                                .now = clock_wall()};
 
         if (!t.profile)
-            t.profile = &last_resort;
+            t.profile = &deliver_last_resort;
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
         t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;

@@ -16,11 +16,13 @@
 #include "daemon/attempt.h"
 #include "daemon/config_db.h"
 #include "daemon/control.h"
+#include "daemon/crl_source.h"
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/expiry.h"
 #include "daemon/fiber.h"
 #include "daemon/http.h"
+#include "daemon/ldap_pool.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
 #include "daemon/loop.h"
@@ -32,6 +34,7 @@
 #include "daemon/sandbox.h"
 #include "daemon/state.h"
 #include "daemon/stats.h"
+#include "daemon/statuslog.h"
 #include "daemon/tls.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
@@ -92,7 +95,10 @@ static bool start_loops(struct err *err)
     (void)err;
     loops_start(0);
     stats_run();
+    statuslog_run();
     mta_sts_run();
+    ldap_pools_run();
+    crl_run();
     return true;
 }
 
@@ -126,7 +132,21 @@ static void stop_loops(void)
 
 /* Everything that is built from the configuration, in the order of publishing. */
 static const struct reload_part *const parts[] = {
-    &reload_logs, &reload_trust, &reload_http, &reload_tls, &reload_dns, &reload_queue, &reload_access, &reload_listeners, &reload_expiry, &reload_certs, NULL,
+    &reload_logs,
+    &reload_trust,
+    &reload_http,
+    &reload_crl,
+    &reload_tls,
+    &reload_dns,
+    &reload_ldap,
+    &reload_bv,
+    &reload_resources,
+    &reload_queue,
+    &reload_access,
+    &reload_listeners,
+    &reload_expiry,
+    &reload_certs,
+    NULL,
 };
 
 static bool start_stats(struct err *err)
@@ -137,6 +157,12 @@ static bool start_stats(struct err *err)
 static bool start_dns(struct err *err)
 {
     return dns_start(home_dir(), err);
+}
+
+static bool start_ldap(struct err *err)
+{
+    (void)err; /* servers come with the configuration */
+    return true;
 }
 
 static bool start_state(struct err *err)
@@ -182,8 +208,10 @@ static const struct step {
     {"what was learnt",        start_state,          state_stop},
     {"records of deliveries",  attempt_start,        attempt_stop},
     {"the MTA-STS policies",   mta_sts_start,        mta_sts_stop},
+    {"the revocation lists",   crl_start,            crl_stop    },
     {"the queue",              start_queue,          queue_stop},
     {"the counters",           start_stats,          stats_stop},
+    {"the directories",        start_ldap,           ldap_pools_stop},
     {"the loops",              start_loops,          stop_loops},
     {"what is configured",     activate,             listeners_stop},
     {"the alerts",             start_alerts,         NULL        },

@@ -8,7 +8,6 @@
 #include "daemon/queue.h"
 #include "daemon/reload.h"
 #include "daemon/tls_failures.h"
-#include "daemon/trust.h"
 
 #define LEAST SECONDS(5) /* what lives shorter is not asked for again with every message */
 #define STS_LASTS                                                                                  \
@@ -65,7 +64,8 @@ void evidence_of_domain(const struct config *cfg, const char *domain, const stru
     out->facts =
         (struct tls_evidence){.level = controls.tls,
                               .fallback = setup ? setup->preferred_fallback : FALLBACK_BEFORE_220,
-                              .dane = controls.dane};
+                              .dane = controls.dane,
+                              .authenticates = t->routed && route_auth(cfg, domain)};
     /* Nobody but the administrator vouches for where a route leads, and address literals have no
      * domain. */
     if (controls.mta_sts && !t->routed && *domain && *domain != '[')
@@ -112,6 +112,7 @@ static void name_references(const struct config *cfg, const struct domain_eviden
     out->domain = d->domain;
     out->expanded = d->expanded;
     out->host = t->of->host;
+    out->route = *t->of->route ? t->of->route : NULL;
     out->mx_secure = t->of->mx_secure;
     out->fqdn = ssl && ssl->peer_cert_fqdn;
     out->x509 = ssl && ssl->peer_cert_x509;
@@ -126,7 +127,7 @@ void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
     memset(out, 0, sizeof(*out));
     out->facts = d->facts;
     out->expires = d->expires;
-    out->trust = running_trust_id();
+    out->trust = tls_verify_id();
     name_references(cfg, d, t, &out->names);
     ask_dane(cfg, d, t, deadline, out); /* YIELDS */
     if (d->sts.policy)

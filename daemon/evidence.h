@@ -26,7 +26,7 @@ struct host_evidence { /* one address of one host */
     struct tls_names names; /* borrowed from the domain's evidence and the target */
     struct dane dane;
     char exceptions[4][EXCEPTION_NAME]; /* by kind of exception: the one that applies, or "" */
-    uint64_t trust; /* running_trust_id() when it was gathered */
+    uint64_t trust; /* tls_verify_id() when it was gathered */
     msec_t expires; /* at most the domain's */
 };
 

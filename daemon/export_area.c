@@ -27,6 +27,8 @@ struct file_job {
     size_t n;
     bool admin, replace;
     struct buf *content;
+    bool (*next)(void *arg, struct buf *out, struct err *err); /* instead of text */
+    void *arg;
 };
 
 static bool write_all(int fd, const char *p, size_t n)
@@ -64,7 +66,7 @@ static bool put_in_place(const struct file_job *j, const char *fresh, struct err
 {
     if (j->replace)
         return rename(fresh, j->path) == 0 || err_errno(err, errno, "writing %s", j->path);
-    if (link(fresh, j->path) == 0 || (errno == EEXIST && holds(j->path, j->text, j->n))) {
+    if (link(fresh, j->path) == 0 || (errno == EEXIST && !j->next && holds(j->path, j->text, j->n))) {
         unlink(fresh);
         return true;
     }
@@ -73,6 +75,20 @@ static bool put_in_place(const struct file_job *j, const char *fresh, struct err
                                      "with --replace.",
                                      j->path)
                            : err_errno(err, errno, "writing %s", j->path);
+}
+
+static bool write_pieces(int fd, const struct file_job *j, struct err *err)
+{
+    AUTO(buf) struct buf piece = BUF_INIT(1u << 20);
+    bool ok = true;
+
+    do {
+        buf_reset(&piece);
+        ok = j->next(j->arg, &piece, err);
+        if (ok && !write_all(fd, piece.p, piece.n))
+            ok = err_errno(err, errno, "writing %s", j->path);
+    } while (ok && piece.n);
+    return ok;
 }
 
 static bool write_job(void *arg, struct err *err)
@@ -91,11 +107,11 @@ static bool write_job(void *arg, struct err *err)
         return err_set(err, E_DENIED, "%s was written by an administrator; choose another name.", j->path);
     }
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    ok = fd >= 0 && write_all(fd, j->text, j->n) &&
+    ok = fd >= 0 && (j->next ? write_pieces(fd, j, err) : write_all(fd, j->text, j->n)) &&
          (!j->admin || fchmod(fd, 0400) == 0) && fsync(fd) == 0;
     if (fd >= 0 && close(fd) != 0)
         ok = false;
-    if (!ok)
+    if (!ok && !(j->next && err && err->code))
         err_errno(err, errno, "writing %s", j->path);
     ok = ok && put_in_place(j, fresh, err);
     if (!ok)
@@ -157,6 +173,15 @@ bool export_area_write(const char *path, const char *text, size_t n, bool admin,
                        struct err *err)
 {
     struct file_job j = {.path = path, .text = text, .n = n, .admin = admin, .replace = replace};
+
+    return worker_call(write_job, &j, err); /* YIELDS */
+}
+
+bool export_area_write_pieces(const char *path,
+                              bool (*next)(void *arg, struct buf *out, struct err *err), void *arg,
+                              bool admin, bool replace, struct err *err)
+{
+    struct file_job j = {.path = path, .admin = admin, .replace = replace, .next = next, .arg = arg};
 
     return worker_call(write_job, &j, err); /* YIELDS */
 }

@@ -49,6 +49,7 @@ struct job {
     struct job *next;
     struct settings *settings;
     char *url, *host, *type;
+    bool plain;
     msec_t deadline;
     /* of the thread */
     CURL *easy;
@@ -325,7 +326,7 @@ static bool set_up(struct job *j)
     curl_easy_setopt(e, CURLOPT_PRIVATE, j);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, j->curl_text);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "https");
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, j->plain ? "http,https" : "https");
     curl_easy_setopt(e, CURLOPT_URL, j->url);
     curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -487,13 +488,15 @@ static void *http_thread(void *arg)
 /* --- what callers ask --- */
 
 /* "https://HOST[:PORT]/..." */
-static bool parse_url(const char *url, char *host, size_t size, unsigned *port, struct err *err)
+static bool parse_url(const char *url, bool plain, char *host, size_t size, unsigned *port,
+                      struct err *err)
 {
-    const char *p = url + 8, *end;
+    bool clear = plain && str_istarts(url, "http://");
+    const char *p = url + (clear ? 7 : 8), *end;
     size_t n;
 
-    *port = 443;
-    if (!str_istarts(url, "https://"))
+    *port = clear ? 80 : 443;
+    if (!clear && !str_istarts(url, "https://"))
         return err_set(err, E_INVALID, "%s: only https is fetched", str_printable(url));
     n = strcspn(p, ":/?#");
     end = p + n;
@@ -576,8 +579,8 @@ bool http_get(const struct http_request *r, struct http_answer *out, struct err 
     if (!s)
         return err_set(err, E_CLOSED, "nothing is configured yet");
     proxied = *s->proxy_host;
-    deadline = at_most(r->deadline, clock_in(s->total_time));
-    if (!parse_url(r->url, host, sizeof(host), &port, err) ||
+    deadline = at_most(r->deadline, clock_in(r->total ? r->total : s->total_time));
+    if (!parse_url(r->url, r->plain, host, sizeof(host), &port, err) ||
         !resolve(proxied ? s->proxy_host : host, proxied ? s->proxy_port : port,
                  proxied || s->private_addresses, deadline, &addresses, err)) {
         settings_free(&s);
@@ -589,6 +592,7 @@ bool http_get(const struct http_request *r, struct http_answer *out, struct err 
     j->settings = s;
     j->url = xstrdup(r->url);
     j->host = xstrdup(host);
+    j->plain = r->plain;
     j->type = r->type ? xstrdup(r->type) : NULL;
     j->deadline = deadline;
     j->body = (struct buf)BUF_INIT(r->max_bytes);

@@ -1,7 +1,7 @@
-/* http.h - HTTPS fetches (MTA-STS policies; CRLs and reports can use it too): libcurl on a thread
+/* http.h - HTTPS fetches (MTA-STS policies, revocation lists): libcurl on a thread
  * of its own, behind a call that looks blocking. What is asked for comes from strangers' DNS, so it
- * is bounded on every side: https and GET only, no redirects, cookies, credentials or compression,
- * TLS 1.2 at least and verified, public addresses only, limits on bytes and on the time to connect,
+ * is bounded on every side: https (where a request allows it, http) and GET only, no redirects, cookies, credentials or
+ * compression, TLS 1.2 at least and verified, public addresses only, limits on bytes and on the time to connect,
  * between bytes and in all (updateconfig). Any thread. */
 #ifndef POSTERN_HTTP_H
 #define POSTERN_HTTP_H
@@ -14,10 +14,12 @@
 #include "store/base/err.h"
 
 struct http_request {
-    const char *url; /* "https://HOST[:PORT]/PATH" */
+    const char *url; /* "https://HOST[:PORT]/PATH"; http:// where plain */
     const char *type; /* the media type demanded, without parameters; NULL: any */
     size_t max_bytes; /* of the body */
     msec_t deadline; /* updateconfig's total time counts as well */
+    msec_t total; /* ... but this one instead, where nobody waits for it and it may be long; 0: updateconfig's */
+    bool plain; /* "http://..." is fetched, too: what comes proves itself */
 };
 struct http_answer {
     struct buf body; /* the caller frees it with buf_free, in every case */

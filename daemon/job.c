@@ -17,6 +17,8 @@
 struct job {
     atomic_int refs;
     bool (*fn)(struct job *j, const json_t *args, json_t *data, struct err *err);
+    void *context;
+    void (*drop)(void *context);
     json_t *args, *data;
     struct err err;
     bool ok;
@@ -33,6 +35,8 @@ static void job_unref(struct job *j)
 {
     if (atomic_fetch_sub(&j->refs, 1) > 1)
         return;
+    if (j->drop)
+        j->drop(j->context);
     json_decref(j->args);
     json_decref(j->data);
     json_decref(j->lines);
@@ -99,15 +103,30 @@ static bool send_lines(struct control *c, struct job *j)
     return ok;
 }
 
+void *job_context(const struct job *j)
+{
+    return j->context;
+}
+
 bool job_run(struct control *c, const char *name,
              bool (*fn)(struct job *j, const json_t *args, json_t *data, struct err *err),
              const json_t *args, json_t *data, struct err *err)
+{
+    return job_run_with(c, name, fn, NULL, NULL, args, data, err);
+}
+
+bool job_run_with(struct control *c, const char *name,
+                  bool (*fn)(struct job *j, const json_t *args, json_t *data, struct err *err),
+                  void *context, void (*drop)(void *context), const json_t *args, json_t *data,
+                  struct err *err)
 {
     struct job *j = xcalloc(1, sizeof(*j));
     bool ok, done;
 
     j->refs = 2;
     j->fn = fn;
+    j->context = context;
+    j->drop = drop;
     j->args = json_deep_copy(args);
     j->data = json_object();
     j->lines = json_array();

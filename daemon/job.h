@@ -14,6 +14,11 @@ bool job_run(struct control *c, const char *name,
              bool (*fn)(struct job *j, const json_t *args, json_t *data, struct err *err),
              const json_t *args, json_t *data, struct err *err);
 
+/* The same with something of the caller's that fn takes by job_context; drop releases it, at once or after fn's end. */
+bool job_run_with(struct control *c, const char *name, bool (*fn)(struct job *j, const json_t *args, json_t *data, struct err *err),
+                  void *context, void (*drop)(void *context), const json_t *args, json_t *data, struct err *err);
+void *job_context(const struct job *j);
+
 /* For fn. record: what --json shows of it, stolen, NULL: nothing but the line. */
 void job_say(struct job *j, const char *event, json_t *record, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

@@ -5,6 +5,7 @@
 #include "daemon/listeners.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/served.h"
 #include "daemon/smtp_server.h"
 #include "store/base/log.h"
@@ -167,15 +169,29 @@ static unsigned choose_loop(void)
     return best;
 }
 
-static void refuse(int fd, const char *why)
+static void say_421(int fd, const char *why)
 {
     char line[128];
-    int n = snprintf(line, sizeof(line), "421 #4.4.5 %s\r\n", why);
+    int n = snprintf(line, sizeof(line), "421 #%s\r\n", why);
 
-    maillog_receiving_failed(queue_next_icid(), "Connection limit exceeded");
     (void)!send(fd, line, (size_t)n,
                 MSG_DONTWAIT | MSG_NOSIGNAL); /* a courtesy: closing says as much */
     close(fd);
+}
+
+static void refuse(int fd, const char *why)
+{
+    char text[100];
+
+    snprintf(text, sizeof(text), "4.4.5 %s", why);
+    maillog_receiving_failed(queue_next_icid(), "Connection limit exceeded");
+    say_421(fd, text);
+}
+
+static void refuse_scarce(int fd)
+{
+    maillog_receiving_failed(queue_next_icid(), "Server resources low");
+    say_421(fd, "4.3.2 Server resources low - try again later");
 }
 
 static bool is_wildcard(const struct addr *a)
@@ -233,6 +249,11 @@ static void start_session(struct port *p, int fd, const struct sockaddr_storage 
         show_certificate(p, fd);
         return;
     }
+    if (!resources_connection(fd)) {
+        access_free(&access);
+        refuse_scarce(fd);
+        return;
+    }
     setup = CONFIG_SINGLE(access_config(access), listener_setup);
     verdict = limits_connect(p->limits, (unsigned)setup->max_connections,
                              (unsigned)access_listener(table)->max_connections);
@@ -264,6 +285,35 @@ static void start_session(struct port *p, int fd, const struct sockaddr_storage 
     }
 }
 
+/* A descriptor kept for the day there is no other: with it the senders that wait are told to come again. */
+static int spare = -1;
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void keep_spare(void)
+{
+    pthread_mutex_lock(&spare_lock);
+    if (spare < 0)
+        spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    pthread_mutex_unlock(&spare_lock);
+}
+
+static void turn_away(int listening)
+{
+    int fd;
+
+    pthread_mutex_lock(&spare_lock);
+    for (unsigned i = 0; i < ACCEPT_BATCH && spare >= 0; i++) {
+        close(spare);
+        fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            refuse_scarce(fd);
+        spare = open("/dev/null", O_RDONLY | O_CLOEXEC); /* -1: another thread was faster; on_pause_over tries again */
+        if (fd < 0)
+            break;
+    }
+    pthread_mutex_unlock(&spare_lock);
+}
+
 static void watch_port(struct port_watch *w)
 {
     if (!watch_add(&w->watch)) {
@@ -274,6 +324,7 @@ static void watch_port(struct port_watch *w)
 
 static void on_pause_over(struct timer *t)
 {
+    keep_spare();
     watch_port((struct port_watch *)(void *)((char *)t - offsetof(struct port_watch, pause)));
 }
 
@@ -294,6 +345,7 @@ static void on_readable(struct watch *watch, uint32_t events)
                          strerror(errno));
             alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "descriptors",
                         "The gateway cannot accept more connections: %s", strerror(errno));
+            turn_away(watch->fd);
             watch_remove(watch);
             timer_set(&w->pause, clock_in(PAUSE));
             return;
@@ -311,6 +363,7 @@ static void begin_watch(void *arg) /* on its loop */
     w->watch.events = EPOLLIN | EPOLLEXCLUSIVE;
     w->watch.fn = on_readable;
     w->pause.fn = on_pause_over;
+    keep_spare();
     watch_port(w);
 }
 

@@ -42,9 +42,13 @@ struct subscription { /* the thread's own view */
     uint64_t lost;   /* lines that did not reach the disk, not yet told */
     struct buf batch;
     size_t lines;    /* in batch, those of producers: header and notes stand before them */
+    bool used;       /* the current file has lines of producers: an empty one is not rolled over for its age */
+    usec_t roll_next; /* when its time is up; 0: never */
+    struct logpush *push; /* NULL: not sent anywhere */
+    uint64_t push_lost, push_told; /* lines that did not get there */
 };
 
-static const char *const base_names[LOGFILE_KINDS] = {"mail", "system", "cli"};
+static const char *const base_names[LOGFILE_KINDS] = {"mail", "system", "cli", "status"};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER, written = PTHREAD_COND_INITIALIZER;
@@ -119,6 +123,47 @@ static void add_header(struct subscription *s)
     add_text(s, LOG_INFO, buf_str(&line));
 }
 
+usec_t logfile_next_wall(const struct logfile_subscription *set, usec_t t)
+{
+    time_t seconds = (time_t)(t / 1000000), next;
+    struct tm tm;
+
+    localtime_r(&seconds, &tm);
+    tm.tm_hour = (int)(set->roll_at - 1) / 60;
+    tm.tm_min = (int)(set->roll_at - 1) % 60;
+    tm.tm_sec = 0;
+    for (unsigned day = 0; day < 9; day++) {
+        struct tm try = tm;
+
+        try.tm_mday += (int)day;
+        try.tm_isdst = -1;
+        next = mktime(&try);
+        if (next > seconds && (!set->roll_day || (unsigned)try.tm_wday == set->roll_day % 7))
+            return (usec_t)next * 1000000;
+    }
+    return 0;
+}
+
+/* begun: the age of the current file counts from there. */
+static void set_roll_next(struct subscription *s, usec_t begun)
+{
+    usec_t wall = s->set.roll_at ? logfile_next_wall(&s->set, begun) : 0;
+
+    s->roll_next = s->set.roll_every ? begun + (usec_t)s->set.roll_every * 1000000 : 0;
+    if (wall && (!s->roll_next || wall < s->roll_next))
+        s->roll_next = wall;
+}
+
+/* When the file of an earlier run was begun: the file system may know. */
+static usec_t birth_of(int fd)
+{
+    struct statx st;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) != 0 || !(st.stx_mask & STATX_BTIME))
+        return clock_wall();
+    return (usec_t)st.stx_btime.tv_sec * 1000000;
+}
+
 /* Opens or reopens the current file and writes the header. A last line that a crash cut short is ended. */
 static bool open_current(struct subscription *s)
 {
@@ -133,6 +178,8 @@ static bool open_current(struct subscription *s)
     if (s->fd < 0)
         return false;
     s->size = fstat(s->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+    s->used = s->size > 0;
+    set_roll_next(s, s->used ? birth_of(s->fd) : clock_wall());
     s->batch = (struct buf)BUF_INIT(RING_BYTES * 3);
     if (s->size && pread(s->fd, &last, 1, (off_t)s->size - 1) == 1 && last != '\n')
         buf_char(&s->batch, '\n');
@@ -228,7 +275,14 @@ static void remove_old(const struct subscription *s)
     strlist_sort(&saved);
     for (size_t i = 0; saved.n - i > keep; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, saved.items[i]);
-        unlink(path);
+        if (unlink(path) == 0 && s->set.alert_removed) {
+            char key[80];
+
+            snprintf(key, sizeof(key), "log removed %s", s->set.name);
+            alert_raise(ALERT_SYSTEM, ALERT_INFO, key,
+                        "The file %s of the log %s was removed: the maximum number of files is %u.",
+                        saved.items[i], s->set.name, s->set.max_files);
+        }
     }
 }
 
@@ -273,6 +327,31 @@ static void tell_lost(struct subscription *s, uint64_t in_ring)
     }
 }
 
+/* false: nothing is on its way anywhere. Says once in a while what did not get there. */
+static msec_t push_lines(struct subscription *s)
+{
+    uint64_t lost = 0;
+    msec_t again = s->push ? logpush_work(s->push, &lost) : NEVER;
+
+    s->push_lost += lost;
+    if (lost && s->push_told == 0)
+        alert_raise(ALERT_SYSTEM, ALERT_WARNING, "syslog",
+                    "Lines of the log %s are lost: the syslog server %s does not take them. They are in "
+                    "the log's file all the same.",
+                    s->set.name, *s->set.push.host ? s->set.push.host : "/dev/log");
+    if (lost)
+        s->push_told = 1;
+    else if (s->push_lost && again == NEVER) { /* it works again */
+        char text[120];
+
+        snprintf(text, sizeof(text), "%llu log lines did not reach the syslog server",
+                 (unsigned long long)s->push_lost);
+        add_text(s, LOG_WARNING, text);
+        s->push_lost = s->push_told = 0;
+    }
+    return again;
+}
+
 static void distribute(const struct buf *full)
 {
     for (size_t at = 0; at < full->n;) {
@@ -286,6 +365,8 @@ static void distribute(const struct buf *full)
             if ((unsigned)subs[i].set.kind == r.kind && r.level <= subs[i].set.level) {
                 add_line(&subs[i], r.when, r.level, text, r.n);
                 subs[i].lines++;
+                if (subs[i].push)
+                    logpush_line(subs[i].push, r.when, r.level, text, r.n);
             }
         }
     }
@@ -306,20 +387,55 @@ static void take_subscriptions(void)
                 next[i].set = wanted[i];
                 subs[j].fd = -1;
                 subs[j].batch = (struct buf){0};
+                subs[j].push = NULL;
+                if (next[i].fd >= 0)
+                    set_roll_next(&next[i], birth_of(next[i].fd));
+                if (memcmp(&subs[j].set.push, &wanted[i].push, sizeof(wanted[i].push)) != 0)
+                    logpush_free(&next[i].push);
             }
         }
+        if (wanted[i].push.on && !next[i].push)
+            next[i].push = logpush_new(&wanted[i].push, wanted[i].name);
     }
     for (size_t j = 0; j < nsubs; j++) {
         close_current(&subs[j]);
         buf_free(&subs[j].batch);
+        logpush_free(&subs[j].push);
     }
     memcpy(subs, next, nwanted * sizeof(*next));
     nsubs = nwanted;
     subs_version = wanted_version;
 }
 
+/* The moment at which there is something to do without a line: the age of a file, lines that wait
+ * for a syslog server. */
+static void wake_at(msec_t again, struct timespec *until)
+{
+    usec_t wall = clock_wall(), next = 0;
+
+    if (again != NEVER) {
+        msec_t left = again - clock_now();
+
+        next = wall + (left > 0 ? left : 0) * 1000;
+    }
+    for (size_t i = 0; i < nsubs; i++)
+        if (subs[i].roll_next && subs[i].used && (!next || subs[i].roll_next < next))
+            next = subs[i].roll_next;
+    if (!next || next > wall + 3600 * (usec_t)1000000)
+        next = wall + 3600 * (usec_t)1000000;
+    clock_gettime(CLOCK_REALTIME, until);
+    next = next > wall ? next - wall : 0;
+    until->tv_sec += next / 1000000;
+    until->tv_nsec += next % 1000000 * 1000;
+    if (until->tv_nsec >= 1000000000) {
+        until->tv_nsec -= 1000000000;
+        until->tv_sec++;
+    }
+}
+
 static void *write_lines(void *arg)
 {
+    msec_t again = NEVER;
     struct buf full = BUF_INIT(RING_BYTES);
     const struct timespec gather = {0, GATHER_MS * 1000000L};
     bool last = false, rolls[MAX_SUBSCRIPTIONS];
@@ -327,12 +443,16 @@ static void *write_lines(void *arg)
 
     (void)arg;
     while (!last) {
+        struct timespec until;
         struct buf swap;
+        int rc = 0;
 
+        wake_at(again, &until);
+        again = NEVER;
         pthread_mutex_lock(&lock);
         while (!filling.n && !stopping && subs_version == wanted_version &&
-               batches_asked == batches_done)
-            pthread_cond_wait(&more, &lock);
+               batches_asked == batches_done && rc != ETIMEDOUT)
+            rc = pthread_cond_timedwait(&more, &lock, &until);
         if (subs_version != wanted_version)
             take_subscriptions();
         last = stopping;
@@ -351,9 +471,15 @@ static void *write_lines(void *arg)
         distribute(&full);
         buf_reset(&full);
         for (size_t i = 0; i < nsubs; i++) {
+            msec_t push_again = push_lines(&subs[i]);
+
+            if (push_again < again)
+                again = push_again;
+            subs[i].used |= subs[i].lines > 0;
             if (subs[i].batch.n || subs[i].fd < 0)
                 write_batch(&subs[i]);
-            if (rolls[i] || subs[i].size >= subs[i].set.max_bytes)
+            if (rolls[i] || subs[i].size >= subs[i].set.max_bytes ||
+                (subs[i].used && subs[i].roll_next && clock_wall() >= subs[i].roll_next))
                 roll_over(&subs[i]);
         }
 
@@ -367,6 +493,7 @@ static void *write_lines(void *arg)
     for (size_t i = 0; i < nsubs; i++) {
         close_current(&subs[i]);
         buf_free(&subs[i].batch);
+        logpush_free(&subs[i].push);
     }
     nsubs = 0;
     buf_free(&full);
@@ -397,9 +524,9 @@ static void to_system_logs(enum log_level level, const char *text)
 bool logfile_start(const char *dir, const char *serial, struct err *err)
 {
     static const struct logfile_subscription factory[] = {
-        {"mail_logs", LOGFILE_MAIL, LOG_INFO, 10u << 20, 10},
-        {"system_logs", LOGFILE_SYSTEM, LOG_INFO, 10u << 20, 10},
-        {"cli_logs", LOGFILE_CLI, LOG_INFO, 10u << 20, 10},
+        {.name = "mail_logs", LOGFILE_MAIL, LOG_INFO, 10u << 20, 10},
+        {.name = "system_logs", LOGFILE_SYSTEM, LOG_INFO, 10u << 20, 10},
+        {.name = "cli_logs", LOGFILE_CLI, LOG_INFO, 10u << 20, 10},
     };
     int rc;
 

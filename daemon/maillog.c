@@ -4,6 +4,7 @@
 #include "daemon/maillog.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -266,6 +267,86 @@ void maillog_icid_tls_missing(uint64_t icid)
     id_line("ICID ", icid, " TLS was required but remote host did not initiate it");
 }
 
+void maillog_icid_certificate(uint64_t icid, const char *what, const char *why, const char *subject)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "ICID ");
+    add_number(&l, icid);
+    add(&l, " client certificate ");
+    add(&l, what);
+    if (why) {
+        add(&l, " (");
+        add(&l, why);
+        add(&l, ")");
+    }
+    add(&l, ": ");
+    add(&l, *subject ? subject : "no subject");
+    write_line(&l);
+}
+
+/* "SMTP Auth: (ICID n) BETWEEN user: U"; a user's blanks are escaped, or a name could go on like this line. */
+static void begin_auth(struct line *l, uint64_t icid, const char *between, const char *user)
+{
+    l->n = 0;
+    add(l, "SMTP Auth: (ICID ");
+    add_number(l, icid);
+    add(l, between);
+    add(l, " user: ");
+    add_foreign(l, user, ' ');
+}
+
+static void add_auth_way(struct line *l, const char *how, const char *profile)
+{
+    add(l, " using AUTH mechanism: ");
+    add(l, how);
+    add(l, " with profile: ");
+    add(l, profile);
+}
+
+void maillog_auth(uint64_t icid, bool ok, const char *user, const char *how, const char *profile)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ok ? ") succeeded for" : ") failed for", user);
+    add_auth_way(&l, how, profile);
+    write_line(&l);
+}
+
+static void write_warning(struct line *l)
+{
+    l->text[l->n] = '\0';
+    logfile_write(LOGFILE_MAIL, LOG_WARNING, l->text);
+}
+
+void maillog_auth_monitored(uint64_t icid, const char *user, const char *profile)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ") monitored", user);
+    add(&l, " is not allowed to use SMTP AUTH by profile: ");
+    add(&l, profile);
+    write_warning(&l);
+}
+
+void maillog_auth_undecided(uint64_t icid, const char *user, const char *how, const char *profile,
+                            const char *why)
+{
+    struct line l;
+
+    begin_auth(&l, icid, ") could not be decided for", user);
+    add_auth_way(&l, how, profile);
+    add(&l, ": ");
+    add_foreign(&l, why, 0);
+    write_warning(&l);
+}
+
+void maillog_auth_missing(uint64_t icid)
+{
+    id_line("SMTP Auth (ICID ", icid, ") was required but remote host did not initiate it");
+}
+
 void maillog_start(uint64_t mid, uint64_t icid)
 {
     struct line l;
@@ -344,13 +425,32 @@ static void mid_quoted(uint64_t mid, const char *what, const char *text)
     write_line(&l);
 }
 
+static atomic_bool wants_ids = true, wants_responses = true, wants_subjects = true;
+
+void maillog_choose(bool message_ids, bool responses, bool subjects)
+{
+    atomic_store(&wants_ids, message_ids);
+    atomic_store(&wants_responses, responses);
+    atomic_store(&wants_subjects, subjects);
+}
+
+void maillog_status(const char *text)
+{
+    logfile_write(LOGFILE_STATUS, LOG_INFO, text);
+    logfile_write(LOGFILE_MAIL, LOG_INFO, text);
+}
+
 void maillog_message_id(uint64_t mid, const char *id)
 {
+    if (!atomic_load_explicit(&wants_ids, memory_order_relaxed))
+        return;
     mid_quoted(mid, " Message-ID '", id);
 }
 
 void maillog_subject(uint64_t mid, const char *subject)
 {
+    if (!atomic_load_explicit(&wants_subjects, memory_order_relaxed))
+        return;
     mid_quoted(mid, " Subject '", subject);
 }
 
@@ -518,13 +618,43 @@ void maillog_dcid_starttls_unsupported(uint64_t dcid)
     id_line("DCID ", dcid, " STARTTLS command not supported");
 }
 
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why)
+{
+    char text[ADDR_TEXT];
+    struct line l;
+
+    l.n = 0;
+    add(&l, "DCID: ");
+    add_number(&l, dcid);
+    add(&l, " IP: ");
+    add(&l, addr_text(peer, text));
+    add(&l, " SMTP authentication using the profile ");
+    add(&l, profile);
+    add(&l, why ? " failed: " : " succeeded.");
+    if (why)
+        add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
+void maillog_auth_unreachable(const char *server, const char *why)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "SMTP Auth: could not reach forwarding server ");
+    add(&l, server);
+    add(&l, " with reason: ");
+    add_foreign(&l, why, 0);
+    write_line(&l);
+}
+
 void maillog_dcid_tls_required(uint64_t dcid)
 {
     id_line("DCID ", dcid, " TLS was required but could not be successfully negotiated");
 }
 
 static void delivery_line(const char *what, uint64_t dcid, uint64_t mid, const unsigned *rids,
-                          unsigned n)
+                          unsigned n, const char *headers)
 {
     struct line l;
 
@@ -535,23 +665,52 @@ static void delivery_line(const char *what, uint64_t dcid, uint64_t mid, const u
     add_number(&l, mid);
     add(&l, " to RID ");
     add_rids(&l, rids, n);
+    add(&l, *headers ? " " : "");
+    add(&l, headers); /* escaped where they were read */
     write_line(&l);
 }
 
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n)
 {
-    delivery_line("Delivery start DCID ", dcid, mid, rids, n);
+    delivery_line("Delivery start DCID ", dcid, mid, rids, n, "");
 }
 
-void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n)
+void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n,
+                          const char *headers)
 {
-    delivery_line("Message done DCID ", dcid, mid, rids, n);
+    delivery_line("Message done DCID ", dcid, mid, rids, n, headers);
+}
+
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "Deleted: MID ");
+    add_number(&l, mid);
+    add(&l, " to RID ");
+    add_rids(&l, rids, n);
+    write_line(&l);
+}
+
+void maillog_redirected(uint64_t mid, const char *host)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "MID ");
+    add_number(&l, mid);
+    add(&l, *host ? " redirected to " : " no longer redirected");
+    add_foreign(&l, host, 0);
+    write_line(&l);
 }
 
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response)
 {
     struct line l;
 
+    if (!atomic_load_explicit(&wants_responses, memory_order_relaxed))
+        return;
     l.n = 0;
     add(&l, "MID ");
     add_number(&l, mid);

@@ -10,6 +10,10 @@
 
 #include "store/base/net.h"
 
+/* Which lines an administrator wants (logconfig > setup); all of them until it is said. */
+void maillog_choose(bool message_ids, bool responses, bool subjects);
+void maillog_status(const char *text); /* "Status: CPULd 13 ..." */
+
 /* receiving */
 void maillog_icid_new(uint64_t icid, const char *listener, const struct addr *local,
                       const struct addr *peer, const char *reverse,
@@ -29,6 +33,14 @@ void maillog_icid_tls(uint64_t icid, const char *protocol, const char *cipher);
 void maillog_icid_tls_failed(uint64_t icid, const char *reason);
 void maillog_icid_tls_missing(
     uint64_t icid); /* "TLS was required but remote host did not initiate it" */
+/* what: "verified", "refused", "not used"; why: a phrase, NULL when verified; subject: escaped already */
+void maillog_icid_certificate(uint64_t icid, const char *what, const char *why, const char *subject);
+/* how: "PLAIN", "CERTIFICATE" */
+void maillog_auth(uint64_t icid, bool ok, const char *user, const char *how, const char *profile);
+void maillog_auth_monitored(uint64_t icid, const char *user, const char *profile); /* a warning */
+void maillog_auth_undecided(uint64_t icid, const char *user, const char *how, const char *profile,
+                            const char *why); /* a warning: 454 */
+void maillog_auth_missing(uint64_t icid); /* "was required but remote host did not initiate it" */
 void maillog_start(uint64_t mid, uint64_t icid); /* ICID 0: made by the gateway itself */
 void maillog_from(uint64_t mid, uint64_t icid, const char *sender);
 void maillog_to(uint64_t mid, uint64_t icid, unsigned rid, const char *rcpt);
@@ -42,6 +54,8 @@ void maillog_aborted(
     const char *reason); /* "Message aborted MID n Receiving aborted" and "finished ... aborted" */
 void maillog_queued(uint64_t mid); /* by queue_submit: durable, not yet handed to a delivery */
 void maillog_finished(uint64_t mid); /* by the queue, once per MID */
+void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n); /* by an administrator */
+void maillog_redirected(uint64_t mid, const char *host); /* "": no longer */
 void maillog_generated_bounce(uint64_t mid, uint64_t of_mid);
 
 /* delivery */
@@ -62,10 +76,15 @@ void maillog_sts_failed(const char *domain); /* the certificate, or the host is 
 void maillog_sts_unreachable(const char *domain); /* no TLS at all */
 void maillog_sts_skipped(const char *domain); /* DANE is in force */
 void maillog_dcid_starttls_unsupported(uint64_t dcid);
+/* Ours at a smart host. why: NULL, it succeeded. */
+void maillog_dcid_auth(uint64_t dcid, const struct addr *peer, const char *profile, const char *why);
+void maillog_auth_unreachable(const char *server, const char *why); /* one of a forwarding profile */
 void maillog_dcid_tls_required(
     uint64_t dcid); /* "TLS was required but could not be successfully negotiated" */
 void maillog_delivery_start(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
-void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
+/* headers: "[('X-SBRS', '3.5')]", those of the message that are to be logged; "" none are */
+void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n,
+                          const char *headers);
 void maillog_response(uint64_t mid, const unsigned *rids, unsigned n, const char *response);
 /* code "000": there was no SMTP reply; lines of text are separated by "\n" */
 void maillog_bounced(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,

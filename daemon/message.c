@@ -11,6 +11,7 @@
 
 #define ENVELOPE_VERSION 1
 #define STATE_VERSION 1
+#define STATE_REDIRECTED 2 /* the same behind the host the message is redirected to */
 #define MAX_RCPTS 1000000u
 
 struct message *message_new(void)
@@ -89,7 +90,9 @@ void message_encode(const struct message *m, struct buf *out)
 
 void message_encode_state(const struct message *m, struct buf *out)
 {
-    pack_uint(out, STATE_VERSION);
+    pack_uint(out, m->redirect ? STATE_REDIRECTED : STATE_VERSION);
+    if (m->redirect)
+        pack_text(out, m->redirect);
     for (unsigned i = 0; i < m->nrcpts; i++) {
         const struct rcpt *r = &m->rcpts[i];
 
@@ -114,7 +117,11 @@ static char *text_or_empty(struct message *m, struct slice s)
 
 static void decode_state(struct message *m, struct unpack *u)
 {
-    if (unpack_uint(u) != STATE_VERSION)
+    uint64_t version = unpack_uint(u);
+
+    if (version == STATE_REDIRECTED)
+        m->redirect = text_of(m, unpack_text(u));
+    else if (version != STATE_VERSION)
         u->bad = true;
     for (unsigned i = 0; i < m->nrcpts && !u->bad; i++) {
         struct rcpt *r = &m->rcpts[i];

@@ -392,7 +392,10 @@ static void find_record(const char *name, msec_t deadline, struct record *r)
 static struct sts_policy *fetch(const char *name, struct buf *body, struct err *err)
 {
     char *url = xasprintf("https://mta-sts.%s/.well-known/mta-sts.txt", name);
-    const struct http_request request = {url, "text/plain", STS_MAX_POLICY, clock_in(FETCH_TIME)};
+    const struct http_request request = {.url = url,
+                                         .type = "text/plain",
+                                         .max_bytes = STS_MAX_POLICY,
+                                         .deadline = clock_in(FETCH_TIME)};
     struct http_answer answer;
     struct sts_policy *p = NULL;
 

@@ -77,15 +77,22 @@ static bool signature_ok(X509 *cert)
            digest != NID_md5 && digest != NID_sha1 && digest != NID_md5_sha1;
 }
 
-bool peer_cert_x509_ok(X509 *cert, const char *const *names, size_t n, char *why, size_t size)
+bool peer_cert_form_ok(X509 *cert, char *why, size_t size)
 {
-    bool named = false;
-
     if (X509_get_version(cert) != X509_VERSION_3)
         return refuse(why, size, "the peer cert is not of X.509 version 3", NULL);
     if (!signature_ok(cert))
         return refuse(why, size, "the signature algorithm of the peer cert is too weak:",
                       OBJ_nid2sn(X509_get_signature_nid(cert)));
+    return true;
+}
+
+bool peer_cert_x509_ok(X509 *cert, const char *const *names, size_t n, char *why, size_t size)
+{
+    bool named = false;
+
+    if (!peer_cert_form_ok(cert, why, size))
+        return false;
     for (size_t i = 0; i < n && !named; i++)
         named = names[i] && *names[i] && X509_check_host(cert, names[i], 0, 0, NULL) == 1;
     ERR_clear_error();

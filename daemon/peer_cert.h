@@ -17,6 +17,9 @@
  * for the log, escaped. */
 bool peer_cert_fqdn_ok(X509 *cert, char *why, size_t size);
 
+/* X.509 version 3, signed with SHA-256 or better. */
+bool peer_cert_form_ok(X509 *cert, char *why, size_t size);
+
 /* X.509 version 3, signed with SHA-256 or better, and one of the server's names (of host and domain; NULLs are skipped) is in
  * its DNS names or its common name. */
 bool peer_cert_x509_ok(X509 *cert, const char *const *names, size_t n, char *why, size_t size);

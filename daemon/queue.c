@@ -28,6 +28,7 @@
 #include "daemon/message.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/route.h"
 #include "daemon/schedule.h"
 #include "daemon/smtp_pool.h"
@@ -37,13 +38,16 @@
 #include "store/base/str.h"
 
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
-#define LOW_SPACE (64u << 20) /* below this much free disk nothing is accepted */
-#define MAX_MESSAGES 5000000u
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
 #define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
+#define FLUSH_RETRY SECONDS(2)
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
+#define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
+#define DUE_AT_ONCE 2000u /* ... or made due */
+#define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
+#define READ_USEC 4000 /* one read of many rows takes no longer: acceptance waits meanwhile */
 #define SCHEMA_FILE "schema/queue.sql"
 
 __asm__(".section .rodata\n"
@@ -80,6 +84,7 @@ static struct {
 
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
+    msec_t flush_again; /* when changes that could not be written are tried again */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -87,8 +92,6 @@ static struct {
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
     atomic_uint_fast64_t reserved[ID_KINDS]; /* on disk: none above it was given out */
     atomic_bool reserving;
-    _Atomic msec_t space_checked;
-    atomic_bool no_space, too_many; /* what was found the last time */
 } q = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const char *const id_names[ID_KINDS] = {"mid", "icid", "dcid"};
@@ -189,6 +192,14 @@ static struct change *take_changes(void)
     return list;
 }
 
+static void kick_clock(void) /* under the lock */
+{
+    if (q.ticking) {
+        q.ticking = false;
+        wait_done(&q.tick);
+    }
+}
+
 /* What could not be written stands first again. */
 static void put_back(struct change *list)
 {
@@ -203,6 +214,8 @@ static void put_back(struct change *list)
     if (!q.changes)
         q.changes_end = end;
     q.changes = list;
+    q.flush_again = clock_in(FLUSH_RETRY);
+    kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -239,7 +252,7 @@ static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
 static void end_flush(struct flush *f, bool ok)
 {
     if (!ok)
-        put_back(f->list); /* with the next change, or at the end */
+        put_back(f->list); /* with the next change, or after a while, or at the end */
     while (ok && f->list) {
         struct change *c = f->list;
 
@@ -262,25 +275,34 @@ static void flush_done(void *arg, bool ok)
 }
 
 /* Under the lock. */
-static void add_change(struct change *c)
+static void post_flush(void)
 {
-    *q.changes_end = c;
-    q.changes_end = &c->next;
     if (!q.flush_posted) {
         q.flush_posted = true;
         writer_post(q.writer, flush_job, flush_done, xcalloc(1, sizeof(struct flush)));
     }
 }
 
-/* --- sessions, clock --- */
-
-static void kick_clock(void) /* under the lock */
+/* Under the lock. */
+static void add_change(struct change *c)
 {
-    if (q.ticking) {
-        q.ticking = false;
-        wait_done(&q.tick);
-    }
+    *q.changes_end = c;
+    q.changes_end = &c->next;
+    post_flush();
 }
+
+/* Under the lock. Changes that could not be written: it is time again, or when it will be. */
+static msec_t flush_retry(msec_t now)
+{
+    if (!q.changes || q.flush_posted)
+        return NEVER;
+    if (now < q.flush_again)
+        return q.flush_again;
+    post_flush();
+    return NEVER;
+}
+
+/* --- sessions, clock --- */
 
 static void kick_loader(void) /* under the lock */
 {
@@ -310,10 +332,13 @@ static void clock_fiber(void *unused)
     (void)unused;
     fiber_interruptible(true);
     for (;;) {
-        msec_t now = clock_now(), next;
+        msec_t now = clock_now(), next, retry;
 
         pthread_mutex_lock(&q.lock);
         next = schedule_advance(&q.schedule, now);
+        retry = flush_retry(now);
+        if (retry < next)
+            next = retry;
         open_sessions(now);
         kick_loader();
         if (!list_empty(&q.schedule.line) && next > now + 200)
@@ -344,7 +369,7 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     sqlite3_stmt *s =
         writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
 
-    if (!s)
+    if (!s || !body_sound(in->m->body, err))
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)in->m->mid);
     sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
@@ -356,57 +381,9 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
-/* Senders are told to come again from now on, or no longer. */
-static void conserve(atomic_bool *state, bool on, const char *why)
-{
-    struct config *cfg;
-    const char *host;
-
-    if (atomic_exchange(state, on) == on)
-        return;
-    cfg = running_config();
-    host = cfg ? CONFIG_SINGLE(cfg, system)->hostname : "";
-    if (on) {
-        log_critical("queue: %s; no mail is accepted", why);
-        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "resource conservation",
-                    "This system (hostname: %s) has entered a 'resource conservation' mode in order to "
-                    "prevent the rapid depletion of critical system resources: %s. New mail is refused "
-                    "with 452 until there is room; accepted mail is delivered.",
-                    host, why);
-    } else {
-        log_info("queue: mail is accepted again");
-        alert_raise(ALERT_SYSTEM, ALERT_INFO, "resource conservation over",
-                    "This system (hostname: %s) has exited 'resource conservation' mode: %s.", host, why);
-    }
-    config_free(&cfg);
-}
-
 bool queue_accepts(struct err *err)
 {
-    msec_t now = clock_now();
-    struct spool_usage usage;
-    uint64_t messages;
-    char why[100];
-
-    if (now - atomic_load(&q.space_checked) > SECONDS(1)) {
-        atomic_store(&q.space_checked, now);
-        spool_usage(&usage);
-        snprintf(why, sizeof(why), "the disk of the queue has %s%" PRIu64 " bytes free",
-                 usage.bytes_free < LOW_SPACE ? "only " : "", usage.bytes_free);
-        conserve(&q.no_space, usage.bytes_free < LOW_SPACE, why);
-    }
-    if (atomic_load(&q.no_space))
-        return err_set(err, E_LIMIT, "Queue full");
-    pthread_mutex_lock(&q.lock);
-    messages = q.schedule.messages;
-    pthread_mutex_unlock(&q.lock);
-    if (messages < MAX_MESSAGES) {
-        if (atomic_load_explicit(&q.too_many, memory_order_relaxed) && messages < MAX_MESSAGES / 100 * 95)
-            conserve(&q.too_many, false, "the queue has room for messages again");
-        return true;
-    }
-    conserve(&q.too_many, true, "the queue holds as many messages as it may");
-    return err_set(err, E_LIMIT, "Queue full");
+    return resources_accept(queue_messages(), err);
 }
 
 static uint64_t weight(const struct message *m)
@@ -491,7 +468,7 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
         for (g = 0; g < n && !str_eq(groups[g].domain, domain); g++)
             ;
         if (g == n) {
-            route_key(cfg, domain, key, sizeof(key));
+            route_key_via(cfg, m->redirect, domain, key, sizeof(key));
             dest = dest_for(cfg, key, domain);
             for (g = 0; g < n && groups[g].dest != dest; g++)
                 ;
@@ -866,7 +843,7 @@ static void number_rcpts(const struct config *cfg, struct message *m, const stru
         if (rc->state != RCPT_QUEUED)
             continue;
         if (e->nitems > 1) {
-            route_key(cfg, address_domain(rc->address), key, sizeof(key));
+            route_key_via(cfg, m->redirect, address_domain(rc->address), key, sizeof(key));
             while (i < e->nitems && (!e->items[i].dest || !str_eq(e->items[i].dest->key, key)))
                 i++;
         }
@@ -1009,14 +986,21 @@ static size_t compact(struct move *m)
     memset(m, 0, sizeof(*m));
     if (!segment)
         return 0;
-    pthread_mutex_lock(&q.lock);
-    for (size_t i = 0; i < q.schedule.index_cap && m->n < MOVE_BATCH; i++) {
-        const struct queued *e = q.schedule.index[i];
+    for (size_t at = 0; at != SIZE_MAX && m->n < MOVE_BATCH;) {
+        size_t end;
 
-        if (e && e->segment == segment && !e->m && at_rest(e))
-            m->mids[m->n++] = e->mid;
+        pthread_mutex_lock(&q.lock);
+        end = at + LOOK_AT < q.schedule.index_cap ? at + LOOK_AT : q.schedule.index_cap;
+        for (; at < end && m->n < MOVE_BATCH; at++) {
+            const struct queued *e = q.schedule.index[at];
+
+            if (e && e->segment == segment && !e->m && at_rest(e))
+                m->mids[m->n++] = e->mid;
+        }
+        if (at >= q.schedule.index_cap)
+            at = SIZE_MAX;
+        pthread_mutex_unlock(&q.lock);
     }
-    pthread_mutex_unlock(&q.lock);
     if (!m->n)
         return 0;
     ok = writer_txn(q.writer, move_bodies, m, NULL);
@@ -1198,21 +1182,22 @@ static bool load_queue(const struct config *cfg, struct err *err)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
-    if (!load_entries(q.db, cfg, &complete, err) || !spool_ready(complete, err))
+    if (!load_entries(q.db, cfg, &complete, err))
         return false;
+    spool_ready(complete);
     q.writer = writer_new("queue", q.db, spool_sync, NULL);
     if (!q.writer)
         return err_set(err, E_IO, "no thread for the queue's writer");
     q.db = NULL; /* the writer's now */
-    if (!writer_txn(q.writer, reserve_ids, NULL, err))
-        return false;
-    ids_reserved(NULL, true);
+    /* A full disk must not keep what is queued from being delivered; they are reserved later. */
+    ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
     return true;
 }
 
 void queue_stop(void)
 {
     struct flush f = {NULL};
+    unsigned unwritten = 0;
     const char *key;
     size_t pos = 0;
     void *value;
@@ -1230,7 +1215,11 @@ void queue_stop(void)
     for (struct change *c = take_changes(), *next; c; c = next) {
         next = c->next;
         change_free(c);
+        unwritten++;
     }
+    if (unwritten)
+        log_critical("queue: what became of %u messages could not be written; they may be delivered again",
+                     unwritten);
     smtp_pool_stop();
     schedule_free(&q.schedule);
     spool_close();
@@ -1292,8 +1281,20 @@ const struct reload_part reload_queue = {"the queue", prepare, publish, discard}
 
 /* --- for the console --- */
 
+uint64_t queue_messages(void)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&q.lock);
+    n = q.schedule.messages;
+    pthread_mutex_unlock(&q.lock);
+    return n;
+}
+
 void queue_totals(struct queue_totals *out)
 {
+    const struct queued *oldest;
+
     memset(out, 0, sizeof(*out));
     pthread_mutex_lock(&q.lock);
     out->messages = q.schedule.messages;
@@ -1302,21 +1303,9 @@ void queue_totals(struct queue_totals *out)
     out->attempted = q.schedule.rcpts - q.schedule.unattempted;
     out->destinations = q.schedule.dests.n;
     out->deliveries = q.schedule.sessions;
-    for (size_t i = 0; i < q.schedule.index_cap; i++) {
-        const struct queued *e = q.schedule.index[i];
-
-        if (e && (!out->oldest || e->received < out->oldest))
-            out->oldest = e->received;
-    }
+    oldest = schedule_oldest(&q.schedule);
+    out->oldest = oldest ? oldest->received : 0;
     pthread_mutex_unlock(&q.lock);
-}
-
-static bool goes_to(const struct queued *e, const struct dest *d)
-{
-    for (unsigned i = 0; i < e->nitems; i++)
-        if (e->items[i].dest == d && e->items[i].state != ITEM_DONE)
-            return true;
-    return false;
 }
 
 void queue_dest_state(const char *key, struct queue_dest_state *out)
@@ -1325,19 +1314,19 @@ void queue_dest_state(const char *key, struct queue_dest_state *out)
     const struct dest *d;
 
     memset(out, 0, sizeof(*out));
-    pthread_mutex_lock(&q.lock);
-    d = schedule_find_dest(&q.schedule, key);
-    for (size_t i = 0; d && i < q.schedule.index_cap; i++) {
-        const struct queued *e = q.schedule.index[i];
-
-        if (e && (!out->oldest || e->received < out->oldest) && goes_to(e, d))
-            out->oldest = e->received;
+    for (size_t at = 0; at != SIZE_MAX;) {
+        pthread_mutex_lock(&q.lock);
+        d = schedule_find_dest(&q.schedule, key);
+        if (d)
+            out->oldest = schedule_oldest_of(&q.schedule, d, &at, LOOK_AT, out->oldest);
+        else
+            at = SIZE_MAX;
+        if (at == SIZE_MAX && d && d->down_until > now) {
+            out->down_for = d->down_until - now;
+            str_copy(out->down_error, sizeof(out->down_error), d->down_error ? d->down_error : "");
+        }
+        pthread_mutex_unlock(&q.lock);
     }
-    if (d && d->down_until > now) {
-        out->down_for = d->down_until - now;
-        str_copy(out->down_error, sizeof(out->down_error), d->down_error ? d->down_error : "");
-    }
-    pthread_mutex_unlock(&q.lock);
 }
 
 struct visit {
@@ -1353,6 +1342,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     struct visit *v = arg;
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
+    usec_t until = clock_wall() + READ_USEC;
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
@@ -1373,7 +1363,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
             go_on = v->fn(m, body_length(b), v->arg);
         body_free(&b);
         message_free(&m);
-        if (!go_on) {
+        if (!go_on || (n % 64 == 0 && clock_wall() > until)) {
             sqlite3_reset(s);
             return true;
         }
@@ -1401,24 +1391,529 @@ uint64_t queue_deliver_now(const char *domain)
 {
     struct config *cfg = running_config();
     msec_t now = clock_now();
-    struct dest *d = NULL;
-    uint64_t n = 0;
+    struct dest *d;
+    uint64_t n = 0, most = UINT64_MAX;
     char key[600];
 
     if (domain)
         route_key(cfg, domain, key, sizeof(key));
     config_free(&cfg);
-    pthread_mutex_lock(&q.lock);
-    if (domain)
-        d = schedule_find_dest(&q.schedule, key);
-    if (!domain || d) {
-        n = schedule_now(&q.schedule, d, now);
+    for (size_t at = SIZE_MAX; at && n < most;) {
+        pthread_mutex_lock(&q.lock);
+        if (at == SIZE_MAX)
+            most = q.schedule.nheap; /* what fails meanwhile is not tried again and again */
+        d = domain ? schedule_find_dest(&q.schedule, key) : NULL;
+        if (domain && !d)
+            at = 0;
+        else
+            n += schedule_now(&q.schedule, d, &at, DUE_AT_ONCE, now);
         open_sessions(now);
         kick_loader();
         kick_clock();
+        pthread_mutex_unlock(&q.lock);
     }
-    pthread_mutex_unlock(&q.lock);
     return n;
+}
+
+/* --- operations on the queue --- */
+
+static usec_t longest_hold; /* under the lock */
+
+static void end_hold(usec_t began) /* under the lock, which it gives up */
+{
+    usec_t held = clock_wall() - began;
+
+    if (held > longest_hold)
+        longest_hold = held;
+    pthread_mutex_unlock(&q.lock);
+}
+
+usec_t queue_longest_hold(void)
+{
+    usec_t held;
+
+    pthread_mutex_lock(&q.lock);
+    held = longest_hold;
+    pthread_mutex_unlock(&q.lock);
+    return held;
+}
+
+static bool picks(const struct queue_pick *p, const struct message *m, const struct rcpt *r)
+{
+    if (r->state != RCPT_QUEUED || (p->mid && m->mid != p->mid) || (p->until && m->mid > p->until))
+        return false;
+    return p->by == QUEUE_BY_HOST     ? str_ieq(address_domain(r->address), p->value)
+           : p->by == QUEUE_BY_SENDER ? str_ieq(m->sender, p->value)
+                                      : true;
+}
+
+static bool picks_any(const struct queue_pick *p, const struct message *m)
+{
+    for (unsigned i = 0; i < m->nrcpts; i++)
+        if (picks(p, m, &m->rcpts[i]))
+            return true;
+    return false;
+}
+
+struct claim_job {
+    struct flush flush;
+    const struct queue_pick *pick;
+    const struct config *cfg;
+    uint64_t after, last;
+    unsigned max;
+    struct claims *out;
+};
+
+static void claim_free(struct claim *c)
+{
+    message_free(&c->m);
+    free(c->rids);
+    free(c->items);
+}
+
+static void claims_free(struct claims *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        claim_free(&c->list[i]);
+    free(c->list);
+    free(c->busy);
+    *c = (struct claims){0};
+}
+
+/* Messages of which anything is picked, as the database has them. */
+static bool read_picked(sqlite3 *db, struct claim_job *j, struct err *err)
+{
+    sqlite3_stmt *s = writer_stmt(
+        "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid", err);
+    struct claims *out = j->out;
+    usec_t until = clock_wall() + READ_USEC;
+    unsigned n = 0;
+    int rc = SQLITE_DONE;
+
+    if (!s)
+        return false;
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)j->after);
+    while (out->n < j->max && (++n % 64 || clock_wall() < until) &&
+           (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        struct slice place = column(s, 1);
+        struct message *m;
+
+        j->last = (uint64_t)sqlite3_column_int64(s, 0);
+        if (j->pick->until && j->last > j->pick->until) {
+            rc = SQLITE_DONE;
+            break;
+        }
+        m = message_decode(j->last, column(s, 2), column(s, 3), NULL);
+        if (m && picks_any(j->pick, m))
+            m->body = body_decode(place.p, place.n, NULL);
+        if (m && m->body) {
+            out->list[out->n++] = (struct claim){.m = m};
+            m = NULL;
+        }
+        message_free(&m);
+    }
+    if (rc == SQLITE_DONE)
+        j->last = 0;
+    sqlite3_reset(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ||
+           err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+}
+
+/* Under the lock. Takes the items of a claim that no session has. The number of recipients' items
+ * must be known. false: none. */
+static bool claim_items(const struct queue_pick *p, struct claim *c, struct claims *out)
+{
+    bool any = false, busy = false;
+
+    c->items = xcalloc(c->e->nitems, sizeof(bool));
+    for (unsigned i = 0; i < c->m->nrcpts; i++) {
+        const struct rcpt *r = &c->m->rcpts[i];
+
+        if (!picks(p, c->m, r) || c->items[r->item])
+            continue;
+        c->items[r->item] = schedule_claim(&q.schedule, &c->e->items[r->item]);
+        any |= c->items[r->item];
+        busy |= c->e->items[r->item].state == ITEM_BUSY && !c->items[r->item];
+    }
+    if (busy)
+        out->busy[out->nbusy++] = c->m->mid;
+    return any;
+}
+
+static bool changed_since(const struct change *list, uint64_t mid)
+{
+    for (; list; list = list->next)
+        if (list->mid == mid)
+            return true;
+    return false;
+}
+
+/* Gives the items of a claim that have nothing picked any more, or all of them, back. Under the
+ * lock. */
+static void return_items(struct claim *c, bool all, msec_t now)
+{
+    for (unsigned k = 0; k < c->e->nitems; k++) {
+        bool used = false;
+
+        for (unsigned i = 0; c->items[k] && !all && i < c->n; i++)
+            used |= c->m->rcpts[c->rids[i]].item == k;
+        if (!c->items[k] || used)
+            continue;
+        c->items[k] = false;
+        schedule_return(&q.schedule, &c->e->items[k], c->e->items[k].rcpts, now);
+    }
+}
+
+static void choose_rcpts(const struct queue_pick *p, struct claim *c)
+{
+    c->rids = xcalloc(c->m->nrcpts, sizeof(*c->rids));
+    for (unsigned i = 0; i < c->m->nrcpts; i++)
+        if (picks(p, c->m, &c->m->rcpts[i]) && c->items[c->m->rcpts[i].item])
+            c->rids[c->n++] = i;
+}
+
+/* The messages that remain come first again. */
+static void keep_claims(struct claims *c, bool (*keep)(const struct claim *one))
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++) {
+        if (keep(&c->list[i]))
+            c->list[n++] = c->list[i];
+        else
+            claim_free(&c->list[i]);
+    }
+    c->n = n;
+}
+
+static bool was_taken(const struct claim *c)
+{
+    return c->e != NULL;
+}
+
+static bool has_rcpts(const struct claim *c)
+{
+    return c->n > 0;
+}
+
+/* What is being delivered writes its states late, and only a message in memory is up to date: so
+ * first the items are taken, then what sessions have left behind until that moment is written, and
+ * what it touched is read once more. */
+static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
+{
+    struct claim_job *j = arg;
+    struct claims *out = j->out;
+    struct change *late, **end = &j->flush.list;
+    msec_t now = clock_now();
+    bool ok = true;
+    usec_t began;
+
+    if (!flush_changes(db, &j->flush, err) || !read_picked(db, j, err))
+        return false;
+    pthread_mutex_lock(&q.lock);
+    began = clock_wall();
+    for (size_t i = 0; i < out->n; i++) {
+        struct claim *c = &out->list[i];
+        struct queued *e = schedule_find(&q.schedule, c->m->mid);
+
+        if (!e)
+            continue; /* finished meanwhile */
+        c->e = e;
+        if (e->m) {
+            message_free(&c->m);
+            c->m = message_ref(e->m);
+        } else {
+            number_rcpts(j->cfg, c->m, e, 0);
+        }
+        if (!claim_items(j->pick, c, out))
+            c->e = NULL;
+    }
+    late = q.changes;
+    q.changes = NULL;
+    q.changes_end = &q.changes;
+    end_hold(began);
+    keep_claims(out, was_taken);
+    while (*end)
+        end = &(*end)->next;
+    *end = late;
+    for (const struct change *c = late; c && ok; c = c->next)
+        ok = write_change(db, c, err);
+    for (size_t i = 0; ok && late && i < out->n; i++) {
+        struct claim *c = &out->list[i];
+        struct message *fresh;
+
+        if (!changed_since(late, c->m->mid))
+            continue;
+        fresh = read_message(db, c->m->mid, err);
+        if (fresh) {
+            message_free(&c->m);
+            c->m = fresh;
+        }
+    }
+    pthread_mutex_lock(&q.lock);
+    began = clock_wall();
+    for (size_t i = 0; i < out->n; i++) {
+        struct claim *c = &out->list[i];
+
+        if (c->e->m) {
+            message_free(&c->m);
+            c->m = message_ref(c->e->m);
+        } else {
+            number_rcpts(j->cfg, c->m, c->e, 0);
+            keep_resident(c->e, message_ref(c->m), true);
+        }
+        choose_rcpts(j->pick, c);
+        return_items(c, false, now);
+        if (!c->n && at_rest(c->e))
+            drop_resident(c->e);
+    }
+    end_hold(began);
+    keep_claims(out, has_rcpts);
+    return ok;
+}
+
+bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, struct claims *out,
+                 uint64_t *last, struct err *err)
+{
+    struct claim_job j = {.pick = pick, .after = after, .last = after, .max = max, .out = out};
+    struct config *cfg = running_config();
+    bool ok;
+
+    *out = (struct claims){.list = xcalloc(max, sizeof(*out->list)),
+                           .busy = xcalloc(max, sizeof(*out->busy))};
+    j.cfg = cfg;
+    ok = writer_txn(q.writer, claim_rows, &j, err);
+    end_flush(&j.flush, ok);
+    config_free(&cfg);
+    *last = j.last;
+    if (!ok)
+        queue_release(out);
+    return ok;
+}
+
+/* Under the lock: sessions, loader and clock look at what was given back. */
+static void resume_work(msec_t now)
+{
+    open_sessions(now);
+    kick_loader();
+    kick_clock();
+}
+
+/* SETTLE_AT_ONCE claims under the lock, then others have their turn. */
+static void each_claim(struct claims *c, void (*fn)(struct claim *one, void *arg, msec_t now),
+                       void *arg)
+{
+    msec_t now = clock_now();
+
+    for (size_t i = 0; i < c->n;) {
+        size_t end = i + SETTLE_AT_ONCE < c->n ? i + SETTLE_AT_ONCE : c->n;
+        usec_t began;
+
+        pthread_mutex_lock(&q.lock);
+        began = clock_wall();
+        for (; i < end; i++)
+            if (c->list[i].e)
+                fn(&c->list[i], arg, now);
+        resume_work(now);
+        end_hold(began);
+    }
+}
+
+static void release_one(struct claim *c, void *unused, msec_t now)
+{
+    (void)unused;
+    if (c->items)
+        return_items(c, true, now);
+    if (at_rest(c->e))
+        drop_resident(c->e);
+    c->e = NULL;
+}
+
+void queue_release(struct claims *c)
+{
+    each_claim(c, release_one, NULL);
+    claims_free(c);
+}
+
+static unsigned left_of(const struct claim *c, unsigned item)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < c->m->nrcpts; i++)
+        left += c->m->rcpts[i].state == RCPT_QUEUED && c->m->rcpts[i].item == item;
+    return left < UINT16_MAX ? left : UINT16_MAX;
+}
+
+static void conclude_one(struct claim *c, void *unused, msec_t now)
+{
+    struct queued *e = c->e;
+    struct change *change;
+    bool last = false;
+
+    (void)unused;
+    if (c->verdict == RCPT_QUEUED) {
+        release_one(c, NULL, now);
+        return;
+    }
+    for (unsigned i = 0; i < c->n; i++)
+        c->m->rcpts[c->rids[i]].state = (unsigned char)c->verdict;
+    for (unsigned k = 0; k < e->nitems; k++) {
+        unsigned left = c->items[k] ? left_of(c, k) : 0;
+
+        if (c->items[k] && !left)
+            last = schedule_done(&q.schedule, &e->items[k]);
+        else if (c->items[k])
+            schedule_return(&q.schedule, &e->items[k], left, now);
+    }
+    c->e = NULL;
+    c->finished = last;
+    if (last) {
+        change = xcalloc(1, sizeof(*change));
+        change->mid = c->m->mid;
+        change->gone = body_ref(c->m->body);
+        drop_resident(e);
+        free(e);
+    } else {
+        change = state_change(c->m);
+        if (at_rest(e))
+            drop_resident(e);
+    }
+    add_change(change);
+}
+
+bool queue_written(struct err *err)
+{
+    struct flush f = {NULL};
+    bool ok = writer_txn(q.writer, flush_job, &f, err);
+
+    end_flush(&f, ok);
+    return ok || err_wrap(err, "the queue's disk does not take the change, it is tried again");
+}
+
+void queue_conclude(struct claims *c)
+{
+    each_claim(c, conclude_one, NULL);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->list[i].finished)
+            maillog_finished(c->list[i].m->mid);
+    claims_free(c);
+}
+
+struct redirect {
+    const struct config *cfg;
+    const char *host;
+};
+
+/* Items that go to one host now become one. */
+static void redirect_one(struct claim *c, void *arg, msec_t now)
+{
+    const struct redirect *r = arg;
+    struct queued *e = c->e;
+    struct item *first[16];
+    unsigned nfirst = 0;
+    char key[600];
+
+    c->m->redirect = *r->host ? message_text(c->m, r->host) : NULL;
+    for (unsigned k = 0; k < e->nitems; k++) {
+        const char *domain = NULL;
+        struct dest *to;
+
+        for (unsigned i = 0; c->items[k] && !domain && i < c->n; i++)
+            if (c->m->rcpts[c->rids[i]].item == k)
+                domain = address_domain(c->m->rcpts[c->rids[i]].address);
+        if (!domain)
+            continue;
+        route_key_via(r->cfg, c->m->redirect, domain, key, sizeof(key));
+        to = dest_for(r->cfg, key, domain);
+        for (unsigned f = 0; f < nfirst; f++)
+            if (first[f]->dest == to && first[f]->rcpts + e->items[k].rcpts < UINT16_MAX) {
+                uint16_t n = e->items[k].rcpts;
+
+                for (unsigned i = 0; i < c->m->nrcpts; i++)
+                    if (c->m->rcpts[i].item == k)
+                        c->m->rcpts[i].item = (uint16_t)(first[f] - e->items);
+                q.schedule.rcpts += n; /* schedule_done takes them away again */
+                q.schedule.unattempted += first[f]->attempts ? 0 : n;
+                first[f]->rcpts = (uint16_t)(first[f]->rcpts + n);
+                schedule_done(&q.schedule, &e->items[k]);
+                c->items[k] = false;
+                break;
+            }
+        if (!c->items[k])
+            continue;
+        if (nfirst < countof(first))
+            first[nfirst++] = &e->items[k];
+        schedule_move(&q.schedule, &e->items[k], to);
+    }
+    add_change(state_change(c->m));
+    release_one(c, NULL, now);
+}
+
+void queue_redirect(struct claims *c, const char *host)
+{
+    struct redirect r = {.host = host};
+    struct config *cfg = running_config();
+
+    r.cfg = cfg;
+    each_claim(c, redirect_one, &r);
+    config_free(&cfg);
+    claims_free(c);
+}
+
+struct get {
+    struct flush flush;
+    uint64_t mid;
+    struct message *m;
+};
+
+static bool get_row(sqlite3 *db, void *arg, struct err *err)
+{
+    struct get *g = arg;
+    bool there;
+
+    pthread_mutex_lock(&q.lock);
+    there = schedule_find(&q.schedule, g->mid) != NULL;
+    pthread_mutex_unlock(&q.lock);
+    if (!there)
+        return err_set(err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.",
+                       g->mid);
+    if (flush_changes(db, &g->flush, err))
+        g->m = read_message(db, g->mid, err);
+    return g->m != NULL;
+}
+
+struct message *queue_get(uint64_t mid, struct err *err)
+{
+    struct get g = {.mid = mid};
+    bool ok = writer_txn(q.writer, get_row, &g, err);
+
+    end_flush(&g.flush, ok);
+    if (!ok)
+        message_free(&g.m);
+    return g.m;
+}
+
+uint64_t queue_oldest(void)
+{
+    const struct queued *e;
+    uint64_t mid;
+
+    pthread_mutex_lock(&q.lock);
+    e = schedule_oldest(&q.schedule);
+    mid = e ? e->mid : 0;
+    pthread_mutex_unlock(&q.lock);
+    return mid;
+}
+
+void queue_set_error(struct rcpt *r, char *text)
+{
+    char *old;
+
+    pthread_mutex_lock(&q.lock);
+    old = r->last_error;
+    r->last_error = text;
+    pthread_mutex_unlock(&q.lock);
+    free(old);
 }
 
 struct kept {

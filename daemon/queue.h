@@ -33,7 +33,8 @@ struct rcpt {
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 enum { MSG_8BIT = 1, MSG_SMTPUTF8 = 2, MSG_BOUNCE = 4, MSG_RET_HDRS = 8, MSG_RET_FULL = 16, MSG_ALERT = 32,
        MSG_ACCEPTED = 64 /* taken by a policy with ACCEPT, not relayed for its sender: no DANE on its way on */,
-       MSG_BINARY = 128 /* BODY=BINARYMIME: goes by BDAT alone, to who takes it (RFC 3030) */ };
+       MSG_BINARY = 128 /* BODY=BINARYMIME: goes by BDAT alone, to who takes it (RFC 3030) */,
+       MSG_UNTAGGED = 256 /* a bounce that answers nothing of ours (bv.h) */ };
 
 struct message {
     int refs;
@@ -44,6 +45,7 @@ struct message {
     char *subject; /* decoded not at all, escaped when printed; "" unknown; at most 200 bytes */
     char *envid; /* RFC 3461, as it came, in xtext; NULL: none */
     char *bounce_profile; /* of the listener */
+    char *redirect; /* the host it goes to whatever the routes say (redirectrecipients); NULL: none */
     struct body
         *body; /* header and text as they will be sent, our Received: first; not dot-stuffed */
     struct rcpt *rcpts;
@@ -83,6 +85,7 @@ struct queue_totals {
     uint64_t messages, recipients, unattempted, attempted, destinations, deliveries; /* now */
     usec_t oldest;
 };
-void queue_totals(struct queue_totals *out);
+void queue_totals(struct queue_totals *out); /* looks at every message */
+uint64_t queue_messages(void); /* cheap */
 
 #endif

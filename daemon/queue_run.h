@@ -38,8 +38,8 @@ unsigned queue_dest_turn(struct dest *d);
 typedef bool (*queue_visitor)(const struct message *m, uint64_t bytes,
                               void *arg); /* false: enough */
 
-/* YIELDS. Messages above a MID in the order of MIDs, at most max rows read. *last is the MID it
- * came to, 0: the end. */
+/* YIELDS. Messages above a MID in the order of MIDs, as many as can be read in some milliseconds, at
+ * most max. *last is the MID it came to, 0: the end. */
 bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
                  struct err *err);
 
@@ -50,7 +50,55 @@ struct queue_dest_state { /* of a destination of the schedule (route_key) */
 };
 void queue_dest_state(const char *key, struct queue_dest_state *out);
 
-uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many recipients are due now */
+/* What an operation on the queue is about: its recipients that are still to be delivered. */
+enum queue_by { QUEUE_ALL, QUEUE_BY_HOST, QUEUE_BY_SENDER };
+struct queue_pick {
+    enum queue_by by;
+    const char *value; /* QUEUE_BY_HOST: a domain in A-labels; QUEUE_BY_SENDER: "" is the null path */
+    uint64_t mid; /* and of this message only; 0: of any */
+    uint64_t until; /* the last MID; 0: no last */
+};
+
+/* Recipients of one message that were taken out of the schedule: no delivery has them until they are
+ * given back. The caller fills verdict in. */
+struct claim {
+    struct message *m;
+    struct queued *e;
+    unsigned *rids; /* those that were picked */
+    unsigned n;
+    bool *items; /* which items of e are taken: e->nitems */
+    enum rcpt_state verdict; /* RCPT_QUEUED: they stay */
+    bool finished; /* that was its last recipient */
+};
+struct claims {
+    struct claim *list;
+    size_t n;
+    uint64_t *busy; /* MIDs of which something picked is being delivered at the moment */
+    size_t nbusy;
+};
+
+/* YIELDS. Reads messages above after, as many as can be read in some milliseconds, and takes what is
+ * picked among them, at most max. *last as for queue_visit. What it took is given back by one of the
+ * next three; what those change is on disk after queue_written, or the next queue_claim. */
+bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, struct claims *out,
+                 uint64_t *last, struct err *err);
+void queue_release(struct claims *c); /* as if nothing had happened */
+void queue_conclude(struct claims *c); /* the verdicts are in force */
+/* From now on the messages go to this host ("HOST", "[HOST]:PORT", as in a route), "": no longer. */
+void queue_redirect(struct claims *c, const char *host);
+/* YIELDS. false: the disk does not take it; it is tried again, but a restart would forget it. */
+bool queue_written(struct err *err);
+
+/* YIELDS. A message as it is now, with its body (which may be gone when it is read: E_IO); NULL: it
+ * is not in the queue. */
+struct message *queue_get(uint64_t mid, struct err *err);
+uint64_t queue_oldest(void); /* MID; 0: the queue is empty */
+usec_t queue_longest_hold(void); /* of the schedule's lock by an operation on the queue, since the start */
+
+/* A recipient's last error changes: others may be reading it. text is taken over. */
+void queue_set_error(struct rcpt *r, char *text);
+
+uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many items are due now */
 bool queue_suspend(bool on, struct err *err); /* YIELDS; delivery; outlives a restart */
 bool queue_suspended(void);
 unsigned queue_sessions(void); /* open delivery sessions */

@@ -15,7 +15,10 @@ struct reload_part { /* a subsystem that builds something from the configuration
     void (*publish)(void *state, const struct config *cfg); /* takes effect now; cannot fail */
     void (*discard)(void *state);                           /* prepared but not used */
 };
-extern const struct reload_part reload_certs, reload_expiry, reload_trust, reload_http, reload_tls, reload_listeners, reload_access, reload_queue, reload_logs, reload_dns; /* where they live */
+/* where they live */
+extern const struct reload_part reload_access, reload_bv, reload_certs, reload_crl, reload_dns;
+extern const struct reload_part reload_expiry, reload_http, reload_ldap, reload_listeners;
+extern const struct reload_part reload_logs, reload_queue, reload_resources, reload_tls, reload_trust;
 
 /* Which parts there are, in the order of publishing; once, at the start (engine.c). The array ends with NULL. */
 void reload_use(const struct reload_part *const *parts);
@@ -33,5 +36,8 @@ struct config *running_config(void); /* release with config_free */
 struct tls_context *running_tls_server(const char *listener);
 struct tls_context *running_tls_client(uint64_t *id);
 uint64_t running_tls_client_id(void);
+
+/* Certificate, leaf first, and key of a profile of certconfig. The caller frees both and cleanses key. YIELDS */
+bool reload_open_profile(const struct row *r, struct buf *chain, struct buf *key, struct err *err);
 
 #endif

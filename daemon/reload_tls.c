@@ -57,8 +57,7 @@ static void state_free(struct tls_state *s)
     free(s);
 }
 
-/* Certificate and key of a profile, leaf first. The caller frees both and cleanses key. YIELDS */
-static bool load_profile(const struct row *r, struct buf *chain, struct buf *key, struct err *err)
+bool reload_open_profile(const struct row *r, struct buf *chain, struct buf *key, struct err *err)
 {
     const struct certificate *c = r->data;
 
@@ -120,7 +119,7 @@ static bool open_profile(struct opened *o, const struct row *r, struct err *err)
 
     o->chains[i] = (struct buf)BUF_INIT(512 << 10);
     o->keys[i] = (struct buf)BUF_INIT(64 << 10);
-    if (!load_profile(r, &o->chains[i], &o->keys[i], err))
+    if (!reload_open_profile(r, &o->chains[i], &o->keys[i], err))
         return err_wrap(err, "certificate profile \"%s\"", r->name);
     o->items[i] = (struct tls_certificate){buf_str(&o->chains[i]), buf_str(&o->keys[i])};
     return true;

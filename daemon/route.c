@@ -3,6 +3,7 @@
 
 #include <ifaddrs.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,16 @@ bool route_uses_dns(const struct smtp_route *r)
 bool route_discards(const struct smtp_route *r)
 {
     return r && r->hosts.n == 1 && str_eq(r->hosts.items[0], "/dev/null");
+}
+
+const struct smtpauth_profile *route_auth(const struct config *cfg, const char *domain)
+{
+    const struct smtp_route *r = route_find(cfg, domain);
+    const struct smtpauth_profile *p = r && !route_uses_dns(r) && *r->auth_profile
+                                           ? CONFIG_GET(cfg, smtpauth_profile, r->auth_profile)
+                                           : NULL;
+
+    return p && p->kind == SMTPAUTH_OUTGOING ? p : NULL;
 }
 
 static bool parse_number(const char *s, unsigned max, unsigned *out)
@@ -143,6 +154,8 @@ void route_controls(const struct config *cfg, const char *domain, struct control
         out->dane = base->dane == DANE_DEFAULT ? DANE_OFF : base->dane;
         out->mta_sts = base->mta_sts == STS_ON;
     }
+    out->bounce_verification =
+        (d->bounce_verification ? d->bounce_verification : base->bounce_verification) == SWITCH_ON;
     out->ip_preference = d->ip_sort_pref != IP_DEFAULT ? d->ip_sort_pref : base->ip_sort_pref;
     if (out->ip_preference == IP_DEFAULT)
         out->ip_preference = IP_PREFER_V6;
@@ -163,6 +176,19 @@ void route_key(const struct config *cfg, const char *domain, char *out, size_t s
     }
     route_controls(cfg, domain, &c);
     snprintf(out, size, "%s/%s", r->domain, c.entry);
+}
+
+void route_key_via(const struct config *cfg, const char *via, const char *domain, char *out,
+                   size_t size)
+{
+    struct controls c;
+
+    if (!via) {
+        route_key(cfg, domain, out, size);
+        return;
+    }
+    route_controls(cfg, domain, &c);
+    snprintf(out, size, "=%.300s/%s", via, c.entry);
 }
 
 const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
@@ -421,10 +447,15 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
     struct route_problem ignored;
 
     for (unsigned i = 0; i < n; i++) {
+        unsigned before = s->out->nhosts;
+
         if (hops[i].no_mx)
             add_host(s, hops[i].host, hops[i].port, hops[i].priority, NULL);
         else
             add_domain(s, hops[i].host, hops[i].port, &ignored);
+        for (; before < s->out->nhosts; before++)
+            str_copy(s->out->hosts[before]->route, sizeof(s->out->hosts[before]->route),
+                     hops[i].host);
     }
     free(hops);
     if (!s->out->n && !s->looped)
@@ -435,7 +466,16 @@ static enum route_result add_route(struct search *s, const struct smtp_route *r,
 enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
                                 msec_t deadline, struct targets *out, struct route_problem *problem)
 {
-    const struct smtp_route *r = route_find(cfg, domain);
+    return route_resolve_via(cfg, NULL, domain, turn, deadline, out, problem); /* YIELDS */
+}
+
+enum route_result route_resolve_via(const struct config *cfg, const char *via, const char *domain,
+                                    unsigned turn, msec_t deadline, struct targets *out,
+                                    struct route_problem *problem)
+{
+    char *hop = (char *)(uintptr_t)via;
+    const struct smtp_route direct = {.domain = (char *)"ALL", .hosts = {&hop, 1}};
+    const struct smtp_route *r = via ? &direct : route_find(cfg, domain);
     struct controls controls;
     struct search s = {.cfg = cfg, .controls = &controls, .out = out, .deadline = deadline};
     enum route_result result = ROUTE_OK;
@@ -475,6 +515,13 @@ enum route_result route_resolve(const struct config *cfg, const char *domain, un
                  domain, s.err.code ? s.err.text : "no address found");
         return ROUTE_RETRY;
     }
+    if (s.looped && via) { /* the administrator's mistake: the mail waits for another host */
+        problem->dns = false;
+        problem->status = "4.4.6";
+        snprintf(problem->text, sizeof(problem->text), "%.250s, where the mail is redirected to, is this gateway",
+                 via);
+        return ROUTE_RETRY;
+    }
     if (s.looped) {
         problem->dns = false;
         problem->status = "5.4.6";
@@ -495,4 +542,33 @@ void targets_free(struct targets *t)
     free(t->hosts);
     free(t->items);
     memset(t, 0, sizeof(*t));
+}
+
+static unsigned sources(const struct config *cfg, int family, unsigned pick, struct addr *out)
+{
+    const struct delivery *d = CONFIG_SINGLE(cfg, delivery);
+    unsigned n = 0;
+    struct addr a;
+
+    for (size_t i = 0; d && i < d->source_address.n; i++)
+        if (addr_parse(d->source_address.items[i], &a) && a.family == family && n++ == pick)
+            *out = a;
+    return n;
+}
+
+bool route_has_source(const struct config *cfg, int family)
+{
+    struct addr unused;
+
+    return sources(cfg, family, 0, &unused) > 0;
+}
+
+bool route_source(const struct config *cfg, int family, struct addr *out)
+{
+    static atomic_uint turn;
+    unsigned n = sources(cfg, family, 0, out);
+
+    if (n > 1)
+        sources(cfg, family, atomic_fetch_add(&turn, 1) % n, out);
+    return n > 0;
 }

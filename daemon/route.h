@@ -19,6 +19,9 @@ const struct smtp_route *route_find(const struct config *cfg, const char *domain
 bool route_uses_dns(const struct smtp_route *r); /* also for NULL */
 bool route_discards(const struct smtp_route *r); /* /dev/null */
 
+/* The outgoing SMTP Auth profile of the route of a domain, NULL: none. */
+const struct smtpauth_profile *route_auth(const struct config *cfg, const char *domain);
+
 struct hop { /* one host of a route, "HOST", "[HOST]", an address; then :PORT; then /pri=N */
     char host[256];
     unsigned port; /* 25 when not given */
@@ -34,6 +37,7 @@ struct controls {
     int tls; /* DEST_TLS_NONE ..., never _DEFAULT */
     int dane; /* DANE_OFF, DANE_OPPORTUNISTIC, DANE_MANDATORY */
     bool mta_sts;
+    bool bounce_verification; /* envelope senders are tagged (bv.h) */
     int ip_preference; /* IP_PREFER_V6 ..., never IP_DEFAULT */
     const char *bounce_profile; /* NULL: the listener's */
     const char *entry; /* the name of the entry that applies */
@@ -45,6 +49,10 @@ void route_controls(const struct config *cfg, const char *domain, struct control
  * every domain under the same controls. */
 void route_key(const struct config *cfg, const char *domain, char *out, size_t size);
 
+/* The same of mail that is redirected to a host, whatever the routes say (NULL: it is not). */
+void route_key_via(const struct config *cfg, const char *via, const char *domain, char *out,
+                   size_t size);
+
 const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
                                                   const char *of_listener);
 
@@ -54,6 +62,7 @@ struct target_host {
     bool mx_secure; /* the DNS answer that named it was signed */
     struct dns_addrs found; /* what is known of its addresses, without the addresses; unvalidated also when the MX
                                answer that named it was */
+    char route[256]; /* the host of the SMTP route that led to it, as it stands there; "" none */
     char why[120]; /* no address could be had: the reason */
 };
 struct target { /* one address to try */
@@ -83,7 +92,14 @@ struct route_problem { /* of ROUTE_RETRY and ROUTE_FAIL */
 enum route_result route_resolve(const struct config *cfg, const char *domain, unsigned turn,
                                 msec_t deadline, struct targets *out,
                                 struct route_problem *problem);
+enum route_result route_resolve_via(const struct config *cfg, const char *via, const char *domain,
+                                    unsigned turn, msec_t deadline, struct targets *out,
+                                    struct route_problem *problem); /* see route_key_via */
 void targets_free(struct targets *t);
+
+/* The address a connection of this family is to start from: of several, the next in turn. false: the system chooses. */
+bool route_source(const struct config *cfg, int family, struct addr *out);
+bool route_has_source(const struct config *cfg, int family);
 
 /* Would a connection to a (with port) come back to one of our own listeners? */
 bool route_is_self(const struct config *cfg, const struct addr *a);

@@ -16,6 +16,7 @@ void schedule_init(struct schedule *s, unsigned max_sessions)
 {
     memset(s, 0, sizeof(*s));
     list_init(&s->line);
+    list_init(&s->ages);
     s->max_sessions = max_sessions;
 }
 
@@ -228,15 +229,26 @@ static void heap_add(struct schedule *s, struct item *i)
     heap_up(s, s->nheap - 1);
 }
 
+static void heap_remove(struct schedule *s, struct item *i)
+{
+    struct item *last = s->heap[--s->nheap];
+    size_t at = i->heap - 1;
+
+    i->heap = 0;
+    if (last == i)
+        return;
+    heap_put(s, at, last);
+    if (at && s->heap[(at - 1) / 2]->due > last->due)
+        heap_up(s, at);
+    else
+        heap_down(s, at);
+}
+
 static struct item *heap_pop(struct schedule *s)
 {
-    struct item *top = s->heap[0], *last = s->heap[--s->nheap];
+    struct item *top = s->heap[0];
 
-    top->heap = 0;
-    if (s->nheap) {
-        s->heap[0] = last;
-        heap_down(s, 0);
-    }
+    heap_remove(s, top);
     return top;
 }
 
@@ -377,6 +389,7 @@ struct queued *queued_new(uint64_t mid, unsigned nitems)
 {
     struct queued *q = xcalloc(1, sizeof(*q) + nitems * sizeof(struct item));
 
+    list_init(&q->age);
     q->mid = mid;
     q->nitems = q->left = (uint16_t)nitems;
     for (unsigned i = 0; i < nitems; i++) {
@@ -389,6 +402,7 @@ struct queued *queued_new(uint64_t mid, unsigned nitems)
 void schedule_add(struct schedule *s, struct queued *q, msec_t now)
 {
     index_add(s, q);
+    list_add_tail(&s->ages, &q->age);
     s->messages++;
     for (unsigned n = 0; n < q->nitems; n++) {
         struct item *i = &q->items[n];
@@ -501,6 +515,7 @@ bool schedule_done(struct schedule *s, struct item *i)
     if (--q->left)
         return false;
     index_remove(s, q);
+    list_remove(&q->age);
     s->messages--;
     return true;
 }
@@ -533,30 +548,88 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now)
     make_due(s, i, now);
 }
 
-size_t schedule_now(struct schedule *s, struct dest *d, msec_t now)
+size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
 {
-    size_t kept = 0, n = 0, total = s->nheap;
+    size_t n = 0, seen = 0;
 
-    s->nheap = 0;
-    for (size_t k = 0; k < total; k++) {
-        struct item *i = s->heap[k];
+    if (*at > s->nheap)
+        *at = s->nheap;
+    /* From the end: what a removal moves into a place comes from behind it, or from in front and is
+     * looked at there. */
+    while (*at && n < max && seen++ < max * 16) {
+        struct item *i = s->heap[*at - 1];
 
         if (d && i->dest != d) {
-            s->heap[kept++] = i;
+            --*at;
             continue;
         }
-        i->heap = 0;
+        heap_remove(s, i);
         i->due = now;
         i->dest->down_until = 0;
         make_due(s, i, now);
         n++;
+        if (*at > s->nheap)
+            *at = s->nheap;
     }
-    s->nheap = kept;
-    for (size_t k = kept; k--;)
-        heap_put(s, k, s->heap[k]);
-    for (size_t k = kept / 2; k--;)
-        heap_down(s, k);
     return n;
+}
+
+bool schedule_claim(struct schedule *s, struct item *i)
+{
+    if (i->state == ITEM_BUSY || i->state == ITEM_DONE)
+        return false;
+    if (i->state == ITEM_DEFERRED)
+        heap_remove(s, i);
+    item_state(s, i, ITEM_BUSY);
+    return true;
+}
+
+void schedule_return(struct schedule *s, struct item *i, unsigned left, msec_t now)
+{
+    if (!i->attempts)
+        s->unattempted -= i->rcpts - left;
+    s->rcpts -= i->rcpts - left;
+    i->rcpts = (uint16_t)left;
+    if (i->due <= now) {
+        make_due(s, i, now);
+        return;
+    }
+    item_state(s, i, ITEM_DEFERRED);
+    heap_add(s, i);
+}
+
+void schedule_move(struct schedule *s, struct item *i, struct dest *to)
+{
+    struct dest *from = i->dest;
+
+    if (to == from)
+        return;
+    from->nbusy--;
+    i->dest = to;
+    to->nbusy++;
+    dest_release(s, from);
+}
+
+const struct queued *schedule_oldest(const struct schedule *s)
+{
+    return list_empty(&s->ages) ? NULL : list_item(s->ages.next, struct queued, age);
+}
+
+usec_t schedule_oldest_of(const struct schedule *s, const struct dest *d, size_t *at, size_t max,
+                          usec_t best)
+{
+    size_t end = *at + max < s->index_cap ? *at + max : s->index_cap;
+
+    for (; *at < end; ++*at) {
+        const struct queued *q = s->index[*at];
+
+        for (unsigned k = 0; q && (!best || q->received < best) && k < q->nitems; k++)
+            if (q->items[k].dest == d && q->items[k].state != ITEM_DONE)
+                best = q->received;
+    }
+    if (*at >= s->index_cap)
+        *at = SIZE_MAX;
+    return best;
 }
 
 void schedule_suspend(struct schedule *s, bool on, msec_t now)

@@ -39,6 +39,7 @@ struct item { /* the recipients of one message that go to one destination */
 };
 
 struct queued {
+    struct list age; /* in schedule.ages, the oldest first */
     uint64_t mid;
     usec_t received;
     struct message *m; /* NULL: on disk only */
@@ -86,6 +87,7 @@ struct schedule {
     struct queued **index; /* by mid, open addressing */
     size_t nindex, index_cap;
     struct list line; /* destinations waiting for a session */
+    struct list ages; /* all messages in the order in which they came */
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
     msec_t sweep_at;
@@ -131,8 +133,22 @@ void schedule_postpone(struct schedule *s, struct item *i,
 size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory);
 void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 
-/* delivernow: everything deferred for d (NULL: for all) is due. Returns how many items. */
-size_t schedule_now(struct schedule *s, struct dest *d, msec_t now);
+/* delivernow in slices: of what is deferred for d (NULL: for all), at most max items become due. *at
+ * is where to go on, SIZE_MAX at the beginning, 0 when all was looked at. Returns how many items. */
+size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now);
+
+/* Operations on the queue. Takes an item that no session has out of its place: it counts as busy
+ * until schedule_return, _defer or _done. false: it is busy or done. */
+bool schedule_claim(struct schedule *s, struct item *i);
+/* Back to where it was, with so many recipients left (at least one). */
+void schedule_return(struct schedule *s, struct item *i, unsigned left, msec_t now);
+void schedule_move(struct schedule *s, struct item *i, struct dest *to); /* a busy one, elsewhere */
+
+/* The oldest message, NULL: none. With d the oldest that has an item for d, looked for in slices:
+ * *at is 0 at the beginning, SIZE_MAX at the end; call again until then, with the best so far. */
+const struct queued *schedule_oldest(const struct schedule *s);
+usec_t schedule_oldest_of(const struct schedule *s, const struct dest *d, size_t *at, size_t max,
+                          usec_t best);
 
 void schedule_suspend(struct schedule *s, bool on, msec_t now);
 void schedule_worked(struct dest *d,

@@ -15,6 +15,7 @@
 
 #include "daemon/conn.h"
 #include "daemon/maillog.h"
+#include "daemon/sasl.h"
 #include "daemon/stats.h"
 #include "store/base/str.h"
 
@@ -44,6 +45,11 @@ void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, cons
     r->text = xstrdup(text);
 }
 
+static msec_t reply_deadline(const struct client *c, msec_t timeout)
+{
+    return clock_in(timeout) < c->deadline ? clock_in(timeout) : c->deadline;
+}
+
 /* YIELDS. false: the line broke or the peer does not speak SMTP; err has it and c->reply.code is 0.
  */
 static bool read_reply(struct client *c, msec_t timeout, const char *what, struct err *err)
@@ -55,7 +61,7 @@ static bool read_reply(struct client *c, msec_t timeout, const char *what, struc
     memset(r, 0, sizeof(*r));
     conn_set_timeout(c->conn, timeout);
     conn_set_deadline(c->conn,
-                      clock_in(timeout)); /* for the whole reply, however slowly it drips */
+                      reply_deadline(c, timeout)); /* for the whole reply, however slowly it drips */
     for (unsigned n = 0; state == SMTP_REPLY_MORE && n < REPLY_LINES; n++) {
         if (conn_read_line(c->conn, REPLY_LINE, &line) == CONN_LINE_FAILED) {
             r->code = 0;
@@ -83,32 +89,42 @@ static bool read_reply(struct client *c, msec_t timeout, const char *what, struc
 
 static bool command(struct client *c, const char *line, struct err *err)
 {
-    conn_printf(c->conn, "%s\r\n", line);
-    return read_reply(c, REPLY_TIMEOUT, line, err);
+    return client_say(c, line, line, err);
+}
+
+bool client_say(struct client *c, const char *line, const char *what, struct err *err)
+{
+    conn_write(c->conn, line, strlen(line));
+    conn_write(c->conn, "\r\n", 2);
+    return read_reply(c, REPLY_TIMEOUT, what, err);
 }
 
 /* --- opening --- */
 
-struct client *client_connect(const char *host, const struct addr *to, const struct addr *from,
-                              uint64_t dcid, struct addr *local, struct smtp_reply *reply,
-                              struct err *err)
+struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
+                              const struct addr *from, uint64_t dcid, msec_t deadline,
+                              struct addr *local, struct smtp_reply *reply, struct err *err)
 {
-    struct conn *conn = conn_connect(to, from, clock_in(CONNECT_TIMEOUT), err);
+    msec_t patience = clock_in(CONNECT_TIMEOUT);
+    unsigned which;
+    struct conn *conn = conn_connect_first(to, n, from, patience < deadline ? patience : deadline,
+                                           &which, err);
 
     memset(reply, 0, sizeof(*reply));
     memset(local, 0, sizeof(*local));
-    return conn ? client_greet(conn, host, to, dcid, local, reply, err) : NULL;
+    return conn ? client_greet(conn, host, to[which], dcid, deadline, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,
-                            uint64_t dcid, struct addr *local, struct smtp_reply *reply,
-                            struct err *err)
+                            uint64_t dcid, msec_t deadline, struct addr *local,
+                            struct smtp_reply *reply, struct err *err)
 {
     struct client *c = xcalloc(1, sizeof(*c));
 
     memset(reply, 0, sizeof(*reply));
     c->conn = conn;
     c->dcid = dcid;
+    c->deadline = deadline;
     c->peer = *peer;
     str_copy(c->host, sizeof(c->host), host);
     conn_local(conn, local);
@@ -133,6 +149,19 @@ struct client *client_greet(struct conn *conn, const char *host, const struct ad
     return c;
 }
 
+/* " PLAIN LOGIN", or "=PLAIN LOGIN" as servers wrote it before RFC 2554. */
+static void add_mechanisms(struct client *c, const char *list)
+{
+    while (*list && *list != '\n') {
+        size_t n = strcspn(list, " =\n");
+        enum sasl_mechanism m = sasl_find((struct slice){list, n});
+
+        if (m < SASL_MECHANISMS)
+            c->auth |= 1U << m;
+        list += n + (list[n] == ' ' || list[n] == '=');
+    }
+}
+
 /* One line of the EHLO reply. */
 static void add_extension(struct client *c, const char *line)
 {
@@ -149,6 +178,7 @@ static void add_extension(struct client *c, const char *line)
         {"CHUNKING",   CAP_CHUNKING  },
         {"REQUIRETLS", CAP_REQUIRETLS},
         {"BINARYMIME", CAP_BINARYMIME},
+        {"AUTH",       CAP_AUTH      },
     };
     size_t n = strcspn(line, " =\n");
 
@@ -158,6 +188,8 @@ static void add_extension(struct client *c, const char *line)
         c->caps |= names[i].cap;
         if (names[i].cap == CAP_SIZE && line[n] == ' ')
             c->max_size = strtoull(line + n + 1, NULL, 10);
+        if (names[i].cap == CAP_AUTH)
+            add_mechanisms(c, line + n);
     }
 }
 
@@ -166,6 +198,7 @@ bool client_hello(struct client *c, const char *helo, struct err *err)
     char line[300];
     const char *p;
 
+    c->auth = 0;
     c->caps = 0; /* RFC 3207 section 4.2: what was said before TLS is forgotten */
     c->max_size = 0;
     snprintf(line, sizeof(line), "EHLO %.255s", helo);
@@ -206,9 +239,9 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
 
 /* --- a transaction --- */
 
-static void write_mail(struct client *c, const struct message *m)
+static void write_mail(struct client *c, const struct message *m, const char *sender)
 {
-    conn_printf(c->conn, "MAIL FROM:<%s>", m->sender);
+    conn_printf(c->conn, "MAIL FROM:<%s>", sender);
     if (c->caps & CAP_SIZE)
         conn_printf(c->conn, " SIZE=%" PRIu64, body_length(m->body));
     if (m->flags & MSG_BINARY)
@@ -404,8 +437,9 @@ const char *client_lacks(const struct client *c, unsigned flags)
     return NULL;
 }
 
-bool client_transaction(struct client *c, struct message *m, const unsigned *rids, unsigned n,
-                        struct rcpt_result *results, struct err *err)
+bool client_transaction(struct client *c, struct message *m, const char *sender,
+                        const unsigned *rids, unsigned n, struct rcpt_result *results,
+                        struct err *err)
 {
     bool pipelining = c->caps & CAP_PIPELINING, answered = false, binary = m->flags & MSG_BINARY;
     unsigned accepted = 0;
@@ -429,7 +463,7 @@ bool client_transaction(struct client *c, struct message *m, const unsigned *rid
         if (!pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
             return broken(c, results, n, err);
     }
-    write_mail(c, m);
+    write_mail(c, m, sender);
     if (pipelining) {
         for (unsigned i = 0; i < n; i++)
             write_rcpt(c, &m->rcpts[rids[i]]);

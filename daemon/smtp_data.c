@@ -47,16 +47,19 @@ static void store(struct smtp_intake *in, const char *p, size_t n)
     put(intake_of(in), p, n);
 }
 
-/* RFC 6409 section 8.3: senders we relay for get the Message-ID they forgot. Mail from elsewhere
- * stays as it is, unless the setup says otherwise. */
+/* RFC 6409 section 8.3: senders we relay for get the Message-ID they forgot, on a submission listener
+ * the date as well. Mail from elsewhere stays as it is, unless the setup says otherwise. */
 static void header_end(struct smtp_intake *in)
 {
     struct intake *i = intake_of(in);
-    char line[400];
+    char line[400], date[40];
     int n;
 
-    if (in->has_message_id ||
-        (i->s->flow->behavior != BEHAVIOR_RELAY && !i->s->setup->add_message_id))
+    if (!in->has_date && smtp_is_submission(i->s)) { /* section 8.2 */
+        n = snprintf(line, sizeof(line), "Date: %s\r\n", clock_rfc5322(i->s->tx->received, date));
+        put(i, line, (size_t)n);
+    }
+    if (in->has_message_id || (!smtp_relays(i->s) && !i->s->setup->add_message_id))
         return;
     snprintf(in->message_id, sizeof(in->message_id), "<%llx.%llx@%.250s>",
              (unsigned long long)clock_wall(), (unsigned long long)i->s->tx->mid, i->s->hostname);
@@ -78,6 +81,8 @@ static void put_received(struct intake *i)
     if (!s->listener->add_received)
         return;
     buf_reserve(&b, 1000);
+    if (m->flags & MSG_UNTAGGED)
+        buf_printf(&b, "%s\r\n", CONFIG_SINGLE(access_config(s->access), bv_setup)->header);
     buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
                s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",
                addr_text(&s->peer, ip));
@@ -87,11 +92,11 @@ static void put_received(struct intake *i)
         conn_tls_info(s->conn, &info);
         buf_printf(&b, "\t(using %s with cipher %s)\r\n", info.protocol, info.cipher);
     }
-    buf_printf(&b, "\tby %s with %s%s id ICID%llu-MID%llu", s->hostname,
+    buf_printf(&b, "\tby %s with %s%s%s id ICID%llu-MID%llu", s->hostname,
                utf8       ? "UTF8SMTP"
                : s->esmtp ? "ESMTP"
                           : "SMTP",
-               tls && s->esmtp ? "S" : "", (unsigned long long)s->icid, (unsigned long long)m->mid);
+               tls && s->esmtp ? "S" : "", s->user && s->esmtp ? "A" : "", (unsigned long long)s->icid, (unsigned long long)m->mid);
     if (m->nrcpts == 1) /* with more, each would learn of the others (RFC 5321 section 7.6) */
         buf_printf(&b, "\r\n\tfor <%s>", m->rcpts[0].address);
     buf_printf(&b, "; %s\r\n", clock_rfc5322(m->received, date));

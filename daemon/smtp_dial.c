@@ -19,6 +19,7 @@
 struct dialing {
     const struct dial *d;
     struct dialed *out;
+    const struct addr *addr; /* that is talked to */
     struct tls_verdict verdict; /* the same, or in clear after a reconnection */
     unsigned checks; /* of the verdict */
     struct err err;
@@ -27,7 +28,7 @@ struct dialing {
 static void tell(struct dialing *g, enum dial_step step, const char *text)
 {
     struct dial_event e = {.step = step,
-                           .peer = g->d->addr,
+                           .peer = g->addr,
                            .local = &g->out->local,
                            .tls = &g->out->tls,
                            .text = text,
@@ -60,7 +61,7 @@ static void verify(struct dialing *g)
     if (!(g->checks & ~out->verified.passed & TLS_CHECK_HOSTED) ||
         SSL_get_verify_result(ssl) != X509_V_OK)
         return;
-    if (!dns_reverse(g->d->addr, clock_in(PTR_TIMEOUT), out->name, sizeof(out->name), &confirmed) ||
+    if (!dns_reverse(g->addr, clock_in(PTR_TIMEOUT), out->name, sizeof(out->name), &confirmed) ||
         !confirmed)
         return;
     names.ptr = out->name;
@@ -142,6 +143,16 @@ static enum tls_step no_handshake(struct dialing *g)
     return step == TLS_STEP_SEND && c->closing ? TLS_STEP_NEXT : step;
 }
 
+/* Whose certificate we want to see. */
+static const char *server_name(const struct dialing *g)
+{
+    if (g->verdict.must & TLS_CHECK_DANE)
+        return g->d->dane->base;
+    if (g->verdict.must & TLS_CHECK_ROUTE && g->d->names.route)
+        return g->d->names.route;
+    return g->out->client->host;
+}
+
 /* YIELDS. What the verdict wants of a fresh session; says what comes next. */
 static enum tls_step secure(struct dialing *g)
 {
@@ -169,8 +180,7 @@ static enum tls_step secure(struct dialing *g)
         old = pool_session(c->host, &c->peer, g->checks, config, g->d->need);
     conn_offer_session(c->conn, old);
     SSL_SESSION_free(old);
-    ok = client_starttls(c, ctx, g->verdict.must & TLS_CHECK_DANE ? g->d->dane->base : c->host,
-                         prepare, g, &g->err);
+    ok = client_starttls(c, ctx, server_name(g), prepare, g, &g->err);
     tls_context_free(&ctx);
     if (!ok)
         return no_handshake(g);
@@ -204,7 +214,7 @@ static void log_no_session(struct dialing *g)
     else
         str_copy(details, sizeof(details), g->err.code == E_TIMEOUT ? "timeout" : g->err.text);
     maillog_connection_error(out->dcid, g->d->names.domain, out->local.family ? &out->local : NULL,
-                             g->d->addr, details,
+                             g->addr, details,
                              out->refusal.code ? "unexpected SMTP response" : "network error");
 }
 
@@ -215,6 +225,25 @@ static bool hello(struct dialing *g)
     g->out->refusal = g->out->client->reply;
     log_no_session(g);
     return false;
+}
+
+/* YIELDS. Once one of the addresses has answered it is the one, for a second connection too. */
+static bool connect_any(struct dialing *g)
+{
+    const struct dial *d = g->d;
+    struct dialed *out = g->out;
+    const struct addr *to[CONN_RACE_MAX] = {g->addr};
+    unsigned n = 1;
+
+    for (unsigned i = 0; i < d->n_others && g->addr == d->addr; i++)
+        to[n++] = d->others[i];
+    out->client = client_connect(d->host, to, n, d->from, out->dcid,
+                                 d->deadline ? d->deadline : NEVER, &out->local, &out->refusal,
+                                 &g->err);
+    for (unsigned i = 1; i < n && out->client; i++)
+        if (addr_eq(to[i], &out->client->peer) && to[i]->port == out->client->peer.port)
+            g->addr = to[i];
+    return out->client;
 }
 
 /* YIELDS. One connection. */
@@ -229,9 +258,7 @@ static enum tls_step once(struct dialing *g)
     out->refusal.code = 0;
     out->dcid = d->logged ? queue_next_dcid() : 0;
     tell(g, DIAL_CONNECTING, "");
-    out->client =
-        client_connect(d->host, d->addr, d->from, out->dcid, &out->local, &out->refusal, &g->err);
-    if (!out->client) {
+    if (!connect_any(g)) {
         log_no_session(g);
         return TLS_STEP_NEXT;
     }
@@ -251,7 +278,7 @@ static enum tls_step once(struct dialing *g)
 
 bool smtp_dial(const struct dial *d, struct dialed *out)
 {
-    struct dialing g = {.d = d, .out = out, .verdict = d->need->verdict};
+    struct dialing g = {.d = d, .out = out, .addr = d->addr, .verdict = d->need->verdict};
     enum tls_step step;
 
     memset(out, 0, sizeof(*out));

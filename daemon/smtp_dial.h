@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "daemon/conn.h"
 #include "daemon/smtp_client.h"
 #include "daemon/tls.h"
 #include "daemon/tls_policy.h"
@@ -39,12 +40,16 @@ struct dial_event {
 struct dial {
     const char *host; /* MX host, or host of the route */
     const struct addr *addr;
+    const struct addr *others[CONN_RACE_MAX - 1]; /* of the same host, under the same verdict: the first
+                                                     of all that answers is taken */
+    unsigned n_others;
     const struct addr *from; /* NULL: any */
     const char *helo;
     const struct tls_need *need; /* the verdict, and the keys its checks compare with */
     struct tls_names names;
     const struct dane *dane; /* NULL unless the verdict checks it */
     bool logged; /* with a DCID and the lines of mail_logs; else nothing is written */
+    msec_t deadline; /* for all of it and for what is said later; 0: the time-outs of the RFC alone */
     bool resume; /* offer a TLS session of an earlier connection that was verified the same way */
     void (*tell)(void *arg, const struct dial_event *e); /* NULL: nobody; must not wait */
     void *arg;

@@ -105,6 +105,9 @@ static void begin_field(struct smtp_intake *in, const char *p, size_t n, size_t 
 {
     in->field = FIELD_NONE;
     switch (*p | 0x20) {
+    case 'd':
+        in->has_date = in->has_date || is_name(p, name, "Date:");
+        break;
     case 'r':
         if (is_name(p, name, "Received:") && ++in->received > in->max_received && in->max_received)
             smtp_intake_fault(in, FAULT_LOOP);

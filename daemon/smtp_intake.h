@@ -38,7 +38,7 @@ struct smtp_intake {
     enum smtp_fault fault;
     uint64_t size;
     unsigned received, header_lines;
-    bool has_8bit, has_message_id, has_subject;
+    bool has_8bit, has_message_id, has_date, has_subject;
     char message_id[300], subject[201];
     bool ended;
     bool stalled; /* the data ends in something that another program would take for its end */

@@ -423,7 +423,8 @@ enum {
     SEEN_RET = 8,
     SEEN_ENVID = 16,
     SEEN_NOTIFY = 32,
-    SEEN_ORCPT = 64
+    SEEN_ORCPT = 64,
+    SEEN_AUTH = 128
 };
 
 static bool mail_param(struct smtp_mail *m, unsigned *seen, struct slice key, struct slice v,
@@ -451,6 +452,10 @@ static bool mail_param(struct smtp_mail *m, unsigned *seen, struct slice key, st
         bit = SEEN_ENVID;
         m->envid = v;
         ok = v.n <= 100 && is_xtext(v, 100);
+    } else if (slice_ieq(key, "AUTH")) { /* RFC 4954 section 5 */
+        bit = SEEN_AUTH;
+        m->has_auth = true;
+        ok = v.n <= 500 && (slice_eq(v, "<>") || is_xtext(v, 500));
     } else {
         return unknown_param(key, why);
     }
@@ -467,7 +472,7 @@ bool smtp_parse_mail(struct slice args, struct smtp_mail *out, struct smtp_refus
     int more;
 
     out->size = 0;
-    out->esmtp = out->eightbit = out->binary = out->smtputf8 = false;
+    out->esmtp = out->eightbit = out->binary = out->smtputf8 = out->has_auth = false;
     out->ret = 0;
     out->envid = (struct slice){NULL, 0};
     if (!skip_keyword(&args, "FROM:", why) || !smtp_parse_path(&args, &out->from, why))

@@ -1,5 +1,5 @@
 /* smtp_parse.h - pure parsers for commands, paths, parameters and replies (RFC 5321, 1870, 3461,
- * 6152, 6531). They read borrowed bytes, keep nothing and allocate nothing (but for names in other
+ * 4954, 6152, 6531). They read borrowed bytes, keep nothing and allocate nothing (but for names in other
  * scripts, which libidn2 converts). Any thread. */
 #ifndef POSTERN_SMTP_PARSE_H
 #define POSTERN_SMTP_PARSE_H
@@ -11,7 +11,8 @@
 #include "store/base/buf.h"
 
 #define SMTP_COMMAND_MAX 510 /* without CRLF; RFC 5321 section 4.5.3.1.4 */
-#define SMTP_COMMAND_LONG_MAX 1100 /* MAIL and RCPT with their extensions' parameters */
+#define SMTP_COMMAND_LONG_MAX 1600 /* MAIL and RCPT with their extensions' parameters */
+#define SMTP_AUTH_LINE_MAX 12286 /* AUTH and the responses in it; RFC 4954 section 4, without CRLF */
 #define SMTP_LOCAL_MAX 128 /* the RFC demands 64; bounce addresses made by machines are longer */
 #define SMTP_DOMAIN_MAX 253
 #define SMTP_ADDRESS_MAX (SMTP_LOCAL_MAX + 1 + SMTP_DOMAIN_MAX)
@@ -39,6 +40,7 @@ struct smtp_mail {
     bool eightbit, binary, smtputf8;
     char ret; /* 'F', 'H', 0 */
     struct slice envid; /* still in xtext; n == 0: none */
+    bool has_auth; /* AUTH=, RFC 4954 section 5: "<>" or an address in xtext; who relays for whom is not believed */
 };
 
 struct smtp_rcpt {

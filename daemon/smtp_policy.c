@@ -143,7 +143,7 @@ static void send_away(struct smtp *s)
 /* Who may authenticate is let in, for it may be one of many behind that address. */
 bool smtp_is_harvesting(struct smtp *s, bool at_connection)
 {
-    if (s->flow->behavior == BEHAVIOR_RELAY || !limits_harvests(s->host, s->flow->dhap_limit) ||
+    if (smtp_relays(s) || !limits_harvests(s->host, s->flow->dhap_limit) ||
         (at_connection && (s->flow->dhap_action != DHAP_DROP || s->flow->auth != AUTH_OFF)))
         return false;
     if (at_connection)

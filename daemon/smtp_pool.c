@@ -58,7 +58,7 @@ struct client *pool_back(struct lent *l)
     return c;
 }
 
-struct client *pool_take(const struct addr *to, const struct tls_need *need)
+struct client *pool_take(const struct addr *to, const struct tls_need *need, const char *identity)
 {
     unsigned loop = loop_index(loop_self());
     struct client *c = NULL;
@@ -66,7 +66,7 @@ struct client *pool_take(const struct addr *to, const struct tls_need *need)
     pthread_mutex_lock(&pool.lock);
     for (struct lent *l = pool.lent; l && !c; l = l->next) {
         if (l->loop != loop || !addr_eq(&l->client->peer, to) || l->client->peer.port != to->port ||
-            !tls_serves(&l->client->proof, need))
+            !tls_serves(&l->client->proof, need) || !str_eq(l->client->identity, identity))
             continue;
         c = l->client;
         l->client = NULL;

@@ -24,7 +24,8 @@ struct lent { /* the lender's; lives while it waits */
 };
 void pool_lend(struct lent *l, struct client *c, struct waiting *w);
 struct client *pool_back(struct lent *l); /* NULL: somebody has taken it */
-struct client *pool_take(const struct addr *to, const struct tls_need *need); /* NULL: none */
+/* identity: whom it has to be authenticated as (auth_outgoing.h). NULL: none */
+struct client *pool_take(const struct addr *to, const struct tls_need *need, const char *identity);
 
 /* TLS sessions by name, address, settings and what they were verified against: the keys of these
  * checks. A reference for the caller, who frees it with SSL_SESSION_free. */

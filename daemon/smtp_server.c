@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "daemon/conn.h"
+#include "daemon/connstats.h"
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/fiber.h"
@@ -70,7 +71,7 @@ void smtp_bad_command(struct smtp *s, int code, const char *enhanced, const char
 
 bool smtp_rcpt_rejected(struct smtp *s)
 {
-    if (s->flow->behavior == BEHAVIOR_RELAY || ++s->rejected_rcpts <= REJECTED_RCPTS_MAX)
+    if (smtp_relays(s) || ++s->rejected_rcpts <= REJECTED_RCPTS_MAX)
         return true;
     maillog_receiving_failed(s->icid, "Too many rejected recipients");
     smtp_close(s, "4.7.0", "Too many rejected recipients, disconnecting.");
@@ -123,9 +124,16 @@ static bool await_command(struct smtp *s)
     return false;
 }
 
-static bool is_long_verb(struct slice verb)
+enum conn_line smtp_read_line(struct smtp *s, size_t max, struct slice *line)
 {
-    return slice_ieq(verb, "MAIL") || slice_ieq(verb, "RCPT");
+    return await_command(s) ? conn_read_line(s->conn, max, line) : CONN_LINE_FAILED;
+}
+
+static size_t longest(struct slice verb)
+{
+    return slice_ieq(verb, "MAIL") || slice_ieq(verb, "RCPT") ? SMTP_COMMAND_LONG_MAX
+           : slice_ieq(verb, "AUTH")                          ? SMTP_AUTH_LINE_MAX
+                                                              : SMTP_COMMAND_MAX;
 }
 
 /* YIELDS. The next command into verb and args; lines that are none are answered here. */
@@ -134,7 +142,7 @@ static bool read_command(struct smtp *s)
     struct slice line;
 
     while (!s->quit && await_command(s)) {
-        switch (conn_read_line(s->conn, SMTP_COMMAND_LONG_MAX, &line)) {
+        switch (conn_read_line(s->conn, SMTP_AUTH_LINE_MAX, &line)) {
         case CONN_LINE_FAILED:
             return false;
         case CONN_LINE_LONG:
@@ -148,7 +156,7 @@ static bool read_command(struct smtp *s)
             break;
         }
         smtp_split_command(line, &s->verb, &s->args);
-        if (line.n <= SMTP_COMMAND_MAX || is_long_verb(s->verb))
+        if (line.n <= longest(s->verb))
             return true;
         smtp_bad_command(s, 500, "5.5.2", "Line too long");
     }
@@ -174,7 +182,10 @@ static void refuse_everything(struct smtp *s)
 static void converse(struct smtp *s)
 {
     s->state = AT_START;
-    smtp_greet(s);
+    if (s->refusal)
+        smtp_reply(s, 554, NULL, "%s %s", s->hostname, s->refusal);
+    else
+        smtp_greet(s);
     while (read_command(s)) /* YIELDS; sends replies when input runs dry */
         smtp_run_verb(s);
 }
@@ -185,8 +196,21 @@ static bool talks_too_soon(const struct smtp *s)
 {
     char byte;
 
+    if (conn_is_tls(s->conn)) /* what came with the handshake; bytes on the socket may be TLS's own */
+        return !smtp_relays(s) && conn_input_pending(s->conn);
     return s->flow->behavior != BEHAVIOR_RELAY &&
            recv(conn_fd(s->conn), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+static bool enter_host(struct smtp *s)
+{
+    s->host = limits_host_enter(s->limits, &s->peer, s->flow->max_concurrency);
+    if (s->host)
+        return true;
+    maillog_receiving_failed(s->icid, "Connection limit exceeded");
+    if (!smtp_implicit_tls(s) || conn_is_tls(s->conn)) /* else nothing can be understood yet */
+        smtp_close(s, "4.4.5", "Too many connections from your host.");
+    return false;
 }
 
 /* YIELDS. The access tables' word on the peer; false: it is not to be talked to. */
@@ -219,6 +243,8 @@ static bool let_in(struct smtp *s)
     maillog_icid_access(s->icid, words[s->flow->behavior], match.group, match.entry);
     if (s->flow->behavior == BEHAVIOR_TCPREFUSE)
         return false;
+    if (smtp_implicit_tls(s) && !(enter_host(s) && smtp_begin_tls(s)))
+        return false;
     if (s->flow->behavior == BEHAVIOR_REJECT && !s->setup->reject_at_rcpt) {
         refuse_everything(s);
         return false;
@@ -227,12 +253,9 @@ static bool let_in(struct smtp *s)
         maillog_icid_delayed_reject(s->icid, &s->peer);
         s->delayed_reject = true;
     }
-    s->host = limits_host_enter(s->limits, &s->peer, s->flow->max_concurrency);
-    if (!s->host) {
-        maillog_receiving_failed(s->icid, "Connection limit exceeded");
-        smtp_close(s, "4.4.5", "Too many connections from your host.");
+    if (!s->host && !enter_host(s))
         return false;
-    }
+    s->counted = connstats_enter(s->listener->name, &s->peer, s->reverse);
     if (listeners_suspended(s->listener->name) || fiber_stopping()) {
         service_not_available(s);
         return false;
@@ -255,6 +278,8 @@ static void finish(struct smtp *s)
     smtp_abort(s);
     if (s->flow && s->tls_mode == TLS_REQUIRED && s->told_starttls && !s->accepted_rcpts)
         maillog_icid_tls_missing(s->icid);
+    if (s->told_auth && !s->tried_auth && !s->user)
+        maillog_auth_missing(s->icid);
     if (why->code == E_TIMEOUT) {
         maillog_icid_timeout(s->icid, &s->peer);
         conn_last_words(s->conn, "421 %sExceeded allowable connection time, disconnecting.\r\n",
@@ -266,11 +291,15 @@ static void finish(struct smtp *s)
     maillog_icid_close(s->icid);
     if (s->host)
         limits_host_leave(s->host);
+    if (s->counted)
+        connstats_leave(s->counted);
     if (s->tls_counted)
         limits_tls_leave();
     tls_context_free(&s->tls);
     free(s->reverse);
     free(s->helo);
+    free(s->user);
+    free(s->refusal);
 }
 
 static _Thread_local struct list sessions; /* of this loop; in the stacks of their fibers */

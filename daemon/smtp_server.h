@@ -1,6 +1,6 @@
 /* smtp_server.h - the server's side of SMTP: a session, shared by smtp_server.c (its life),
- * smtp_verbs.c (one function per verb) and smtp_data.c (the message). A session belongs to one
- * fiber. */
+ * smtp_verbs.c (one function per verb), smtp_tls.c (TLS and the client's certificate), smtp_auth.c
+ * (who the client is) and smtp_data.c (the message). A session belongs to one fiber. */
 #ifndef POSTERN_SMTP_SERVER_H
 #define POSTERN_SMTP_SERVER_H
 
@@ -8,13 +8,15 @@
 #include <stdint.h>
 
 #include "daemon/access.h"
+#include "daemon/conn.h"
 #include "store/base/clock.h"
 #include "store/base/list.h"
 #include "store/base/net.h"
 
-struct conn;
+struct client_cert;
 struct intake;
 struct limits_host;
+struct conn_host;
 struct limits_listener;
 struct message;
 struct tls_context;
@@ -38,7 +40,7 @@ void smtp_end_suspended(bool all);
  * ("suspendlistener"); listeners.c. */
 bool listeners_suspended(const char *name);
 
-/* --- for the three files --------------------------------------------------------------------- */
+/* --- for the five files  --------------------------------------------------------------------- */
 
 enum smtp_state { /* bits, for the table of verbs */
                   AT_START = 1, /* before HELO or EHLO */
@@ -61,6 +63,7 @@ struct smtp {
     const char *hostname; /* ours */
     struct limits_listener *limits;
     struct limits_host *host;
+    struct conn_host *counted; /* for topin */
     struct tls_context *tls; /* to offer; NULL: policy or certificate does not allow */
     uint64_t icid;
     struct addr peer, local;
@@ -75,6 +78,15 @@ struct smtp {
     bool delayed_reject; /* the same, told at every recipient */
     bool tls_counted;
     bool told_starttls; /* "Must issue a STARTTLS command first" was said */
+    bool certified; /* user comes from a client certificate */
+    bool cert_valid; /* the client showed a certificate, and it is a valid one */
+    bool cert_undecided; /* a valid one whose user the directory could not be asked for */
+    bool told_auth; /* that it has to authenticate */
+    bool tried_auth;
+    bool auth_done; /* by the verb: not again */
+    unsigned auth_failures;
+    char *user; /* who has authenticated, unescaped; NULL: nobody */
+    char *refusal; /* of the client's certificate: all that is said from now on; NULL: none */
     unsigned bad_commands, messages, accepted_rcpts, rejected_rcpts;
     unsigned idle_commands; /* MAIL, RSET, EHLO and the like since a message was taken */
     struct slice verb, args; /* of the command in hand, valid until the next read */
@@ -101,6 +113,30 @@ void smtp_close(struct smtp *s, const char *enhanced, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 void smtp_run_verb(struct smtp *s); /* YIELDS; smtp_verbs.c */
+bool smtp_out_of_step(struct smtp *s); /* input where the client has to wait: told so, and the session ends */
+
+/* YIELDS. The next line within a dialog, at most max bytes; FAILED: the session is over. */
+enum conn_line smtp_read_line(struct smtp *s, size_t max, struct slice *line);
+
+void smtp_starttls(struct smtp *s); /* YIELDS; smtp_tls.c */
+/* The listener begins with the handshake (RFC 8314). */
+bool smtp_implicit_tls(const struct smtp *s);
+/* YIELDS. That handshake; false: there is nobody to talk to. */
+bool smtp_begin_tls(struct smtp *s);
+
+bool smtp_is_submission(const struct smtp *s); /* RFC 6409 */
+/* Mail of this client goes anywhere: its policy relays, or it has authenticated. The one place that says so. */
+bool smtp_relays(const struct smtp *s);
+/* May this client begin a message now? Else it has been told what is missing. */
+bool smtp_may_send(struct smtp *s);
+/* AUTH is known here, though perhaps not yet. */
+bool smtp_has_auth(const struct smtp *s);
+void smtp_offer_auth(struct smtp *s); /* the line of EHLO, if AUTH may be used now */
+void smtp_auth(struct smtp *s); /* YIELDS; smtp_auth.c: AUTH */
+/* A certificate is to be asked for. */
+bool smtp_wants_certificate(const struct smtp *s);
+/* YIELDS. What the client's certificate means for the session. */
+void smtp_judge_certificate(struct smtp *s, const struct client_cert *c);
 void smtp_abort(struct smtp *s); /* drops the transaction, with its log lines */
 /* smtp_data.c, all of which YIELD but the last. The text of tx by DATA; or a chunk of n bytes by BDAT, the
  * last or not (RFC 3030); a chunk that is not wanted is read and forgotten. */

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bv.h"
 #include "daemon/conn.h"
 #include "daemon/limits.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
+#include "daemon/resources.h"
 #include "daemon/smtp_policy.h"
 #include "daemon/stats.h"
 #include "daemon/tls.h"
@@ -22,9 +24,9 @@
 /* RFC 2920: EHLO, HELO and DATA end a group of commands, for the client has to read the answer
  * before it may go on. Trusted senders may be sloppy; from others it is the sign of smuggled or
  * misdirected bytes. */
-static bool out_of_step(struct smtp *s)
+bool smtp_out_of_step(struct smtp *s)
 {
-    if (s->flow->behavior == BEHAVIOR_RELAY || !conn_input_pending(s->conn))
+    if (smtp_relays(s) || !conn_input_pending(s->conn))
         return false;
     maillog_receiving_failed(s->icid, "Improper use of command pipelining");
     smtp_reply(s, 503, "5.5.0", "SMTP protocol synchronization error: improper use of pipelining");
@@ -38,7 +40,7 @@ static bool greet(struct smtp *s, const char *verb)
 {
     char name[256];
 
-    if (out_of_step(s))
+    if (smtp_out_of_step(s))
         return false;
     if (!smtp_parse_helo(s->args, name, sizeof(name))) {
         smtp_reply(s, 501, "5.5.4", "%s requires domain address", verb);
@@ -75,64 +77,10 @@ static void do_ehlo(struct smtp *s)
                 "250-ENHANCEDSTATUSCODES\r\n"
                 "250-DSN\r\n"
                 "250-SMTPUTF8\r\n"
-                "%s"
-                "250 SIZE %llu\r\n",
-                s->hostname, s->tls && !conn_is_tls(s->conn) ? "250-STARTTLS\r\n" : "",
-                (unsigned long long)s->flow->max_message_size);
-}
-
-/* RFC 3207 */
-static void do_starttls(struct smtp *s)
-{
-    struct tls_info info;
-    struct err err = {0};
-
-    if (s->tls_mode == TLS_OFF) {
-        smtp_bad_command(s, 500, "5.5.1", "command not recognized");
-        return;
-    }
-    if (conn_is_tls(s->conn)) {
-        smtp_reply(s, 503, "5.5.1", "TLS is already in use");
-        return;
-    }
-    if (s->args.n) {
-        smtp_reply(s, 501, "5.5.4", "STARTTLS takes no parameters");
-        return;
-    }
-    if (!s->tls)
-        s->tls = running_tls_server(s->listener->name);
-    if (!s->tls) {
-        smtp_reply(s, 454, "4.7.0", "TLS not available due to a temporary reason");
-        return;
-    }
-    if (!s->tls_counted && !limits_tls_enter((unsigned)s->setup->max_tls_connections)) {
-        smtp_close(s, "4.4.5", "Too many TLS sessions at this time");
-        return;
-    }
-    s->tls_counted = true;
-    if (conn_input_pending(
-            s->conn)) { /* section 6: commands injected in clear must never count as secured */
-        maillog_icid_tls_failed(s->icid, "data in clear text after the STARTTLS command");
-        smtp_reply(s, 554, "5.5.0", "Data in clear text after the STARTTLS command");
-        stats_add(STAT_TLS_FAILED_IN, 1);
-        s->quit = true;
-        return;
-    }
-    smtp_reply(s, 220, "2.0.0", "Go ahead with TLS");
-    if (!conn_start_tls_server(s->conn, s->tls, &err)) { /* YIELDS */
-        maillog_icid_tls_failed(s->icid, err.text);
-        stats_add(STAT_TLS_FAILED_IN, 1);
-        s->quit = true;
-        return;
-    }
-    conn_tls_info(s->conn, &info);
-    maillog_icid_tls(s->icid, info.protocol, info.cipher);
-    stats_add(STAT_TLS_IN, 1);
-    smtp_abort(s); /* section 4.2: nothing that was said in clear is remembered */
-    free(s->helo);
-    s->helo = NULL;
-    s->esmtp = false;
-    s->state = AT_START;
+                "%s",
+                s->hostname, s->tls && !conn_is_tls(s->conn) ? "250-STARTTLS\r\n" : "");
+    smtp_offer_auth(s);
+    conn_printf(s->conn, "250 SIZE %llu\r\n", (unsigned long long)s->flow->max_message_size);
 }
 
 static void do_quit(struct smtp *s)
@@ -171,8 +119,9 @@ static void do_help(struct smtp *s)
                 "214-%sThe following commands are recognized\r\n"
                 "214-%s   data     ehlo     helo     help\r\n"
                 "214-%s   mail     noop     quit     rcpt\r\n"
-                "214 %s   rset     %-8s vrfy\r\n",
-                e, e, e, e, s->tls_mode != TLS_OFF ? "starttls" : "");
+                "214 %s   rset     %-8s vrfy%s\r\n",
+                e, e, e, e, s->tls_mode != TLS_OFF ? "starttls" : "",
+                smtp_has_auth(s) ? "     auth" : "");
 }
 
 static void do_unsupported(struct smtp *s)
@@ -226,11 +175,17 @@ static void do_mail(struct smtp *s)
         smtp_reply(s, 555, "5.5.4", "Parameters need EHLO");
         return;
     }
+    if (mail.has_auth && !smtp_has_auth(s)) {
+        smtp_reply(s, 555, "5.5.4", "Unsupported parameter AUTH");
+        return;
+    }
     if (listeners_suspended(s->listener->name)) {
         smtp_close(s, "4.3.2", "%s Service not available, closing transaction channel",
                    s->hostname);
         return;
     }
+    if (!smtp_may_send(s))
+        return;
     if (s->messages >= s->flow->max_msgs_per_session) {
         smtp_close(s, "4.7.0", "Too many messages for this session");
         return;
@@ -244,6 +199,7 @@ static void do_mail(struct smtp *s)
         smtp_reply(s, 452, "4.3.1", "%s", err.text);
         return;
     }
+    resources_pause(); /* YIELDS */
     if (mail.from.address[0] && !has_domain(&mail.from) && !add_default_domain(s, &mail.from)) {
         smtp_reply(s, 553, "5.5.4", "Domain required for sender address");
         return;
@@ -262,7 +218,7 @@ static void do_mail(struct smtp *s)
                (mail.ret == 'H'   ? MSG_RET_HDRS
                 : mail.ret == 'F' ? MSG_RET_FULL
                                   : 0) |
-               (s->flow->behavior == BEHAVIOR_RELAY ? 0 : MSG_ACCEPTED);
+               (smtp_relays(s) ? 0 : MSG_ACCEPTED);
     if (mail.envid.n)
         m->envid = arena_slice(&m->arena, mail.envid);
     s->state = AT_MAIL;
@@ -300,6 +256,20 @@ static char routing_character(const struct smtp_path *p)
         if (strchr("%!@:", p->address[i]))
             return p->address[i];
     return '\0';
+}
+
+/* A tag of ours is taken off. false: it is a bounce to an address that has none, and the administrator
+ * wants it refused (bvconfig). */
+static bool bounce_may_come(struct smtp *s, struct smtp_path *to)
+{
+    enum bv_verdict v = bv_untag(to, clock_wall());
+
+    if (v == BV_GOOD || *s->tx->sender || s->flow->untagged_bounces || !bv_enabled())
+        return true;
+    if (CONFIG_SINGLE(access_config(s->access), bv_setup)->invalid == BV_REJECT)
+        return false;
+    s->tx->flags |= MSG_UNTAGGED;
+    return true;
 }
 
 /* RCPT: syntax, then limits, then policy, then the transaction; one reply on every path. */
@@ -344,7 +314,14 @@ static void do_rcpt(struct smtp *s)
     } else if (!has_domain(&rcpt.to) && !add_default_domain(s, &rcpt.to)) {
         smtp_reply(s, 553, "5.1.3", "Domain required for recipient address");
         return;
-    } else if (s->flow->behavior != BEHAVIOR_RELAY) {
+    } else if (!smtp_relays(s)) {
+        if (!bounce_may_come(s, &rcpt.to)) {
+            maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "bounce verification");
+            stats_add(STAT_REJECTED_RECIPS, 1);
+            if (smtp_rcpt_rejected(s))
+                smtp_reply(s, 550, "5.7.1", "No message was sent from this address; the bounce is refused.");
+            return;
+        }
         access_rcpt_rule(s->table, &rcpt.to, &rule);
         if (!rule.accept) {
             maillog_to_rejected(m->mid, s->icid, rcpt.to.address, "RAT");
@@ -388,7 +365,7 @@ static void do_data(struct smtp *s)
         smtp_reply(s, 503, "5.5.1", "%s", s->intake ? "DATA cannot follow BDAT." : "BODY=BINARYMIME needs BDAT.");
         return;
     }
-    if (out_of_step(s))
+    if (smtp_out_of_step(s))
         return;
     smtp_receive(s); /* YIELDS */
     s->state = AT_READY;
@@ -450,7 +427,8 @@ static const struct verb {
     {"BDAT",     AT_RCPT,           false, do_bdat       },
     {"EHLO",     ANY_STATE,         true,  do_ehlo       },
     {"HELO",     ANY_STATE,         true,  do_helo       },
-    {"STARTTLS", ANY_STATE,         true,  do_starttls   },
+    {"AUTH",     ANY_STATE,         false, smtp_auth     },
+    {"STARTTLS", ANY_STATE,         true,  smtp_starttls },
     {"RSET",     ANY_STATE,         false, do_rset       },
     {"NOOP",     ANY_STATE,         true,  do_noop       },
     {"QUIT",     ANY_STATE,         true,  do_quit       },
@@ -460,7 +438,6 @@ static const struct verb {
     {"ETRN",     ANY_STATE,         false, do_unsupported},
     {"TURN",     ANY_STATE,         false, do_unsupported},
     {"ATRN",     ANY_STATE,         false, do_unsupported},
-    {"AUTH",     ANY_STATE,         false, do_unsupported},
     {"GET",      ANY_STATE,         true,  do_http       },
     {"POST",     ANY_STATE,         true,  do_http       },
     {"PUT",      ANY_STATE,         true,  do_http       },
@@ -538,6 +515,10 @@ void smtp_run_verb(struct smtp *s)
         return;
     if (v && v->run == do_bdat && !is_chunk(s) && !skip_chunk(s))
         return;
+    if (s->refusal && !(v && v->run == do_quit)) {
+        smtp_bad_command(s, 554, "5.7.1", s->refusal);
+        return;
+    }
     if (s->tls_mode == TLS_REQUIRED && !conn_is_tls(s->conn) && !(v && v->before_tls)) {
         s->told_starttls = true; /* the mail log's line about it depends on this having been said */
         smtp_reply(s, 530, NULL, "#5.7.0 Must issue a STARTTLS command first");

@@ -9,7 +9,11 @@
  * One mutex guards the table of segments. A piece is written outside of it, into a range reserved
  * under it, and only then is the segment marked dirty: a sync that began before the mark leaves it
  * for the next. After a restart the active segment is a new one, so an unfinished tail is never
- * appended to. */
+ * appended to.
+ *
+ * A sync that fails may have failed for bytes of any body that was begun before it, and the next
+ * one need not say so again: the kernel takes pages it could not write for clean. So all those
+ * bodies are unsound (body_sound), and what comes next goes to another segment. */
 #include "daemon/spool.h"
 
 #include <errno.h>
@@ -33,6 +37,7 @@
 #define SEGMENT_SIZE (64u << 20)
 #define MAX_PIECES 64u
 #define MAX_SPARES 2u
+#define RESERVE (48u << 20) /* of the disk that segments never take: queue.db must be able to forget */
 #define SPARSE_BYTES                                                                               \
     (SEGMENT_SIZE / 16) /* a full segment with less than this alive is worth clearing */
 #define ENCODING 1
@@ -53,6 +58,7 @@ struct piece {
 
 struct body {
     atomic_int refs;
+    unsigned failures; /* sp.failures when it was begun */
     uint64_t length;
     char *cache; /* the whole body, NULL: on disk only */
     uint64_t file; /* number, 0: none */
@@ -63,6 +69,7 @@ struct body {
 };
 
 struct body_writer {
+    unsigned failures;
     char *buf; /* the piece being filled */
     uint32_t n, cap;
     uint64_t length;
@@ -82,6 +89,7 @@ static struct {
     unsigned spares, spare_names;
     uint64_t last_file, files;
     bool dir_dirty;
+    atomic_uint failures; /* of syncs */
     int *unsynced; /* descriptors of finished files */
     size_t nunsynced, unsynced_cap;
 } sp = {.lock = PTHREAD_MUTEX_INITIALIZER, .dir = -1};
@@ -169,6 +177,7 @@ static struct segment *segment_make(struct err *err)
 {
     char name[32], spare[32];
     uint32_t number = sp.last_number + 1;
+    struct statvfs v;
     int fd = -1;
 
     segment_name(number, name, sizeof(name));
@@ -178,9 +187,15 @@ static struct segment *segment_make(struct err *err)
         if (renameat(sp.dir, spare, sp.dir, name))
             continue;
         fd = openat(sp.dir, name, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+            unlinkat(sp.dir, name, 0); /* or the name would be in the way for ever */
         break;
     }
     if (fd < 0) {
+        if (fstatvfs(sp.dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < SEGMENT_SIZE + RESERVE) {
+            err_set(err, E_LIMIT, "the disk of the spool has no room for a segment");
+            return NULL;
+        }
         fd = openat(sp.dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0) {
             err_errno(err, errno, "creating %s in the spool", name);
@@ -204,6 +219,10 @@ static bool segment_reserve(uint32_t n, struct piece *out, struct err *err)
     pthread_mutex_lock(&sp.lock);
     s = sp.active;
     if (!s || s->used + n > SEGMENT_SIZE) {
+        if (s && !s->live && !s->readers) { /* it can follow itself: a full disk may not give another */
+            sp.active = NULL;
+            segment_retire(s);
+        }
         s = segment_make(err);
         if (!s) {
             pthread_mutex_unlock(&sp.lock);
@@ -316,18 +335,18 @@ static void remove_orphans(bool complete)
     nknown = known_cap = 0;
 }
 
-bool spool_ready(bool complete, struct err *err)
+void spool_ready(bool complete)
 {
-    bool ok;
+    struct err err = {0};
 
     pthread_mutex_lock(&sp.lock);
     for (size_t i = sp.n; i-- && complete;)
         segment_retire(sp.segments[i]);
     remove_orphans(complete);
-    sp.active = segment_make(err);
-    ok = sp.active != NULL;
+    sp.active = segment_make(&err);
     pthread_mutex_unlock(&sp.lock);
-    return ok;
+    if (err.code) /* what is queued is delivered all the same; the next message tries again */
+        log_critical("spool: %s", err.text);
 }
 
 void spool_close(void)
@@ -351,6 +370,18 @@ void spool_close(void)
     sp.dir_dirty = false;
     sp.dir = -1;
     pthread_mutex_unlock(&sp.lock);
+}
+
+/* Under the lock, after a sync that failed. */
+static void give_up_segment(void)
+{
+    struct segment *old = sp.active;
+
+    atomic_fetch_add(&sp.failures, 1);
+    sp.dir_dirty = true;
+    sp.active = NULL; /* the next body makes another */
+    if (old)
+        segment_retire(old);
 }
 
 bool spool_sync(void *unused, struct err *err)
@@ -390,6 +421,8 @@ bool spool_sync(void *unused, struct err *err)
             e = errno;
 
         pthread_mutex_lock(&sp.lock);
+        if (e)
+            give_up_segment();
         for (i = 0; i < ndirty; i++) {
             dirty[i]->readers--;
             segment_retire(dirty[i]);
@@ -406,6 +439,7 @@ struct body_writer *body_create(void)
     struct body_writer *w = xcalloc(1, sizeof(*w));
 
     w->file_fd = -1;
+    w->failures = atomic_load(&sp.failures);
     return w;
 }
 
@@ -545,6 +579,7 @@ struct body *body_finish(struct body_writer **wp, struct err *err)
     *wp = NULL;
     b = body_new(w->npieces);
     b->length = w->length;
+    b->failures = w->failures;
     memcpy(b->pieces, w->pieces, w->npieces * sizeof(struct piece));
     if (small && w->length) {
         b->cache = w->cap - last > 1024 ? xrealloc(w->buf, last) : w->buf;
@@ -589,6 +624,12 @@ void body_abort(struct body_writer **wp)
 }
 
 /* --- reading --- */
+
+bool body_sound(const struct body *b, struct err *err)
+{
+    return b->failures == atomic_load(&sp.failures) ||
+           err_set(err, E_IO, "the disk failed while the message was being stored");
+}
 
 struct body *body_ref(struct body *b)
 {
@@ -929,6 +970,7 @@ struct body *body_copy(struct body *b, struct err *err)
     bool ok = true;
 
     copy->length = b->length;
+    copy->failures = atomic_load(&sp.failures);
     copy->file = b->file;
     copy->file_length = b->file_length;
     copy->npieces = 0;

@@ -25,9 +25,8 @@ struct body_writer; /* one being received; belongs to its session */
  * refers to. */
 bool spool_open(const char *dir, struct err *err);
 bool spool_account(const void *encoded, size_t n, struct err *err);
-bool spool_ready(
-    bool complete,
-    struct err *err); /* complete false: some rows could not be read, so nothing is removed */
+void spool_ready(
+    bool complete); /* complete false: some rows could not be read, so nothing is removed */
 void spool_close(void);
 bool spool_sync(void *unused,
                 struct err *err); /* writer thread: every finished body becomes durable */
@@ -38,6 +37,10 @@ bool body_append(struct body_writer *w, const void *p, size_t n,
 struct body *body_finish(struct body_writer **w,
                          struct err *err); /* NULL on error; w is gone either way */
 void body_abort(struct body_writer **w); /* *w may be NULL */
+
+/* Writer thread, in the job that adds its row: false (E_IO) when a sync has failed since the body was
+ * begun: it may have lost some of its bytes, and no later sync would tell. */
+bool body_sound(const struct body *b, struct err *err);
 
 struct body *body_ref(struct body *b);
 void body_free(struct body **b); /* drops a reference; the bytes on disk stay */

@@ -41,7 +41,9 @@
     X(DNS_INSECURE, "dns_insecure", "Insecure Answers")                                            \
     X(DNS_BOGUS, "dns_bogus", "Bogus Answers")                                                     \
     X(DNS_SERVFAIL, "dns_servfail", "Server Failures")                                             \
-    X(DNS_TIMEOUT, "dns_timeout", "Time-outs")
+    X(DNS_TIMEOUT, "dns_timeout", "Time-outs")                                                     \
+    X(AUTH_IN, "auth_in", "Successful SMTP Authentications")                                       \
+    X(AUTH_FAILED_IN, "auth_failed_in", "Failed SMTP Authentications")
 enum counter {
 #define X(id, json, words) STAT_##id,
     STATS_COUNTERS(X)

@@ -88,6 +88,12 @@ struct tls_verdict tls_verdict(const struct tls_evidence *e)
         by_sts(e, &v);
     if (e->demanded && v.use != TLS_REFUSE)
         demand(&v, RULE_DEMANDED);
+    if (e->authenticates && v.use != TLS_REFUSE) { /* nobody but the host that was meant gets the password */
+        v.use = TLS_MUST;
+        v.must |= TLS_CHECK_ROUTE;
+        v.modern = true;
+        v.rule = RULE_AUTH;
+    }
     /* "Never STARTTLS" and "never in clear" hold both: such a host gets nothing. */
     if (e->exempt)
         v = v.use == TLS_MUST || v.use == TLS_REFUSE

@@ -43,6 +43,7 @@ struct tls_evidence {
     bool sts_lists_host;  /* the policy's mx patterns cover this host */
     bool exempt;          /* on the STARTTLS exemption list */
     bool demanded;        /* on the STARTTLS required list */
+    bool authenticates;   /* the SMTP route has a profile for SMTP authentication: a password goes over */
     bool failed_lately;   /* tls_failure_memory: its last handshake failed less than an hour ago */
 };
 
@@ -58,8 +59,9 @@ enum { /* what is looked at in the peer's certificate; bits */
     TLS_CHECK_MX = 2,     /* WebPKI chain and the MX host as DNS-ID (RFC 8461 section 4.2) */
     TLS_CHECK_VERIFY = 4, /* levels 4 and 5: chain, and common name or names as Verify has it */
     TLS_CHECK_HOSTED = 8, /* level 6: chain, and the reference names of Verify Hosted Domains */
+    TLS_CHECK_ROUTE = 16, /* chain, and the host of the SMTP route as the administrator wrote it */
 };
-#define TLS_CHECKS 4u /* as many bits */
+#define TLS_CHECKS 5u /* as many bits */
 
 /* Which rule decided; X(id, word, sentence). The words stand in tlsexplain, records and logs; they do not change. */
 #define TLS_RULES(X)                                                                               \
@@ -81,6 +83,7 @@ enum { /* what is looked at in the peer's certificate; bits */
     X(STS_FAILED, "sts-failed", "the domain's MTA-STS record cannot be looked up")                 \
     X(EXEMPT, "exempt", "it is on the STARTTLS exemption list")                                    \
     X(DEMANDED, "demanded", "it is on the STARTTLS required list")                                 \
+    X(AUTH, "auth", "the SMTP route authenticates, which it does over verified TLS only")          \
     X(MEMORY, "failure-memory", "its TLS handshake failed less than an hour ago")
 enum tls_rule {
 #define X(id, word, sentence) RULE_##id,

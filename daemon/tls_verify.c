@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/crl.h"
 #include "daemon/dane.h"
 #include "daemon/peer_cert.h"
 #include "daemon/tls.h"
@@ -17,7 +18,7 @@
 #include "store/base/net.h"
 
 #define RECORD_DIGEST 35 /* usage, selector, matching type, SHA-256 of the data */
-#define WITH_CHAIN (TLS_CHECK_MX | TLS_CHECK_VERIFY | TLS_CHECK_HOSTED)
+#define WITH_CHAIN (TLS_CHECK_MX | TLS_CHECK_VERIFY | TLS_CHECK_HOSTED | TLS_CHECK_ROUTE)
 
 /* ---- names ---- */
 
@@ -226,6 +227,22 @@ static void look_dane(SSL *ssl, const struct dane *dane, struct tls_verified *ou
     }
 }
 
+/* By a dNSName, or an iPAddress when the route says an address. */
+static void look_route(X509 *peer, const struct cert_names *cert, const struct tls_names *names,
+                       struct tls_verified *out)
+{
+    const char *route = names->route ? names->route : "";
+    struct addr a;
+    bool same = addr_parse(route, &a)
+                    ? X509_check_ip(peer, a.ip, a.family == AF_INET ? 4 : 16, 0) == 1
+                    : covers_any(&cert->sans, route) != NULL;
+
+    if (same)
+        passed(out, TLS_CHECK_ROUTE, route);
+    else
+        fail(out, TLS_CHECK_ROUTE, "peer cert does not match the host %s of the route", route);
+}
+
 static void look_name(unsigned check, const struct cert_names *cert, const struct tls_names *names,
                       struct tls_verified *out)
 {
@@ -257,13 +274,21 @@ static void look_chain(SSL *ssl, X509 *peer, unsigned checks, const struct tls_n
         fail(out, checks, "%s", X509_verify_cert_error_string(result));
         return;
     }
+    /* Of a resumed session there is no chain: it is of one that was looked at under the same lists. */
+    if (!SSL_session_reused(ssl) &&
+        !crl_chain_ok(CRL_OUTBOUND, SSL_get0_verified_chain(ssl), wrong, sizeof(wrong))) {
+        fail(out, checks, "%s", wrong);
+        return;
+    }
     names_of(peer, &cert);
     if (names->fqdn && !peer_cert_fqdn_ok(peer, wrong, sizeof(wrong)))
         fail(out, checks, "%s", wrong);
     else if (names->x509 && !peer_cert_x509_ok(peer, here, countof(here), wrong, sizeof(wrong)))
         fail(out, checks, "%s", wrong);
     for (unsigned check = 1; check < 1U << TLS_CHECKS && !*wrong; check <<= 1)
-        if (checks & check)
+        if (checks & check & TLS_CHECK_ROUTE)
+            look_route(peer, &cert, names, out);
+        else if (checks & check)
             look_name(check, &cert, names, out);
     strlist_free(&cert.sans);
 }
@@ -294,6 +319,11 @@ const char *tls_verify_why(const struct tls_verified *v, unsigned missing)
 }
 
 /* ---- keys ---- */
+
+uint64_t tls_verify_id(void)
+{
+    return running_trust_id() ^ running_crl_id() * 0x9e3779b97f4a7c15u;
+}
 
 static void digest_text(EVP_MD_CTX *md, const char *text)
 {
@@ -327,7 +357,7 @@ static void digest_records(EVP_MD_CTX *md, const struct dane *dane)
 static void digest_check(EVP_MD_CTX *md, unsigned check, const struct tls_names *names,
                          const struct dane *dane)
 {
-    uint64_t trust = running_trust_id();
+    uint64_t trust = tls_verify_id();
     unsigned char flags[3] = {(unsigned char)check, names->fqdn, names->x509};
 
     EVP_DigestUpdate(md, flags, sizeof(flags));
@@ -339,8 +369,8 @@ static void digest_check(EVP_MD_CTX *md, unsigned check, const struct tls_names 
         return;
     }
     EVP_DigestUpdate(md, &trust, sizeof(trust));
-    digest_text(md, names->host);
-    if (check != TLS_CHECK_MX || names->x509)
+    digest_text(md, check == TLS_CHECK_ROUTE ? names->route : names->host);
+    if ((check != TLS_CHECK_MX && check != TLS_CHECK_ROUTE) || names->x509)
         digest_text(md, names->domain);
 }
 

@@ -20,6 +20,8 @@ struct tls_names { /* reference names of one host; borrowed */
     const char *domain; /* of the recipients (next hop): "example.com" */
     const char *expanded; /* the same after CNAMEs; NULL or equal: none */
     const char *host; /* MX host or host of the route */
+    const char *route; /* of a route: its host as the administrator wrote it, a name or an address;
+                          NULL: none */
     const char *ptr; /* name of the address by reverse and forward DNS; NULL: none. Verify Hosted
                         Domains only */
     bool mx_secure; /* the domain's MX answer was signed: domain names count for DANE-TA (RFC 7672
@@ -49,6 +51,9 @@ const char *tls_verify_why(const struct tls_verified *v,
 /* What each of these checks compares with: keys of a proof (struct tls_need, tls_proof). */
 void tls_verify_keys(unsigned checks, const struct tls_names *names, const struct dane *dane,
                      unsigned char keys[TLS_CHECKS][TLS_KEY]);
+
+/* Stands for the authorities and the revocation lists: what was verified under another one is verified again. Any thread. */
+uint64_t tls_verify_id(void);
 
 /* Pure; does a name of a certificate cover a host name? Wildcards: the whole left-most label, one
  * label. */

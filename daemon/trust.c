@@ -25,9 +25,12 @@
 #define PACKAGES "/var/lib/dpkg/status"
 #define MAX_BUNDLE (16u << 20)
 #define MAX_SYSTEM 5000u
+#define MAX_NAMES 64
+#define MAX_NAME 1000 /* bytes; so all of them fit in one record or four */
 
 struct trust {
     X509_STORE *store;
+    STACK_OF(X509_NAME) *names; /* of the custom list */
     struct bundle *system;
     unsigned char digest[32]; /* of what was put in */
     uint64_t id;
@@ -178,6 +181,7 @@ static void trust_free(struct trust *t)
     if (!t)
         return;
     X509_STORE_free(t->store);
+    sk_X509_NAME_pop_free(t->names, X509_NAME_free);
     bundle_free(&t->system);
     free(t);
 }
@@ -242,6 +246,7 @@ static bool build_job(void *arg, struct err *err)
         if (!authorities_read(a->certificate, strlen(a->certificate), 1, true, &one, err))
             return err_wrap(err, "certificate authority %s", a->name);
         X509_STORE_add_cert(b->made->store, one.items[0]);
+        sk_X509_NAME_push(b->made->names, X509_NAME_dup(X509_get_subject_name(one.items[0])));
         authorities_free(&one);
     }
     return true;
@@ -261,8 +266,10 @@ static bool trust_new(const struct config *cfg, struct bundle *system, struct tr
     if (current && !memcmp(current->digest, t->digest, sizeof(t->digest))) {
         X509_STORE_up_ref(current->store);
         t->store = current->store;
+        t->names = sk_X509_NAME_deep_copy(current->names, X509_NAME_dup, X509_NAME_free);
     } else {
         t->store = new_store();
+        t->names = sk_X509_NAME_new_null();
         if (!worker_call(build_job, &b, err)) { /* YIELDS */
             trust_free(t);
             return false;
@@ -331,6 +338,25 @@ X509_STORE *running_trust(void)
     return s ? s : new_store();
 }
 
+static bool fits(const STACK_OF(X509_NAME) *names)
+{
+    for (int i = 0; i < sk_X509_NAME_num(names); i++)
+        if (i2d_X509_NAME(sk_X509_NAME_value(names, i), NULL) > MAX_NAME)
+            return false;
+    return sk_X509_NAME_num(names) > 0 && sk_X509_NAME_num(names) <= MAX_NAMES;
+}
+
+STACK_OF(X509_NAME) *running_trust_names(void)
+{
+    STACK_OF(X509_NAME) *names = NULL;
+
+    pthread_mutex_lock(&lock);
+    if (current && fits(current->names))
+        names = sk_X509_NAME_deep_copy(current->names, X509_NAME_dup, X509_NAME_free);
+    pthread_mutex_unlock(&lock);
+    return names;
+}
+
 uint64_t running_trust_id(void)
 {
     uint64_t id;
@@ -339,6 +365,19 @@ uint64_t running_trust_id(void)
     id = current ? current->id : 0;
     pthread_mutex_unlock(&lock);
     return id;
+}
+
+STACK_OF(X509) *trust_by_subject(const X509_NAME *subject)
+{
+    X509_STORE *store = running_trust();
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    STACK_OF(X509) *found = NULL;
+
+    if (ctx && X509_STORE_CTX_init(ctx, store, NULL, NULL))
+        found = X509_STORE_CTX_get1_certs(ctx, subject);
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_free(store);
+    return found;
 }
 
 struct bundle *trust_system(void)

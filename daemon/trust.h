@@ -15,7 +15,13 @@
 #include "store/base/err.h"
 
 X509_STORE *running_trust(void);    /* a reference for the caller (X509_STORE_free); never NULL, empty when both lists are off */
+/* The names of the custom list's members, for a server that asks for certificates; the caller's (sk_X509_NAME_pop_free). NULL:
+ * there are none, or too many to be sent in a handshake. */
+STACK_OF(X509_NAME) *running_trust_names(void);
 uint64_t running_trust_id(void);    /* changes with the lists: a session verified under another number is not reused */
+
+/* The members of the lists with this subject, to check what they signed; new, freed with sk_X509_pop_free. NULL: none. */
+STACK_OF(X509) *trust_by_subject(const X509_NAME *subject);
 
 struct bundle { /* the system list as it was read; immutable, reference-counted */
     int refs;

@@ -133,6 +133,15 @@ static void report(const struct writer *w, const struct err *failure)
                 w->name, failure->text);
 }
 
+static void report_end(const struct writer *w)
+{
+    char key[60];
+
+    log_info("writer %s: writing works again", w->name);
+    snprintf(key, sizeof(key), "writer over %s", w->name);
+    alert_raise(ALERT_SYSTEM, ALERT_INFO, key, "The %s database can be written again.", w->name);
+}
+
 /* Jobs first up to (not including) last have had their transaction: with failure, none of it is
  * kept. */
 static void finish_group(struct writer *w, struct job *first, struct job *last,
@@ -156,7 +165,7 @@ static void finish_group(struct writer *w, struct job *first, struct job *last,
     if (failure && !w->trouble)
         report(w, failure);
     else if (!failure && w->trouble)
-        log_info("writer %s: writing works again", w->name);
+        report_end(w);
     w->trouble = failure;
     while (first != last) {
         struct job *next = first->next;

@@ -15,6 +15,9 @@ struct alert_recipient {
 struct log {
 #include "schema/log.def"
 };
+struct log_setup {
+#include "schema/log_setup.def"
+};
 struct certificate {
 #include "schema/certificate.def"
 };
@@ -47,6 +50,15 @@ struct smtpauth_server {
 };
 struct bounce_profile {
 #include "schema/bounce_profile.def"
+};
+struct bounce_setup {
+#include "schema/bounce_setup.def"
+};
+struct bv_setup {
+#include "schema/bv_setup.def"
+};
+struct bv_key {
+#include "schema/bv_key.def"
 };
 struct listener_setup {
 #include "schema/listener_setup.def"
@@ -95,6 +107,9 @@ struct dns_untrusted {
 };
 struct delivery {
 #include "schema/delivery.def"
+};
+struct resource_limits {
+#include "schema/resource_limits.def"
 };
 struct update {
 #include "schema/update.def"

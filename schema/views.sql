@@ -26,8 +26,23 @@ CREATE VIEW v_log AS SELECT name AS object,
   CAST(json_extract(body,'$.type') AS TEXT) AS "type",
   CAST(json_extract(body,'$.level') AS TEXT) AS "level",
   CAST(json_extract(body,'$.max_size') AS INTEGER) AS "max_size",
-  CAST(json_extract(body,'$.max_files') AS INTEGER) AS "max_files"
+  CAST(json_extract(body,'$.max_files') AS INTEGER) AS "max_files",
+  CAST(json_extract(body,'$.rollover_interval') AS INTEGER) AS "rollover_interval",
+  CAST(json_extract(body,'$.rollover_at') AS TEXT) AS "rollover_at",
+  CAST(json_extract(body,'$.alert_removed') AS INTEGER) AS "alert_removed",
+  CAST(json_extract(body,'$.method') AS TEXT) AS "method",
+  CAST(json_extract(body,'$.syslog_host') AS TEXT) AS "syslog_host",
+  CAST(json_extract(body,'$.syslog_port') AS INTEGER) AS "syslog_port",
+  CAST(json_extract(body,'$.syslog_protocol') AS TEXT) AS "syslog_protocol",
+  CAST(json_extract(body,'$.syslog_facility') AS TEXT) AS "syslog_facility"
 FROM entry JOIN blob USING(hash) WHERE class='log' AND to_rev IS NULL;
+CREATE VIEW v_log_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.metrics_frequency') AS INTEGER) AS "metrics_frequency",
+  CAST(json_extract(body,'$.message_ids') AS INTEGER) AS "message_ids",
+  CAST(json_extract(body,'$.remote_responses') AS INTEGER) AS "remote_responses",
+  CAST(json_extract(body,'$.subjects') AS INTEGER) AS "subjects",
+  CAST(json_extract(body,'$.headers') AS TEXT) AS "headers"
+FROM entry JOIN blob USING(hash) WHERE class='log_setup' AND to_rev IS NULL;
 CREATE VIEW v_certificate AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
   CAST(json_extract(body,'$.certificate') AS TEXT) AS "certificate",
@@ -128,10 +143,26 @@ CREATE VIEW v_bounce_profile AS SELECT name AS object,
   CAST(json_extract(body,'$.initial_retry') AS INTEGER) AS "initial_retry",
   CAST(json_extract(body,'$.max_retry') AS INTEGER) AS "max_retry",
   CAST(json_extract(body,'$.send_bounces') AS INTEGER) AS "send_bounces",
+  CAST(json_extract(body,'$.dsn_format') AS INTEGER) AS "dsn_format",
+  CAST(json_extract(body,'$.failure_subject') AS TEXT) AS "failure_subject",
   CAST(json_extract(body,'$.delay_warnings') AS INTEGER) AS "delay_warnings",
   CAST(json_extract(body,'$.delay_interval') AS INTEGER) AS "delay_interval",
-  CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count"
+  CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count",
+  CAST(json_extract(body,'$.delay_subject') AS TEXT) AS "delay_subject",
+  CAST(json_extract(body,'$.alternate') AS TEXT) AS "alternate"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_profile' AND to_rev IS NULL;
+CREATE VIEW v_bounce_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy"
+FROM entry JOIN blob USING(hash) WHERE class='bounce_setup' AND to_rev IS NULL;
+CREATE VIEW v_bv_setup AS SELECT name AS object,
+  CAST(json_extract(body,'$.invalid') AS TEXT) AS "invalid",
+  CAST(json_extract(body,'$.header') AS TEXT) AS "header"
+FROM entry JOIN blob USING(hash) WHERE class='bv_setup' AND to_rev IS NULL;
+CREATE VIEW v_bv_key AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.key') AS TEXT) AS "key",
+  CAST(json_extract(body,'$.created') AS INTEGER) AS "created"
+FROM entry JOIN blob USING(hash) WHERE class='bv_key' AND to_rev IS NULL;
 CREATE VIEW v_listener_setup AS SELECT name AS object,
   CAST(json_extract(body,'$.max_connections') AS INTEGER) AS "max_connections",
   CAST(json_extract(body,'$.max_tls_connections') AS INTEGER) AS "max_tls_connections",
@@ -183,6 +214,7 @@ CREATE VIEW v_listener AS SELECT name AS object,
   CAST(json_extract(body,'$.dhap_code') AS INTEGER) AS "dhap_code",
   CAST(json_extract(body,'$.dhap_text') AS TEXT) AS "dhap_text",
   CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings",
+  CAST(json_extract(body,'$.untagged_bounces') AS INTEGER) AS "untagged_bounces",
   CAST(json_extract(body,'$.default_behavior') AS TEXT) AS "default_behavior"
 FROM entry JOIN blob USING(hash) WHERE class='listener' AND to_rev IS NULL;
 CREATE VIEW v_mail_policy AS SELECT name AS object,
@@ -211,7 +243,8 @@ CREATE VIEW v_mail_policy AS SELECT name AS object,
   CAST(json_extract(body,'$.dhap_action') AS TEXT) AS "dhap_action",
   CAST(json_extract(body,'$.dhap_code') AS INTEGER) AS "dhap_code",
   CAST(json_extract(body,'$.dhap_text') AS TEXT) AS "dhap_text",
-  CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings"
+  CAST(json_extract(body,'$.line_endings') AS TEXT) AS "line_endings",
+  CAST(json_extract(body,'$.untagged_bounces') AS TEXT) AS "untagged_bounces"
 FROM entry JOIN blob USING(hash) WHERE class='mail_policy' AND to_rev IS NULL;
 CREATE VIEW v_sender_group AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
@@ -309,6 +342,14 @@ CREATE VIEW v_delivery AS SELECT name AS object,
   CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
   CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address"
 FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
+CREATE VIEW v_resource_limits AS SELECT name AS object,
+  CAST(json_extract(body,'$.max_messages') AS INTEGER) AS "max_messages",
+  CAST(json_extract(body,'$.max_queue_size') AS INTEGER) AS "max_queue_size",
+  CAST(json_extract(body,'$.min_free_space') AS INTEGER) AS "min_free_space",
+  CAST(json_extract(body,'$.max_memory') AS INTEGER) AS "max_memory",
+  CAST(json_extract(body,'$.slow_at') AS INTEGER) AS "slow_at",
+  CAST(json_extract(body,'$.resume_at') AS INTEGER) AS "resume_at"
+FROM entry JOIN blob USING(hash) WHERE class='resource_limits' AND to_rev IS NULL;
 CREATE VIEW v_update AS SELECT name AS object,
   CAST(json_extract(body,'$.proxy_host') AS TEXT) AS "proxy_host",
   CAST(json_extract(body,'$.proxy_port') AS INTEGER) AS "proxy_port",

@@ -37,8 +37,21 @@ struct asking {
     struct session *s;
     struct row *row;
     const struct field *f;
+    const char *prompt; /* other words than the field's own, or NULL */
+    bool (*fits)(const struct row *object); /* which objects can be named, NULL: all */
+    bool none; /* of them: whether the list begins with None */
     struct strlist names; /* of a numbered list of objects */
 };
+
+/* "A certificate profile", "An SMTP Auth profile": as it is said. */
+static const char *article(const char *noun)
+{
+    const char *vowels = isupper((unsigned char)noun[0]) && isupper((unsigned char)noun[1])
+                             ? "AEFHILMNORSX"
+                             : "aeioAEIO";
+
+    return strchr(vowels, noun[0]) ? "An" : "A";
+}
 
 /* Looked up with the row under its new name for a moment. */
 static bool name_is_free(struct asking *a, const struct row *trial, struct err *err)
@@ -51,7 +64,8 @@ static bool name_is_free(struct asking *a, const struct row *trial, struct err *
     a->row->name = trial->name;
     taken = session_taken(a->s, a->row);
     a->row->name = old;
-    return !taken || err_set(err, E_EXISTS, "A %s \"%s\" exists already.", a->row->section->noun,
+    return !taken || err_set(err, E_EXISTS, "%s %s \"%s\" exists already.",
+                             article(a->row->section->noun), a->row->section->noun,
                              str_printable(row_leaf(trial)));
 }
 
@@ -80,9 +94,11 @@ static void set_value(struct asking *a, const char *answer)
         ui_error(a->ui, &err);
 }
 
-static const char *prompt_of(const struct field *f)
+static const char *prompt_of(const struct asking *a)
 {
-    return f->prompt ? f->prompt : f->label ? f->label : f->name;
+    const struct field *f = a->f;
+
+    return a->prompt ? a->prompt : f->prompt ? f->prompt : f->label ? f->label : f->name;
 }
 
 static void ask_choice_field(struct asking *a)
@@ -93,20 +109,32 @@ static void ask_choice_field(struct asking *a)
 
     for (; choices[n].word && n + 1 < (int)countof(list); n++)
         list[n] = (struct ui_choice){choices[n].word, choices[n].text};
-    n = ask_choice(a->ui, a->f->name, prompt_of(a->f), list, now);
+    n = ask_choice(a->ui, a->f->name, prompt_of(a), list, now);
     set_value(a, list[n].word);
+}
+
+/* The object that an answer names, by its name or its number; "" for none; NULL: no such thing. */
+static const char *listed(const struct asking *a, const char *answer)
+{
+    unsigned long number = isdigit((unsigned char)*answer) ? strtoul(answer, NULL, 10) : 0;
+
+    for (size_t i = 0; i < a->names.n; i++)
+        if (str_eq(a->names.items[i], answer))
+            return a->names.items[i];
+    if (a->none && (number == 1 || str_ieq(answer, "none") || !*meant(answer)))
+        return "";
+    number -= a->none;
+    return number >= 1 && number <= a->names.n ? a->names.items[number - 1] : NULL;
 }
 
 static bool accept_listed(void *arg, const char *answer, struct err *err)
 {
-    struct asking *a = arg;
-    unsigned long number = strtoul(answer, NULL, 10);
+    const struct asking *a = arg;
 
-    if (strlist_has(&a->names, answer) ||
-        (isdigit((unsigned char)*answer) && number >= 1 && number <= a->names.n))
+    if (listed(a, answer))
         return true;
-    return err_set(err, E_NOT_FOUND, "There is no %s \"%s\".", section_find(a->f->ref)->noun,
-                   str_printable(answer));
+    return err_set(err, E_NOT_FOUND, "There is no %s \"%s\"%s.", section_find(a->f->ref)->noun,
+                   str_printable(answer), a->fits ? " that could be used here" : "");
 }
 
 static void offer_listed(void *arg, const char *typed, struct offers *out)
@@ -114,8 +142,19 @@ static void offer_listed(void *arg, const char *typed, struct offers *out)
     const struct asking *a = arg;
 
     (void)typed;
+    if (a->none)
+        offer(out, "none", NULL);
     for (size_t i = 0; i < a->names.n; i++)
         offer(out, a->names.items[i], NULL);
+}
+
+static bool collect_fitting(void *arg, const struct row *object)
+{
+    struct asking *a = arg;
+
+    if (!a->fits || a->fits(object))
+        strlist_add(&a->names, object->name);
+    return true;
 }
 
 /* A field that names an object of another section. */
@@ -127,35 +166,39 @@ static void ask_ref_field(struct asking *a, const struct section *target)
                             .offer = offer_listed,
                             .accept = accept_listed,
                             .arg = a};
-    const char *now = row_text(a->row, a->f->name), *answer;
+    AUTO(str) char *now = xstrdup(row_text(a->row, a->f->name));
+    const char *answer;
+    size_t n = a->none;
     char number[24] = "";
 
-    session_names(a->s, target, NULL, &a->names);
-    buf_str_add(&text, prompt_of(a->f));
+    if (a->fits)
+        session_each(a->s, target, NULL, collect_fitting, a);
+    else
+        session_names(a->s, target, NULL, &a->names);
+    buf_str_add(&text, prompt_of(a));
+    if (n && a->names.n <= LISTED)
+        buf_str_add(&text, "\n1. None");
+    if (!*now && (a->none || (a->fits && ui_interactive(a->ui))))
+        str_copy(number, sizeof(number), "1");
     for (size_t i = 0; i < a->names.n; i++) {
         if (a->names.n <= LISTED)
-            buf_printf(&text, "\n%zu. %s", i + 1, str_printable(a->names.items[i]));
+            buf_printf(&text, "\n%zu. %s", ++n, str_printable(a->names.items[i]));
         if (str_eq(a->names.items[i], now))
-            snprintf(number, sizeof(number), "%zu", i + 1);
+            snprintf(number, sizeof(number), "%zu", n);
     }
     q.text = buf_str(&text);
     q.deflt = a->names.n <= LISTED ? number : now;
-    if (!*q.deflt)
+    if (!*q.deflt && !a->none)
         q.deflt = NULL;
-    answer = ui_ask(a->ui, &q);
-    if (!strlist_has(&a->names, answer) && isdigit((unsigned char)*answer)) {
-        unsigned long n = strtoul(answer, NULL, 10);
-
-        answer = n >= 1 && n <= a->names.n ? a->names.items[n - 1] : now;
-    }
-    set_value(a, answer);
+    answer = listed(a, ui_ask(a->ui, &q));
+    set_value(a, answer ? answer : now);
 }
 
 static void ask_secret_field(struct asking *a)
 {
     bool has = *row_text(a->row, a->f->name);
-    char *prompt = has ? xasprintf("%s (Enter keeps the one there is)", prompt_of(a->f))
-                       : xstrdup(prompt_of(a->f));
+    char *prompt = has ? xasprintf("%s (Enter keeps the one there is)", prompt_of(a))
+                       : xstrdup(prompt_of(a));
     AUTO(secret_text) char *plain = ask_secret(a->ui, a->f->name, prompt);
 
     free(prompt);
@@ -168,7 +211,7 @@ static void ask_secret_field(struct asking *a)
 
 static void ask_pem_field(struct asking *a)
 {
-    char *prompt = xasprintf("%s (end with a line holding only \".\")", prompt_of(a->f));
+    char *prompt = xasprintf("%s (end with a line holding only \".\")", prompt_of(a));
     AUTO(str) char *text = ask_block(a->ui, a->f->name, prompt);
 
     free(prompt);
@@ -215,41 +258,64 @@ static void ask_text_field(struct asking *a)
     const char *now = row_text(a->row, a->f->name);
     AUTO(str) char *help = explain(a->f, !a->f->required && !a->f->key && *now);
     struct ui_question q = {
-        .text = prompt_of(a->f), .key = a->f->name, .accept = accept_value, .arg = a};
+        .text = prompt_of(a), .key = a->f->name, .accept = accept_value, .arg = a};
 
     q.deflt = !*now && a->f->required ? NULL : now;
     q.help = *help ? help : NULL;
     set_value(a, ui_ask(a->ui, &q));
 }
 
+static void ask_it(struct asking *a, const char *field)
+{
+    const struct section *target;
+
+    if (!a->row || ui_failed(a->ui))
+        return;
+    a->f = field_find(a->row->section, field);
+    if (!a->f) {
+        ui_fail(a->ui, E_USAGE, "A %s has no field \"%s\".", a->row->section->noun, field);
+        return;
+    }
+    target = a->f->ref ? section_find(a->f->ref) : NULL;
+    a->none = a->fits ? a->none : !a->f->required;
+    if (a->f->type == &type_boolean)
+        set_value(a, ask_yes(a->ui, a->f->name, prompt_of(a), *(const bool *)row_slot(a->row, a->f))
+                         ? "yes"
+                         : "no");
+    else if (a->f->type == &type_choice)
+        ask_choice_field(a);
+    else if (a->f->secret)
+        ask_secret_field(a);
+    else if (a->f->type == &type_pem)
+        ask_pem_field(a);
+    else if (target && a->f->type != &type_list)
+        ask_ref_field(a, target);
+    else
+        ask_text_field(a);
+    strlist_free(&a->names);
+}
+
 void ask_field(struct ui *ui, struct session *s, struct row *r, const char *field)
 {
     struct asking a = {.ui = ui, .s = s, .row = r};
-    const struct section *target;
 
-    if (!r || ui_failed(ui))
-        return;
-    a.f = field_find(r->section, field);
-    if (!a.f) {
-        ui_fail(ui, E_USAGE, "A %s has no field \"%s\".", r->section->noun, field);
-        return;
-    }
-    target = a.f->ref ? section_find(a.f->ref) : NULL;
-    if (a.f->type == &type_boolean)
-        set_value(&a, ask_yes(ui, a.f->name, prompt_of(a.f), *(const bool *)row_slot(r, a.f))
-                          ? "yes"
-                          : "no");
-    else if (a.f->type == &type_choice)
-        ask_choice_field(&a);
-    else if (a.f->secret)
-        ask_secret_field(&a);
-    else if (a.f->type == &type_pem)
-        ask_pem_field(&a);
-    else if (target && a.f->type != &type_list)
-        ask_ref_field(&a, target);
-    else
-        ask_text_field(&a);
-    strlist_free(&a.names);
+    ask_it(&a, field);
+}
+
+void ask_field_as(struct ui *ui, struct session *s, struct row *r, const char *field,
+                  const char *question)
+{
+    struct asking a = {.ui = ui, .s = s, .row = r, .prompt = question};
+
+    ask_it(&a, field);
+}
+
+void ask_ref(struct ui *ui, struct session *s, struct row *r, const char *field,
+             bool (*fits)(const struct row *object), bool none)
+{
+    struct asking a = {.ui = ui, .s = s, .row = r, .fits = fits, .none = none};
+
+    ask_it(&a, field);
 }
 
 void ask_group(struct ui *ui, struct session *s, struct row *r, const char *group)
@@ -858,7 +924,7 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
 
     if (verb == NEW) {
         if (!same_as_told(ui, s, there))
-            ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already and differs.", sec->noun,
+            ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already and differs.", article(sec->noun), sec->noun,
                     str_printable(name));
         return;
     }
@@ -871,7 +937,8 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
     if (verb == REPLACE)
         fill(ui, s, r, there);
     if (!ui_failed(ui) && !str_eq(r->name, there->name) && session_taken(s, r))
-        ui_fail(ui, E_EXISTS, "A %s \"%s\" exists already.", sec->noun, str_printable(row_leaf(r)));
+        ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already.", article(sec->noun), sec->noun,
+                str_printable(row_leaf(r)));
     check_fields(ui, r);
 }
 

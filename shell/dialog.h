@@ -8,6 +8,12 @@
 /* Asks one field of a row of session_edit/session_new: its prompt, its current value as default, choices as a numbered list,
  * .ref fields as a numbered list of the objects there are; refusals by the field's own rules. */
 void ask_field(struct ui *ui, struct session *s, struct row *r, const char *field);
+/* The same in other words than those of the schema. */
+void ask_field_as(struct ui *ui, struct session *s, struct row *r, const char *field, const char *question);
+/* The same of a .ref field, of those objects alone that fit; none: the list begins with None, as ask_field's does where the
+ * field may be empty. Without it there must be one that fits. */
+void ask_ref(struct ui *ui, struct session *s, struct row *r, const char *field, bool (*fits)(const struct row *object),
+             bool none);
 void ask_group(struct ui *ui, struct session *s, struct row *r, const char *group);
 void ask_all(struct ui *ui, struct session *s, struct row *r); /* every field that is not hidden, in order */
 

@@ -84,6 +84,11 @@ void out_data(struct ui *ui, json_t *data)
     json_decref(data);
 }
 
+void out_live(struct ui *ui)
+{
+    ui->unpaged = true;
+}
+
 void out_stream(struct ui *ui, const char *line, json_t *record)
 {
     AUTO(buf) struct buf text = BUF_INIT(MAX_TEXT);

@@ -24,6 +24,7 @@ void out_item(struct ui *ui, const char *lead, const char *text); /* the same be
 void out_text(struct ui *ui, const char *text);          /* prose or layout of our own; not in JSON */
 /* A line of a stream (tail, grep): printed at once; in JSON one object {"more":true,"data":record} a line. Steals. */
 void out_stream(struct ui *ui, const char *line, json_t *record);
+void out_live(struct ui *ui);                            /* lines as they happen: no page marks to the end of the command */
 bool out_json(const struct ui *ui);                      /* is this run --json? */
 bool out_stopped(const struct ui *ui);                   /* "q" at the page mark, or aborted: stop producing */
 

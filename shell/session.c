@@ -374,22 +374,41 @@ json_t *session_call(struct session *s, struct ui *ui, const char *op, json_t *a
     return data ? json_incref(data) : json_object();
 }
 
-bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
-                    bool (*fn)(void *arg, const json_t *data), void *arg)
+/* The whole answer; NULL: there is none, or it is an error, which err has unless it was stopped. */
+static json_t *stream_answer(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg, json_t **failed,
+                             struct err *err)
 {
-    AUTO(json) json_t *answer = NULL;
-    struct err err = {0};
+    json_t *answer;
 
     if (ui_failed(ui) || (s->finished && !session_sync(s, ui))) {
         json_decref(args);
-        return false;
+        return NULL;
     }
-    answer = request(s, ui, op, args, fn, arg, &err);
-    if (!answer)
+    answer = request(s, ui, op, args, fn, arg, err);
+    if (!answer || is_ok(answer, err))
+        return answer;
+    if (ui_aborted(ui) || out_stopped(ui))
+        *err = (struct err){0};
+    else if (failed)
+        *failed = json_incref(answer);
+    json_decref(answer);
+    return NULL;
+}
+
+bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
+                    bool (*fn)(void *arg, const json_t *data), void *arg)
+{
+    json_t *failed = NULL;
+    struct err err = {0};
+    AUTO(json) json_t *answer = stream_answer(s, ui, op, args, fn, arg, &failed, &err);
+
+    if (failed)
+        session_show_error(s, ui, failed);
+    else if (err.code)
         ui_error(ui, &err);
-    else if (!json_bool_of(answer, "ok", false) && !ui_aborted(ui) && !out_stopped(ui))
-        session_show_error(s, ui, answer);
-    return answer && json_bool_of(answer, "ok", false);
+    json_decref(failed);
+    return answer;
 }
 
 /* --- opening and closing --------------------------------------------------------------------- */
@@ -1106,9 +1125,27 @@ static json_t *change_of(const struct pending *p)
     return c;
 }
 
+/* A secret that was sent in plain text is from now on what the daemon made of it: sent again as it was before, the row
+ * would lose it. */
+static void take_sealed(struct session *s, struct pending *p)
+{
+    struct row *stored = fetch(s, p->section, p->row->name);
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(p->secrets, field, value)
+    {
+        if (stored)
+            row_set(p->row, field, row_text(stored, field), NULL);
+    }
+    row_free(&stored);
+}
+
 /* The daemon now knows the row as it is. */
 static void rebase(struct session *s, struct pending *p)
 {
+    if (p->section && p->row && p->secrets && !s->deferred)
+        take_sealed(s, p);
     if (s->deferred && p->section && p->row && !p->name)
         map_set(&s->known[section_index(p->section)], p->row->name, s);
     else if (s->deferred && p->section && !(p->row && str_eq(p->row->name, p->name)))
@@ -1147,6 +1184,70 @@ static bool send_items(struct session *s, struct ui *ui, size_t from, size_t to,
     for (size_t i = from; i < to; i++)
         rebase(s, &s->items[i]);
     return true;
+}
+
+/* How the daemon had the row before change_of. */
+static json_t *restore_of(const struct pending *p)
+{
+    json_t *c = json_object();
+
+    json_put_str(c, "section", p->section->name);
+    json_put_str(c, "name", p->name ? p->name : p->row->name);
+    json_put(c, "body", p->name ? row_to_json(p->base) : json_null());
+    if (p->name && !str_eq(p->name, p->row->name))
+        json_put_str(c, "from", p->row->name);
+    return c;
+}
+
+/* What is to be sent for a trial, and what afterwards. */
+static void trial_changes(const struct session *s, json_t *stage, json_t *restore)
+{
+    json_t *changes = json_array(), *were = json_array();
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->items[i].row || !is_changed(&s->items[i]))
+            continue;
+        json_array_append_new(changes, change_of(&s->items[i]));
+        json_array_append_new(were, restore_of(&s->items[i]));
+    }
+    json_put(stage, "changes", changes);
+    json_put(restore, "changes", were);
+}
+
+static bool send_stage(struct session *s, struct ui *ui, json_t *args, struct err *err)
+{
+    AUTO(json) json_t *reply = request(s, ui, "config.stage", json_incref(args), NULL, NULL, err);
+
+    return reply && is_ok(reply, err);
+}
+
+json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg, struct err *err)
+{
+    AUTO(json) json_t *stage = json_object();
+    AUTO(json) json_t *restore = json_object();
+    AUTO(json) json_t *answer = NULL;
+    json_t *data = NULL;
+    struct err lost = {0};
+    bool changes;
+
+    *err = (struct err){0};
+    if (ui_failed(ui) || (s->finished && !session_sync(s, ui))) {
+        json_decref(args);
+        return NULL;
+    }
+    trial_changes(s, stage, restore);
+    changes = json_array_size(json_object_get(stage, "changes"));
+    if (changes && !send_stage(s, ui, stage, err)) {
+        json_decref(args);
+        return NULL;
+    }
+    answer = stream_answer(s, ui, op, args, fn, arg, NULL, err);
+    if (changes && !send_stage(s, ui, restore, &lost)) /* interrupted or not */
+        ui_error(ui, &lost);
+    if (answer)
+        data = json_incref(json_object_get(answer, "data"));
+    return answer && !data ? json_object() : data;
 }
 
 static bool has_names(struct session *s, struct ui *ui)

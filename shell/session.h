@@ -26,6 +26,12 @@ void session_show_error(struct session *s, struct ui *ui, const json_t *answer);
 bool session_stream(struct session *s, struct ui *ui, const char *op, json_t *args,
                     bool (*fn)(void *arg, const json_t *data), void *arg);
 
+/* The same about the configuration as the operation in progress would make it: what it has changed is staged as long as the
+ * call lasts, and taken back whatever becomes of it. Deletions are not part of it. The answer's "data", new. NULL: err, which
+ * is not shown, says why, or has no code: it was stopped. */
+json_t *session_stream_trial(struct session *s, struct ui *ui, const char *op, json_t *args,
+                             bool (*fn)(void *arg, const json_t *data), void *arg, struct err *err);
+
 struct row *session_get(struct session *s, const struct section *sec, const char *name); /* new reference or NULL */
 /* Has another object the name of this row of session_edit or session_new? */
 bool session_taken(struct session *s, const struct row *row);

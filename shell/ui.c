@@ -12,6 +12,7 @@
 
 #include "shell/backend.h"
 #include "shell/command.h"
+#include "shell/event.h"
 
 #define MAX_SAID (64u << 10)
 
@@ -57,6 +58,7 @@ void ui_free(struct ui **ui)
 void ui_begin(struct ui *ui, struct words *words)
 {
     forget(ui);
+    ui->unpaged = false;
     ui->words = *words;
     *words = (struct words){0};
     if (ui->end == UI_INTERRUPTED || ui->end == UI_FAILED || (ui->end == UI_EOF && ui->backend))
@@ -411,20 +413,41 @@ static const char *from_here_text(struct ui *ui, const char *given)
     return NULL;
 }
 
+/* key=- of a secret: the first line of the standard input. NULL: it is a terminal's, or a batch file's. */
+static const char *from_input(struct ui *ui)
+{
+    size_t size = 0;
+    ssize_t n;
+
+    if (ui->backend || ui->where || isatty(STDIN_FILENO))
+        return NULL;
+    secret_text_free(&ui->answer);
+    event_deadly(true);
+    n = getline(&ui->answer, &size, stdin);
+    event_deadly(false);
+    if (n < 0)
+        free(ui->answer);
+    if (n < 0)
+        ui->answer = xstrdup("");
+    ui->answer[strcspn(ui->answer, "\r\n")] = '\0';
+    return ui->answer;
+}
+
 /* The answer the line gives, or NULL. */
 static const char *from_words(struct ui *ui, const struct ui_question *q)
 {
-    const char *given = q->key ? ui_key(ui, q->key) : NULL;
+    const char *given = q->key ? ui_key(ui, q->key) : NULL, *key = q->key ? q->key : "it";
 
     if (!given)
         given = ui_word(ui);
-    if (given && q->secret && !from_here_text(ui, given)) {
+    if (!given || !q->secret || from_here_text(ui, given))
+        return given;
+    given = str_eq(given, "-") ? from_input(ui) : NULL;
+    if (!given)
         ui_fail(ui, E_USAGE,
-                "A secret cannot be given on the command line: \"%s\" is asked for without echo, or "
-                "given in a batch file as %s=<<END.",
-                q->key ? q->key : "it", q->key ? q->key : "it");
-        return NULL;
-    }
+                "A secret cannot be given on the command line: \"%s\" is asked for without echo, "
+                "read from the standard input for %s=-, or given in a batch file as %s=<<END.",
+                key, key, key);
     return given;
 }
 

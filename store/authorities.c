@@ -14,15 +14,7 @@
 #include "store/base/map.h"
 #include "store/base/net.h"
 #include "store/base/str.h"
-
-static int no_pass_phrase(char *buf, int size, int rwflag, void *u)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)u;
-    return -1;
-}
+#include "store/x509_lib.h"
 
 void authority_fingerprint(const X509 *x, char out[65])
 {
@@ -215,4 +207,9 @@ bool authority_check_fqdn(const X509 *x, struct err *err)
     GENERAL_NAMES_free(names);
     ERR_clear_error();
     return ok;
+}
+
+char *authority_dn(const X509_NAME *name)
+{
+    return name_line(name);
 }

@@ -29,6 +29,7 @@ void authority_name(const X509 *x, char out[AUTHORITY_NAME]);
 void authority_fingerprint(const X509 *x, char out[65]); /* SHA-256, lower-case hexadecimal */
 void authority_pem(X509 *x, struct buf *out);            /* appended */
 bool authority_is_ca(X509 *x);
+char *authority_dn(const X509_NAME *name);               /* "C=US,O=Example,CN=Example CA", escaped; the caller frees it */
 
 /* FQDN validation: a common name or DNS name, where the certificate has them, must be a fully qualified domain name, and it
  * must have one. The sentence names what is not. */

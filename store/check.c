@@ -32,6 +32,14 @@ static const struct {
     {&section_sender_group,      &section_mail_policy   },
     {&section_destination,       &section_bounce_profile},
     {&section_destination_setup, &section_certificate   },
+    {&section_ldap_server,       &section_ldap_setup    },
+    {&section_ldap_server,       &section_ldap_query    },
+    {&section_ldap_query,        &section_ldap_server   },
+    {&section_smtpauth_profile,  &section_smtpauth_profile},
+    {&section_smtpauth_profile,  &section_smtpauth_server},
+    {&section_smtpauth_profile,  &section_ldap_query    },
+    {&section_listener,          &section_smtpauth_profile},
+    {&section_smtp_route,        &section_smtpauth_profile},
 };
 
 #define MAX_CERTIFICATES 32u /* further ones of a listener */
@@ -204,7 +212,8 @@ static void check_certificates(const struct config *cfg, const struct listener *
 }
 
 static const char *const open_relay_advice =
-    "set it to reject and name the senders that may relay in a sender group";
+    "set it to reject and name the senders that may relay in a sender group, or let all senders authenticate "
+    "(auth \"required\", with a profile in smtp_auth)";
 
 static bool is_news(const struct check *c, const struct config *cfg, const struct section *s,
                     const char *name)
@@ -236,6 +245,12 @@ static void warn_listener(const struct config *cfg, const struct row *row,
                       l->certificate, system->hostname);
 }
 
+/* RFC 6409: from who has authenticated or may relay, nobody else. */
+static bool takes_submissions(const struct listener *l)
+{
+    return l->protocol == PROTOCOL_SUBMISSION || l->protocol == PROTOCOL_SUBMISSIONS;
+}
+
 void check_listener(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct listener *l = row->data, *other;
@@ -243,6 +258,7 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     struct addr mine, theirs;
 
     check_certificates(cfg, l, out);
+    check_listener_profile(cfg, l, out);
     if (c && (!*c->certificate || !*c->private_key))
         check_error(out, "certificate",
                     "Certificate profile %s has no certificate yet; import the signed one or "
@@ -254,14 +270,16 @@ void check_listener(const struct config *cfg, const struct row *row, struct chec
     if (l->default_behavior == BEHAVIOR_CONTINUE)
         check_error(out, "default_behavior",
                     "Nothing is left to continue with; choose accept, reject or tcprefuse.");
-    else if (l->default_behavior == BEHAVIOR_RELAY)
+    else if (l->default_behavior == BEHAVIOR_RELAY && !check_all_authenticate(l, NULL))
         check_error(out, "default_behavior", "Relaying for all senders makes an open relay; %s.",
                     open_relay_advice);
-    else if (l->default_behavior == BEHAVIOR_ACCEPT && l->kind == LISTENER_PRIVATE)
+    else if (l->default_behavior == BEHAVIOR_ACCEPT && l->kind == LISTENER_PRIVATE &&
+             !check_all_authenticate(l, NULL) && !takes_submissions(l))
         check_error(out, "default_behavior",
                     "A private listener has no recipient access table, so accepting all senders "
                     "makes an open relay; %s.",
                     open_relay_advice);
+    check_client_identity(l, NULL, out);
     if (!addr_parse(l->address, &mine))
         return; /* told by the field's own rule */
     for (size_t i = 0; i < config_count(cfg, &section_listener); i++) {
@@ -303,6 +321,17 @@ static bool is_half_the_world(const char *host)
     return n.lo.ip[0] != n.hi.ip[0] || (!v4 && n.lo.ip[1] != n.hi.ip[1]);
 }
 
+/* Top-level domains that the public DNS does not have (RFC 6761, RFC 6762, and what networks use all the same). */
+static bool is_private_domain(const char *name)
+{
+    static const char *const names[] = {"internal", "local", "lan", "corp", "home", "private", "intranet", "test", "example"};
+
+    for (size_t i = 0; i < countof(names); i++)
+        if (str_ieq(name, names[i]))
+            return true;
+    return false;
+}
+
 void check_sender_group(const struct config *cfg, const struct row *row, struct check *out)
 {
     AUTO(buf) struct buf owner = BUF_INIT(300);
@@ -323,15 +352,19 @@ void check_sender_group(const struct config *cfg, const struct row *row, struct 
     if (p->behavior != BEHAVIOR_RELAY &&
         (p->behavior != BEHAVIOR_ACCEPT || l->kind == LISTENER_PUBLIC))
         return;
+    if (check_all_authenticate(l, p) || (p->behavior == BEHAVIOR_ACCEPT && takes_submissions(l)))
+        return;
     for (size_t i = 0; i < g->hosts.n; i++) {
         const char *host = g->hosts.items[i];
+        bool top_level = *host == '.' && !strchr(host + 1, '.');
 
-        if (str_eq(host, "ALL") || is_half_the_world(host))
-            check_error(
-                out, "hosts",
-                "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay.",
-                g->policy, host);
-        else if (*host == '.' && !strchr(host + 1, '.') && !out->errors_only)
+        if (str_ieq(host, "ALL") || is_half_the_world(host) || (top_level && !is_private_domain(host + 1)))
+            check_error(out, "hosts",
+                        "Policy %s relays, so \"%s\" makes an open relay; name the senders that may relay, or let "
+                        "them authenticate (auth \"required\" in the policy, with a profile in smtp_auth of the "
+                        "listener).",
+                        g->policy, host);
+        else if (top_level && !out->errors_only)
             check_warning(out, "hosts",
                           "Policy %s relays, so every host below the top-level domain \"%s\" may "
                           "send anywhere.",
@@ -525,11 +558,18 @@ void check_tls_exception(const struct config *cfg, const struct row *row, struct
                       e->name, e->expires);
 }
 
+void check_bv_key(const struct config *cfg, const struct row *row, struct check *out)
+{
+    (void)cfg;
+    if (!*((const struct bv_key *)row->data)->key)
+        check_error(out, "key", "A tagging key may not be empty; assign one with bvconfig > KEY.");
+}
+
 void check_smtp_route(const struct config *cfg, const struct row *row, struct check *out)
 {
     const struct smtp_route *r = row->data;
 
-    (void)cfg;
+    check_route_profile(cfg, r, out);
     for (size_t i = 0; r->hosts.n > 1 && i < r->hosts.n; i++)
         if (str_eq(r->hosts.items[i], "USEDNS") || str_eq(r->hosts.items[i], "/dev/null"))
             check_error(out, "hosts", "%s must stand by itself, without other hosts.",

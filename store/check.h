@@ -31,6 +31,12 @@ void check_tls_exception_target(const struct row *row, struct check *out);
  * else the field that has to change: "dane", "mta_sts". */
 const char *destination_tls_conflict(const struct destination *d, const struct destination *base);
 
+/* What a listener, or a mail flow policy p of it (NULL: the listener itself), says of TLS, client certificates and SMTP
+ * AUTH has to fit together. */
+void check_client_identity(const struct listener *l, const struct mail_policy *p, struct check *out);
+/* Under this policy (NULL: the listener itself) nobody sends before he has authenticated. */
+bool check_all_authenticate(const struct listener *l, const struct mail_policy *p);
+
 /* The whole of cfg. With old given, only what can differ from it: changed objects and whatever refers to them
  * (old itself had passed), which is the same verdict at the cost of the change. */
 void check_row_fields(const struct row *r, struct check *out); /* the rules of each field alone */

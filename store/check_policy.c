@@ -28,11 +28,6 @@ static void warn_flow(const struct listener *l, struct check *out)
             out, "auth",
             "SMTP Authentication is never offered: it needs TLS, which is off. Set tls to "
             "preferred or required.");
-    if (l->verify_client && l->tls == TLS_OFF && l->protocol != PROTOCOL_SMTPS &&
-        l->protocol != PROTOCOL_SUBMISSIONS)
-        check_warning(out, "verify_client",
-                      "No client certificate is ever asked for: TLS is off. Set tls to preferred "
-                      "or required.");
     if (l->tls_senders.n && l->tls != TLS_PREFERRED)
         check_warning(out, "tls_senders",
                       "These senders make no difference: they count where tls is preferred.");
@@ -54,8 +49,6 @@ static void inherit(struct listener *l, const struct mail_policy *p)
         l->auth = p->auth - 1;
     if (p->auth_needs_tls != SWITCH_DEFAULT)
         l->auth_needs_tls = p->auth_needs_tls == SWITCH_ON;
-    if (p->verify_client != SWITCH_DEFAULT)
-        l->verify_client = p->verify_client == SWITCH_ON;
     l->accept_code = p->accept_code;
 }
 
@@ -71,6 +64,8 @@ void check_mail_policy(const struct config *cfg, const struct row *row, struct c
     check_code(out, "reject_code", p->reject_code, 400, 599);
     check_code(out, "limit_code", p->limit_code, 400, 599);
     check_code(out, "dhap_code", p->dhap_code, 400, 599);
+    if (l)
+        check_client_identity(l, p, out);
     if (!l || out->errors_only || (p->behavior != BEHAVIOR_ACCEPT && p->behavior != BEHAVIOR_RELAY))
         return;
     if (!p->tls && !p->auth && !p->auth_needs_tls && !p->verify_client && !p->accept_code &&

@@ -100,14 +100,31 @@
  *                    daemon/stats.h (inj_msgs, ...), gauges ram_utilization, total_utilization, cpu_utilization,
  *                    disk_utilization, resource_conservation, log_used (per cent), log_available (bytes), conn_in,
  *                    conn_out, active_recips, unattempted_recips, attempted_recips, msgs_in_work_queue,
- *                    dests_in_memory, kbytes_used, kbytes_free
+ *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
+ *                    refused, and then [conservation] says what is scarce
+ * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
+ *                    active_recips, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator
- * queue.list         by:"host"|"sender"|"all", value, [after],[limit] -> {recipients:[...], more}
+ * host.in            [limit] -> {as_of, hosts:[{host (the address when it has no verified name), ip, verified, listener,
+ *                    conn_in}]}   who is connected, the most connections first                         readonly
+ * queue.list         by:"host"|"sender"|"mid"|"all", value|mid, [after],[limit] -> {recipients:[...], more, next}   readonly
+ * queue.delete       by, value|mid as queue.list -> stream of {event:"progress"|"end",messages,recipients,reports,busy,failed,
+ *                    stopped}; the last one again. busy: messages left because they are being delivered   operator
+ * queue.bounce       the same, with a report to each sender                                           operator
+ * queue.redirect     the same and host: HOST[:PORT], USEDNS takes it back                             operator
+ * queue.message      mid, [bytes],[header] -> {mid,age,received,received_us,sender,subject,bytes,recipients:[..],text,
+ *                    truncated}   text is escaped, its lines end in \n                                 operator
+ * queue.oldest       as queue.message with header; no text when the queue is empty: {mid: null}        operator
+ * queue.archive      mid, format:"mbox"|"eml", [file],[replace] -> {mid,path,file}   in the export area   operator
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
- * log.list           -> {logs:[{name,type,type_name,level}]}
+ * log.list           -> {logs:[{name,type,type_name,level,retrieval}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
+ * log.find           name, by:"from|to|subject|id", regex, [ignore_case], [files:"all|dates|current"], [dates] -> stream of
+ *                    {mid,time,text}                                                                     readonly
+ * log.events         name, mid -> stream of {line}: all that is said of the message, its connections, the reports about it
+ * log.rollover       [name] -> {}                                                                       operator
  * host.status        host, [brief] -> {host, as_of, reach:"up|down|unknown", last_activity, counters:{delivered_recips,...},
  *                    gauges:{active_recips, unattempted_recips, attempted_recips, conn_out, conn_pending}}; unless brief also
  *                    oldest_message (seconds, null: none), [down_for, down_error], [last_5xx:{text,time,address}], [routes],
@@ -144,9 +161,12 @@
  * ldap.flush         [server] -> {flushed}                                                             operator
  * auth.locked        -> {hosts:[{address,failures,user,seconds}]}   hosts locked out for failed SMTP AUTH          readonly
  * auth.unlock        address|"all" -> {unlocked}                                                       operator
- * crl.list           -> {sources:[{name,enabled,format,url,url2,schedule,next_fetch,state:"current|outdated|missing|disabled",
- *                    issuer,number,entries,bytes,memory,this_update,next_update,fetched,fetched_from,failure,failed_at}]}   readonly
- * crl.update         [name] -> stream of {event:"source",line,name,ok}; {updated,failed}   fetched now    operator
+ * crl.list           -> {sources:[{name,enabled,format,url,url2,auto_update,schedule,time,next_fetch,
+ *                    state:"current|outdated|missing|disabled",issuer,number,entries,bytes,memory,this_update,next_update,ends,
+ *                    fetched,fetched_from,failure,failed_at}]}   readonly
+ * crl.update         [name] -> stream of {event:"source",line,name,ok,[changed],[failure]}; {updated,failed}   fetched now  operator
+ * crl.check          name: profile or file | certificate: PEM -> {certificates:[{subject,issuer,serial,
+ *                    result:"revoked|good|unknown",lists:[{source,state,listed,[revoked],[reason],[covered]}]}]}   readonly
  * debug.fibers       -> {fibers:[{name,what,since_ms,loop}]}
  */
 #ifndef POSTERN_CONTROL_H

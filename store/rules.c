@@ -444,3 +444,24 @@ bool check_forward_server(const struct field *f, const char *text, struct err *e
 {
     return check_ldap_host(f, text, err);
 }
+
+bool check_bv_number(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    if (strlen(text) != 1 || !strchr(DIGITS, *text))
+        return err_set(err, E_INVALID, "The number of a key is one digit, 0 to 9.");
+    return true;
+}
+
+/* "Name: value" (RFC 5322 section 2.2), in one line of ASCII. */
+bool check_header_line(const struct field *f, const char *text, struct err *err)
+{
+    const char *colon = strchr(text, ':');
+
+    for (const char *p = text; p < colon; p++)
+        if (*p <= ' ' || *p > '~')
+            colon = NULL;
+    if (!colon || colon == text || !check_response_text(f, text, NULL))
+        return err_set(err, E_INVALID, "The header must look like \"X-Invalid-Bounce: yes\".");
+    return true;
+}

@@ -46,6 +46,11 @@ static const struct field log_fields[] = {
 #include "schema/log.def"
 };
 #undef SECT
+#define SECT log_setup
+static const struct field log_setup_fields[] = {
+#include "schema/log_setup.def"
+};
+#undef SECT
 #define SECT certificate
 static const struct field certificate_fields[] = {
 #include "schema/certificate.def"
@@ -99,6 +104,21 @@ static const struct field smtpauth_server_fields[] = {
 #define SECT bounce_profile
 static const struct field bounce_profile_fields[] = {
 #include "schema/bounce_profile.def"
+};
+#undef SECT
+#define SECT bounce_setup
+static const struct field bounce_setup_fields[] = {
+#include "schema/bounce_setup.def"
+};
+#undef SECT
+#define SECT bv_setup
+static const struct field bv_setup_fields[] = {
+#include "schema/bv_setup.def"
+};
+#undef SECT
+#define SECT bv_key
+static const struct field bv_key_fields[] = {
+#include "schema/bv_key.def"
 };
 #undef SECT
 #define SECT listener_setup
@@ -179,6 +199,11 @@ static const struct field dns_untrusted_fields[] = {
 #define SECT delivery
 static const struct field delivery_fields[] = {
 #include "schema/delivery.def"
+};
+#undef SECT
+#define SECT resource_limits
+static const struct field resource_limits_fields[] = {
+#include "schema/resource_limits.def"
 };
 #undef SECT
 #define SECT update

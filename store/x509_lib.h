@@ -1,5 +1,5 @@
-/* x509_lib.h - what the files of certificates (x509*.c, pkcs12.c) share; nobody else includes it.
- */
+/* x509_lib.h - what the files of certificates (x509*.c, pkcs12.c, authorities.c) share; nobody else
+ * includes it. */
 #ifndef POSTERN_X509_LIB_H
 #define POSTERN_X509_LIB_H
 

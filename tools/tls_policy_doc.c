@@ -12,7 +12,7 @@ static const char *const levels[] = {"1 No",
                                      "4 Preferred - Verify",
                                      "5 Required - Verify",
                                      "6 Required - Verify Hosted Domains"};
-static const char *const checks[TLS_CHECKS] = {"DANE", "MX", "Verify", "Hosted"};
+static const char *const checks[TLS_CHECKS] = {"DANE", "MX", "Verify", "Hosted", "Route"};
 
 static void print_checks(unsigned which)
 {
@@ -166,6 +166,8 @@ static void print_exceptions(void)
     print_row((struct tls_evidence){.exempt = true});
     printf("| STARTTLS required list");
     print_row((struct tls_evidence){.demanded = true});
+    printf("| SMTP route with an outgoing SMTP Auth profile");
+    print_row((struct tls_evidence){.authenticates = true});
     printf("| handshake failed within the hour (tls_failure_memory)");
     print_row((struct tls_evidence){.failed_lately = true});
 }
@@ -233,8 +235,9 @@ int main(void)
          "common name is that of the\n"
          "host or the domain, or one of its DNS names is the domain's; **Hosted** the same, but "
          "DNS names alone count when\n"
-         "there are any, and may name the domain, the host, or the address's host. \"look\": the "
-         "result is logged, and\n"
+         "there are any, and may name the domain, the host, or the address's host; **Route** it leads "
+         "to a trusted authority\n"
+         "and names the host of the SMTP route. \"look\": the result is logged, and\n"
          "the mail goes whatever it is. DANE and MTA-STS demand TLS 1.2 at least.\n\n"
          "## By destination setting\n");
     print_policy();

@@ -43,8 +43,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     log_set_sink(no_log);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err))
+    if (!mkdtemp(home) || !spool_open(home, &err))
         abort();
+    spool_ready(true);
     atexit(remove_home);
     message = message_new();
     message->sender = message_text(message, "a@example.org");
@@ -86,11 +87,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size && send(fds[1], data, size, MSG_DONTWAIT) != (ssize_t)size)
         abort();
     shutdown(fds[1], SHUT_WR);
-    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, &local, &refusal, &err);
+    c = client_greet(conn_new(fds[0]), "mx.example.com", &peer, 1, NEVER, &local, &refusal, &err);
     if (c && client_hello(c, "gw.example.net", &err)) {
         for (int k = 0; k < 2 && !c->closing; k++) {
             memset(results, 0, sizeof(results));
-            client_transaction(c, message, rids, 3, results, &err);
+            client_transaction(c, message, message->sender, rids, 3, results, &err);
             for (int i = 0; i < 3; i++) {
                 assert(results[i].text);
                 assert(results[i].outcome != OUTCOME_DONE || results[i].code / 100 == 2);

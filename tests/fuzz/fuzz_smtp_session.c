@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char home[] = "/tmp/postern-fuzz-XXXXXX";
 static struct loop *l;
 static struct config *plain, *required;
+static struct config *may_auth, *must_auth; /* SMTP AUTH in clear, by the fixture's users */
 
 static void remove_home(void)
 {
@@ -43,17 +44,21 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argv;
     setenv("TZ", "UTC", 1);
     log_set_sink(no_log);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err)) {
+    if (!mkdtemp(home) || !spool_open(home, &err)) {
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
+    spool_ready(true);
     atexit(remove_home);
     l = loop_new(0);
     plain = fixture_set(fixture_config(), "listener", "In",
                         "max_message_size=4096|max_rcpts_per_msg=3", &err);
     plain = fixture_set(plain, "listener_setup", "-", "max_header_lines=20|max_received=10", &err);
     required = fixture_set(config_ref(plain), "listener", "In", "tls=required", &err);
-    if (!plain || !required)
+    may_auth = fixture_set(config_ref(plain), "smtpauth_profile", "pw", "kind=ldap", &err);
+    may_auth = fixture_set(may_auth, "listener", "In", "auth=preferred|auth_needs_tls=no|smtp_auth=pw", &err);
+    must_auth = fixture_set(config_ref(may_auth), "listener", "In", "auth=required", &err);
+    if (!plain || !required || !may_auth || !must_auth)
         abort();
     return 0;
 }
@@ -102,6 +107,12 @@ static void check_message(const struct message *m, bool relay)
     }
 }
 
+/* The beginning of a reply that says so; only "good" and "monitored" get one, with the right password. */
+static bool has_authenticated(const struct buf *out)
+{
+    return out->n && (memcmp(out->p, "235 ", 4) == 0 || memmem(out->p, out->n, "\r\n235 ", 6));
+}
+
 static void drain(int fd, struct buf *out)
 {
     char block[2048];
@@ -121,11 +132,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct spool_usage before, after;
     size_t piece;
     int fds[2];
-    bool relay;
+    bool relay, auth, must;
 
     if (size < 2)
         return 0;
     relay = data[0] & 1;
+    auth = data[0] & 8;
+    must = auth && data[0] & 2;
     piece = data[1] ? data[1] : 4096;
     clock_set_virtual(SECONDS(100000), 1700000000000000);
     spool_usage(&before);
@@ -134,7 +147,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] & 4)
         fixture.submit_fails = E_IO;
     o = xcalloc(1, sizeof(*o));
-    *o = fixture_origin(data[0] & 2 ? required : plain, fds[0], relay ? "10.0.0.1" : "192.0.2.1");
+    *o = fixture_origin(must          ? must_auth
+                        : auth        ? may_auth
+                        : data[0] & 2 ? required
+                                      : plain,
+                        fds[0], relay ? "10.0.0.1" : "192.0.2.1");
     if (!fiber_spawn(l, "fuzz", serve, o))
         abort();
     drain(fds[1], &out);
@@ -144,16 +161,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (send(fds[1], data + at, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n)
             break;
         drain(fds[1], &out);
+        for (int i = 0; i < 4 && auth; i++) { /* wrong passwords cost time */
+            clock_advance(SECONDS(2));
+            drain(fds[1], &out);
+        }
     }
-    if (!(data[0] & 2)) /* what follows STARTTLS is no reply */
+    if (auth || !(data[0] & 2)) /* what follows STARTTLS is no reply */
         check_replies(out.p, out.n);
     shutdown(fds[1], SHUT_WR);
     drain(fds[1], &out);
     close(fds[1]);
     loop_settle(l);
     assert(fiber_count() == 0 && gauge_get(GAUGE_CONN_IN) == 0 && limits_connections(NULL) == 0);
+    assert(!must || !fixture.nqueued || has_authenticated(&out));
     for (unsigned i = 0; i < fixture.nqueued; i++)
-        check_message(fixture.queued[i], relay);
+        check_message(fixture.queued[i], relay || (auth && has_authenticated(&out)));
     fixture_reset();
     spool_usage(&after);
     assert(before.bytes_used == after.bytes_used);

@@ -839,6 +839,36 @@ postlog   unix-dgram n - n  -    1  postlogd
 
 # --- an SMTP client that does exactly what it is told -------------------------------------------------------
 
+class Recorder:
+    """A server that accepts everything, with these EHLO keywords: `commands` it was told, `text` of the last message as it
+    came, by DATA or in one chunk."""
+
+    def __init__(self, *extensions, connections=20):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.extensions, self.commands, self.text = extensions, [], b""
+        threading.Thread(target=self.serve, args=(connections,), daemon=True).start()
+
+    def serve(self, connections):
+        for _ in range(connections):
+            conn, _ = self.listener.accept()
+            with conn, conn.makefile("rb") as lines:
+                conn.settimeout(20)
+                conn.sendall(b"220 recorder\r\n")
+                for line in lines:
+                    self.commands.append(line.decode().strip())
+                    verb, *words = line.split() or [b""]
+                    if verb == b"EHLO":
+                        conn.sendall("".join("250-%s\r\n" % e for e in self.extensions).encode() + b"250 HELP\r\n")
+                        continue
+                    if verb == b"BDAT":
+                        self.text = lines.read(int(words[0]))
+                    elif verb == b"DATA":
+                        conn.sendall(b"354 go\r\n")
+                        self.text = b"".join(iter(lines.readline, b".\r\n"))
+                    conn.sendall(b"221 bye\r\n" if verb == b"QUIT" else b"250 2.0.0 ok\r\n")
+
+
 class Smtp:
     def __init__(self, port, host="127.0.0.1", timeout=30, greet=True):
         self.sock = socket.create_connection((host, port), timeout=timeout)

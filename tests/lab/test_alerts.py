@@ -221,13 +221,13 @@ def disk():
                 os.posix_fallocate(f.fileno(), f.tell(), free)
 
     leave(50)
-    lab.eventually(lambda: small.json("status")["data"]["gauges"]["resource_conservation"] == 1, 10)
+    lab.eventually(lambda: small.json("status")["data"]["gauges"]["resource_conservation"] == 999, 10)
     with lab.Smtp(small.private) as c:
         c.ehlo()
         c.cmd("MAIL FROM:<a@client.lab.example>", 452)
     m, text = lab.eventually(lambda: about("entered a 'resource", "letters"), 10)[0]
     lab.match(m["Subject"], r"^Critical <System> small\.lab\.example: This system \(hostname: small\.lab\.example\) has")
-    lab.match(text, r"the\s+disk\s+of\s+the\s+queue\s+has\s+only\s+\d+\s+bytes\s+free")
+    lab.match(text, r"disk\s+of\s+the\s+queue:\s+\d+\s+MiB\s+free,\s+128\s+MiB\s+are\s+needed")
     leave(400)
 
     def over():

@@ -261,7 +261,7 @@ def json_forms():
 @lab.test("a wrong word on the line is answered with the right ones")
 def words_named():
     for line, told in (("showconfig bogus", "choose one of: mask, encrypt, plain"),
-                       ("showrecipients bogus x", "choose one of: host, sender, all"),
+                       ("showrecipients bogus x", "choose one of: host, sender, all, mid"),
                        ("destconfig set", r"Say which: destconfig set NAME\."),
                        ("destconfig bogus", "not one of the operations: SETUP"),
                        ("certconfig certificate print Demo", '"Demo" is one word too many'),
@@ -276,7 +276,7 @@ def words_named():
                        ("updateconfig", 'Say what to do: SETUP; "help updateconfig" shows the forms'),
                        ("who x", '"x" is one word too many'),
                        ("commitdetail x", '"x" is one word too many'),
-                       ("showrecipients", r"Usage: showrecipients host HOST \| .* \| showrecipients all$"),
+                       ("showrecipients", r"Usage: showrecipients host HOST \| .* \| showrecipients all \| .*after=MID$"),
                        ("delivernow", r"Usage: delivernow domain DOMAIN \| delivernow all$"),
                        ("bounceconfig edit", r'"help bounceconfig" shows the forms'),
                        ("systemsetup", r"^\S+: systemsetup is a dialog")):

@@ -355,33 +355,6 @@ def smtputf8():
     lab.equal(plain.stats()["messages"], 0)
 
 
-class ChunkServer:
-    """A server that takes BINARYMIME in chunks; keeps what it was told and the text of the last message."""
-
-    def __init__(self, *extensions):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.extensions, self.commands, self.text = extensions, [], b""
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        for _ in range(10):
-            conn, _ = self.listener.accept()
-            with conn, conn.makefile("rb") as lines:
-                conn.settimeout(20)
-                conn.sendall(b"220 chunks\r\n")
-                for line in lines:
-                    self.commands.append(line.decode().strip())
-                    verb, *words = line.split()
-                    if verb == b"EHLO":
-                        conn.sendall("".join("250-%s\r\n" % e for e in self.extensions).encode() + b"250 HELP\r\n")
-                    elif verb == b"BDAT":
-                        self.text = lines.read(int(words[0]))
-                        conn.sendall(b"250 2.6.0 ok\r\n")
-                    else:
-                        conn.sendall(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
-
-
 def submit_binary(recipient, text):
     with lab.Smtp(gateway.private) as c:
         c.ehlo()
@@ -401,7 +374,7 @@ def binary():
     text = (b"From: <a@lab.example>\r\nMessage-ID: <b@lab.example>\r\nX-Bench-Id: binary\r\nMIME-Version: 1.0\r\n"
             b"Content-Transfer-Encoding: binary\r\nContent-Type: application/octet-stream\r\n\r\n"
             + bytes(range(256)) * 700 + b"\r\n.\r\n.\n\r.\r")
-    server = ChunkServer("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")
+    server = lab.Recorder("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")
     route("binary.example", "127.0.0.1:%d" % server.port)
     finished(submit_binary("x@binary.example", text))
     head, _, body = server.text.partition(b"X-Bench-Id: binary\r\n")
@@ -409,13 +382,36 @@ def binary():
     lab.equal(head.startswith(b"Received: from"), True)
     lab.equal([c for c in server.commands if c.startswith(("MAIL", "BDAT", "DATA"))],
               ["MAIL FROM:<%s> BODY=BINARYMIME" % sender, "BDAT %d LAST" % len(server.text)])
-    text_only = ChunkServer("PIPELINING", "CHUNKING", "8BITMIME")
+    text_only = lab.Recorder("PIPELINING", "CHUNKING", "8BITMIME")
     route("text.example", "127.0.0.1:%d" % text_only.port, hop(lab.Sink()))
     mid = submit_binary("x@text.example", text)
     log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.6\.3 - " % mid)
     _, raw = report_about(mid)
     lab.equal(b"text/rfc822-headers" in raw and b"X-Bench-Id: binary" in raw and b"\0" not in raw, True)
     lab.equal(text_only.text, b"", "what it was sent")
+
+
+@lab.test("deliveries start from the configured addresses in turn")
+def sources():
+    peers = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for _ in range(4):
+            conn, peer = listener.accept()
+            peers.append(peer[0])
+            conn.sendall(b"421 later\r\n")
+            conn.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    setup()
+    configure("deliveryconfig source_address=127.0.0.7,127.0.0.8,::1")
+    for i in range(4):
+        route("source%d.example" % i, "127.0.0.1:%d" % listener.getsockname()[1])
+        submit("source%d" % i, "x@source%d.example" % i)
+        lab.eventually(lambda: len(peers) > i, 20, "connection %d" % i)
+    configure("deliveryconfig source_address=")
+    lab.equal(peers, ["127.0.0.7", "127.0.0.8"] * 2 if peers[0] == "127.0.0.7" else ["127.0.0.8", "127.0.0.7"] * 2)
 
 
 @lab.test("DSN: parameters are passed on, NEVER is obeyed, SUCCESS is answered where it ends")

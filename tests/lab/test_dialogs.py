@@ -2,7 +2,7 @@
 # Plays the transcripts of tests/dialogs against a gateway of their own, in a pseudo-terminal.
 #
 # A transcript is what stands on the screen. What a person types stands in braces at the end of a line: "[]> {new}",
-# {^C} is Ctrl-C. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <day>, <text>, <print>, <home>, <pem>,
+# {^C} is Ctrl-C, {?} the key without Enter. Everything else is compared letter by letter, but for <number>, <port>, <date>, <days>, <day>, <text>, <print>, <home>, <pem>,
 # <user>.
 # "#!" lines at the beginning are statements committed before the first line. `test_dialogs.py --record NAME` plays the typed
 # lines of tests/dialogs/NAME.txt and writes the transcript anew, for a person to read.
@@ -72,10 +72,7 @@ def play(name):
             raise lab.Failure("before typing %r: %s\n--- all of it:\n%s" % (typed, difference(want, seen), seen))
         lines = parts[i + 2].split("\n")
         end = "\n" + as_pattern(lines[-1]) if lines[-1] else as_pattern(lines[-2]) + "\n"
-        if typed == "^C":
-            t.type("\x03", enter=False)
-        else:
-            t.type(typed)
+        t.type("\x03" if typed == "^C" else typed, enter=typed not in ("^C", "?"))
         out = t.until(end if i + 3 < len(parts) else r"\n\S* ?gw\.lab\.example> ")
         seen = out[len(typed):] if out.startswith(typed) else out
     want = parts[-1].rstrip("\n") + " " if parts[-1].rstrip("\n").endswith(">") else parts[-1].rstrip("\n")
@@ -90,11 +87,8 @@ def record(name):
     t = start(name, before)
     out = "".join("#! %s\n" % line for line in before) + "gw.lab.example> "
     for typed in parts[1::2]:
-        if typed == "^C":
-            t.type("\x03", enter=False)
-        else:
-            t.type(typed)
-        seen = t.until(r"(?:> |:\n|: |\A" + re.escape(typed) + r"\n)", timeout=8, settle=0.4)
+        t.type("\x03" if typed == "^C" else typed, enter=typed not in ("^C", "?"))
+        seen = t.until(r"(?:> |:\n|: |\. |\A" + re.escape(typed) + r"\n)", timeout=8, settle=0.4)
         seen = seen[len(typed):] if seen.startswith(typed) else seen
         seen = re.sub(DATE + r"(?: [A-Z]{3,4})?", "<date>", seen)
         seen = re.sub(r"(?s)-----BEGIN .*?-----END [A-Z ]+-----\n?", "<pem>", seen)

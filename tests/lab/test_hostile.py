@@ -120,13 +120,14 @@ READ = ["config.get", "config.list", "config.diff", "config.export", "commit.las
         "log.tail", "log.grep", "cert.list", "cert.detail", "cert.check", "queue.list", "authority.status", "authority.list",
         "alert.list", "sts.list", "sts.show",
         "host.status", "host.top", "host.rate", "tls.failures",
-        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "access.find"]
+        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
           "status.reset", "debug.fibers", "dane.verify", "tls.verify", "alert.test", "sts.refresh", "tls.failures.clear",
           "dns.query", "dns.flush", "net.ping", "telnet.open", "telnet.send", "telnet.close", "dest.import", "dest.export", "dest.clear",
-          "access.import", "access.export", "access.clear", "access.reset"]
+          "access.import", "access.export", "access.clear", "access.reset",
+          "auth.unlock"]
 ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "authority.import", "authority.export", "authority.update",
        "sts.flush"]
 
@@ -143,6 +144,44 @@ def trust_anchors():
                 )]
 
     lab.equal(as_daemon("operator", tries), ["ok", "E_DENIED"])
+
+
+@lab.test("an operator gets to see nobody's password: neither what is stored nor what is sent where he says")
+def passwords():
+    lab.need_root()
+    gate.configure("ldapconfig new Directory hosts=ldap.example.com base=\"dc=example,dc=com\" auth=password "
+                   "bind_dn=\"cn=gateway,dc=example,dc=com\" bind_password=hunter2\n"
+                   "ldapconfig query new Directory.smtpauth server=Directory filter=\"(uid={u})\"\n"
+                   "smtpauthconfig new users kind=ldap query=Directory.smtpauth\n"
+                   "smtpauthconfig new smarthost kind=outgoing username=gateway password=hunter2\n"
+                   "smtproutes new by.example.com relay.example.com auth_profile=smarthost\n"
+                   "smtproutes new direct.example.com relay.example.com\n")
+
+    def tries(c):
+        def stage(section, name, body, **more):
+            return c.call("config.stage", changes=[dict(section=section, name=name, body=body, **more)]).get("code", "ok")
+
+        def changed(section, name, **fields):
+            body = c.ok("config.get", section=section, name=name)["body"]
+            return stage(section, name, dict(body, **fields))
+
+        seen = json.dumps([c.call("config.list", section=section, bodies=True) for section in
+                           ("ldap_server", "smtpauth_profile")] + [c.ok("config.export")["text"], c.ok("config.export", format="json")["text"]])
+        route = "smtproutes set direct.example.com hosts=relay.example.com auth_profile=smarthost\n"
+        return ["hunter2" in seen] + [
+            changed("ldap_server", "Directory", hosts=["evil.example.com"]), changed("ldap_query", "Directory.smtpauth", filter="(uid=*)"),
+            changed("ldap_setup", "-", source_address="127.0.0.1"), changed("smtpauth_profile", "users", allow_auth=True),
+            stage("smtpauth_server", "users/evil.example.com:25", {"name": "evil.example.com:25"}),
+            stage("ldap_server", "Directory", None),
+            changed("smtp_route", "by.example.com", hosts=["evil.example.com"]),
+            changed("smtp_route", "direct.example.com", auth_profile="smarthost"),
+            c.call("config.import", text=route).get("code", "ok"),
+            changed("smtp_route", "direct.example.com", hosts=["elsewhere.example.com"]),
+            changed("smtp_route", "by.example.com", hosts=["evil.example.com"], auth_profile="")]
+
+    lab.equal(as_daemon("operator", tries), [False] + ["E_DENIED"] * 9 + ["ok", "ok"])
+    done = gate.console("showconfig")
+    lab.equal("hunter2" in done.stdout, False)
 
 
 @lab.test("every operation asks for its role")

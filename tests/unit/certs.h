@@ -43,9 +43,13 @@ static inline struct test_cert test_cert_named(const char *cn, const char *names
     X509_set_pubkey(x, key);
     for (int i = 0; i < 2; i++) {
         const char *value = i ? names : ca ? "critical,CA:TRUE" : NULL;
+        int use = value && !strncmp(value, "EKU:", 4); /* names: "EKU:serverAuth" instead */
         X509_EXTENSION *e =
             value ? X509V3_EXT_conf_nid(NULL, NULL,
-                                        i ? NID_subject_alt_name : NID_basic_constraints, value)
+                                        use ? NID_ext_key_usage
+                                        : i ? NID_subject_alt_name
+                                            : NID_basic_constraints,
+                                        value + 4 * use)
                   : NULL;
 
         if (e)

@@ -25,11 +25,20 @@ static struct message *message(void)
     return m;
 }
 
+static struct bounce_profile profile = {
+    .dsn_format = true,
+    .failure_subject = (char *)"Delivery Status Notification (Failure)",
+    .delay_subject = (char *)"Delivery Status Notification (Delay)",
+};
+
 static struct bounce report(enum bounce_kind kind, const struct message *m,
                             const struct bounce_rcpt *rcpts, unsigned n)
 {
     struct bounce b = {
         .kind = kind,
+        .to = m->sender,
+        .profile = &profile,
+        .max_copy = 10240,
         .of = m,
         .rcpts = rcpts,
         .n = n,
@@ -168,7 +177,7 @@ static void how_much_of_the_original(void **state)
     struct message *m = message();
     struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", ""};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
-    char *long_header = xmalloc(BOUNCE_COPY + 1), *text;
+    char *long_header = xmalloc(BOUNCE_HEADER + 1), *text;
 
     (void)state;
     m->flags = MSG_RET_HDRS;
@@ -185,10 +194,10 @@ static void how_much_of_the_original(void **state)
     assert_null(strstr(text, "Text."));
     free(text);
 
-    memset(long_header, 'x', BOUNCE_COPY); /* a header without an end is cut at the end of a line */
+    memset(long_header, 'x', BOUNCE_HEADER); /* a header without an end is cut at the end of a line */
     memcpy(long_header, "X-A: ", 5);
     memcpy(long_header + 5000, "\r\nX-B: ", 7);
-    b.original = (struct slice){long_header, BOUNCE_COPY};
+    b.original = (struct slice){long_header, BOUNCE_HEADER};
     text = text_of(&b);
     assert_non_null(strstr(text, "\r\n\r\nX-A: "));
     assert_null(strstr(text, "X-B"));
@@ -296,6 +305,16 @@ static void stored_forms(void **state)
     assert_int_equal(back->rcpts[6].next_try, 1700000000123456);
     assert_string_equal(back->rcpts[6].last_error, "450 4.2.1 busy");
     assert_int_equal(back->rcpts[6].warnings, 2);
+    message_free(&back);
+
+    m->redirect = message_text(m, "[192.0.2.1]:2525"); /* stands before the recipients */
+    buf_reset(&states);
+    message_encode_state(m, &states);
+    back = message_decode(511, (struct slice){envelope.p, envelope.n},
+                          (struct slice){states.p, states.n}, &err);
+    assert_non_null(back);
+    assert_string_equal(back->redirect, "[192.0.2.1]:2525");
+    assert_int_equal(back->rcpts[6].attempts, 70000);
     message_free(&back);
 
     /* Cut anywhere, or with something behind: refused, never read beyond its end. */

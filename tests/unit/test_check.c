@@ -173,6 +173,8 @@ static void rules(void **state)
     expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST "
            "hosts+=10.0.0.0/8,fc00::/7,2001:db8::/32,.example",
            NULL, NULL, NULL);
+    expect("listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=.com",
+           "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST", "hosts", "open relay");
     expect("listenerconfig edit InboundMail hostaccess edit policy BLOCKED reject_code=250",
            "listenerconfig InboundMail hostaccess policy BLOCKED", "reject_code", "from 400 to 599");
     expect("listenerconfig edit InboundMail hostaccess edit policy ACCEPTED accept_code=199",
@@ -190,6 +192,47 @@ static void rules(void **state)
     expect("listenerconfig edit InboundMail rcptaccess set a.example", NULL, NULL, NULL);
     expect("listenerconfig edit Nowhere rcptaccess set a.example",
            "listenerconfig Nowhere rcptaccess a.example", NULL, "There is no listener Nowhere");
+}
+
+static void clients_have_to_be_known(void **state)
+{
+#define IN "listenerconfig set InboundMail "
+#define OUT "listenerconfig set OutboundMail "
+#define PW "smtpauthconfig set pw kind=forward; smtpauthconfig edit pw server set 192.0.2.1; "
+#define RELAYED "listenerconfig edit OutboundMail hostaccess set policy RELAYED "
+#define RELAYLIST "; listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=ALL"
+    static const char in[] = "listenerconfig InboundMail", out[] = "listenerconfig OutboundMail";
+    static const char relayed[] = "listenerconfig OutboundMail hostaccess policy RELAYED";
+    static const char relaylist[] = "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST";
+
+    (void)state;
+    expect(IN "auth=preferred", in, "auth", "has no SMTP authentication profile; choose one (smtp_auth)");
+    expect(IN "auth=required", in, "auth", "has no SMTP authentication profile");
+    expect(RELAYED "auth=required", relayed, "auth", "listener OutboundMail has no SMTP authentication profile");
+    expect(PW IN "auth=required smtp_auth=pw", NULL, NULL, NULL); /* a warning: TLS is off */
+    expect(IN "verify_client=yes", in, "verify_client", "set tls to \"preferred\" or \"required\"");
+    expect(IN "verify_client=yes tls=required", NULL, NULL, NULL);
+    expect(IN "verify_client=yes protocol=smtps", NULL, NULL, NULL);
+    expect(RELAYED "verify_client=on", relayed, "verify_client", "which is off");
+    expect(RELAYED "verify_client=on tls=preferred", NULL, NULL, NULL);
+    expect(OUT "verify_client=yes tls=preferred; " RELAYED "tls=off", relayed, "verify_client", "which is off");
+    /* Everybody may be relayed for who has authenticated, on public and private listeners. */
+    expect(PW OUT "smtp_auth=pw; " RELAYED "auth=required" RELAYLIST, NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=required" RELAYLIST, NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=required; " RELAYED "auth=preferred" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required; " RELAYED "auth=off" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw; " RELAYED "auth=preferred" RELAYLIST, relaylist, "hosts", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required default_behavior=relay", NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=preferred default_behavior=relay", out, "default_behavior", "open relay");
+    expect(PW OUT "smtp_auth=pw auth=required default_behavior=accept", NULL, NULL, NULL);
+    expect(PW OUT "smtp_auth=pw auth=preferred default_behavior=accept", out, "default_behavior", "open relay");
+    expect(OUT "protocol=submission default_behavior=accept", NULL, NULL, NULL);
+    expect(OUT "protocol=submission default_behavior=relay", out, "default_behavior", "open relay");
+#undef IN
+#undef OUT
+#undef PW
+#undef RELAYED
+#undef RELAYLIST
 }
 
 /* The sentence about a deletion names the users. */
@@ -233,21 +276,21 @@ static bool has(const struct check *c, const char *object, const char *words)
 /* Warnings are told about what changed, and once. */
 static void warnings_about_policies(void **state)
 {
+#define AUTH                                                                                       \
+    "smtpauthconfig set pw kind=forward; smtpauthconfig edit pw server set 192.0.2.1; "            \
+    "listenerconfig set InboundMail smtp_auth=pw "
     static const struct {
         const char *statements, *object, *field, *text;
     } cases[] = {
         {"listenerconfig set InboundMail accept_code=221",                        "listenerconfig InboundMail", "accept_code",   "code 220"     },
-        {"listenerconfig set InboundMail auth=required",                          "listenerconfig InboundMail", "auth",          "never offered"},
-        {"listenerconfig set InboundMail verify_client=yes",                      "listenerconfig InboundMail", "verify_client", "TLS is off"   },
+        {AUTH "auth=required",                          "listenerconfig InboundMail", "auth",          "never offered"},
         {"listenerconfig set InboundMail tls_senders=a@b.example",                "listenerconfig InboundMail", "tls_senders",   "no difference"},
-        {"listenerconfig edit InboundMail hostaccess edit policy ACCEPTED auth=preferred",
+        {AUTH "; listenerconfig edit InboundMail hostaccess edit policy ACCEPTED auth=preferred",
          "listenerconfig InboundMail hostaccess policy ACCEPTED",                                               "auth",          "never offered"},
-        {"listenerconfig edit InboundMail hostaccess edit policy ACCEPTED tls=off verify_client=on",
-         "listenerconfig InboundMail hostaccess policy ACCEPTED",                                               "verify_client", "TLS is off"   },
         {"listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=.example",
          "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST",                                        "hosts",         "top-level"    },
-        {"listenerconfig set InboundMail tls=required auth=required verify_client=yes", NULL,                   NULL,            NULL           },
-        {"listenerconfig set InboundMail auth=required auth_needs_tls=no",        NULL,                         NULL,            NULL           },
+        {AUTH "tls=required auth=required verify_client=yes", NULL,                   NULL,            NULL           },
+        {AUTH "auth=required auth_needs_tls=no",        NULL,                         NULL,            NULL           },
         {"listenerconfig set InboundMail tls=preferred tls_senders=.b.example; "
          "listenerconfig edit InboundMail hostaccess edit policy BLOCKED accept_code=222",
          NULL,                                                                    NULL,                         NULL                           },
@@ -372,6 +415,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
+        cmocka_unit_test(clients_have_to_be_known),
         cmocka_unit_test(deletion_names_its_users),
         cmocka_unit_test(warnings_about_policies),
         cmocka_unit_test(warnings_about_certificates),

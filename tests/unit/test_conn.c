@@ -1,6 +1,7 @@
 /* test_conn.c - the stream: lines, TLS, gathering of output, timeouts, ends. */
 #include "daemon/conn.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -780,6 +781,113 @@ static int teardown(void **state)
     return 0;
 }
 
+/* ---- several addresses ---- */
+
+/* A listener on a loopback address; full: it answers nobody any more. */
+static int listener_at(const char *ip, unsigned *port, bool full)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port)};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    assert_int_equal(inet_pton(AF_INET, ip, &a.sin_addr), 1);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(listen(fd, full ? 0 : 10), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    *port = ntohs(a.sin_port);
+    for (int i = 0; full && i < 3; i++) { /* they stay where they are: in the queue, or in front of it */
+        int c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        (void)!connect(c, (struct sockaddr *)&a, sizeof(a));
+    }
+    return fd;
+}
+
+struct racing {
+    struct addr a[3];
+    unsigned n, which;
+    struct conn *conn;
+    struct err err;
+    bool done;
+};
+
+static void race(void *arg)
+{
+    struct racing *r = arg;
+    const struct addr *to[] = {&r->a[0], &r->a[1], &r->a[2]};
+
+    r->conn = conn_connect_first(to, r->n, NULL, clock_in(SECONDS(30)), &r->which, &r->err);
+    r->done = true;
+}
+
+static void add_address(struct racing *r, const char *ip, unsigned port)
+{
+    assert_true(addr_parse(ip, &r->a[r->n]));
+    r->a[r->n++].port = (uint16_t)port;
+}
+
+static void run_race(struct racing *r, msec_t patience)
+{
+    assert_true(fiber_spawn(l, "race", race, r));
+    loop_settle(l);
+    for (msec_t t = 0; t < patience && !r->done; t += 10) {
+        clock_advance(10);
+        loop_settle(l);
+    }
+}
+
+static void the_first_address_that_answers_is_taken(void **state)
+{
+    struct racing silent = {0}, refused = {0}, none = {0}, quick = {0};
+    unsigned port = 0;
+    int hole = listener_at("127.0.0.2", &port, true), well = listener_at("127.0.0.3", &port, false);
+
+    (void)state;
+    clock_set_virtual(1000, 1);
+    /* nothing from the first: the second begins a quarter of a second later */
+    add_address(&silent, "127.0.0.2", port);
+    add_address(&silent, "127.0.0.3", port);
+    run_race(&silent, 240);
+    assert_false(silent.done);
+    for (int i = 0; i < 5 && !silent.done; i++) {
+        clock_advance(10);
+        loop_settle(l);
+    }
+    assert_non_null(silent.conn);
+    assert_int_equal(silent.which, 1);
+    conn_free(&silent.conn);
+    /* a refusal is no reason to wait */
+    add_address(&refused, "127.0.0.4", port);
+    add_address(&refused, "127.0.0.3", port);
+    run_race(&refused, 20);
+    assert_non_null(refused.conn);
+    assert_int_equal(refused.which, 1);
+    conn_free(&refused.conn);
+    /* the first is first when it answers */
+    add_address(&quick, "127.0.0.3", port);
+    add_address(&quick, "127.0.0.2", port);
+    run_race(&quick, 20);
+    assert_int_equal(quick.which, 0);
+    assert_non_null(quick.conn);
+    conn_free(&quick.conn);
+    /* nobody answers before the deadline */
+    add_address(&none, "127.0.0.2", port);
+    add_address(&none, "127.0.0.4", port);
+    run_race(&none, 29900);
+    assert_false(none.done);
+    for (int i = 0; i < 20 && !none.done; i++) {
+        clock_advance(10);
+        loop_settle(l);
+    }
+    assert_true(none.done);
+    assert_null(none.conn);
+    assert_int_equal(none.err.code, E_TIMEOUT);
+    clock_set_real();
+    close(hole);
+    close(well);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -803,6 +911,7 @@ int main(void)
         cmocka_unit_test(end_in_the_middle_of_a_handshake),
         cmocka_unit_test(a_handshake_that_takes_too_long_has_no_last_words),
         cmocka_unit_test(a_wait_has_a_timeout_and_a_dialog_a_deadline),
+        cmocka_unit_test(the_first_address_that_answers_is_taken),
         cmocka_unit_test(shutdown_interrupts_a_wait_between_commands),
     };
 

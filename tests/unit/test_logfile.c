@@ -90,7 +90,11 @@ static unsigned saved_files(const char *name)
 
 static void subscribe(enum log_level level, uint64_t max_bytes, unsigned max_files)
 {
-    struct logfile_subscription s = {"mail_logs", LOGFILE_MAIL, level, max_bytes, max_files};
+    struct logfile_subscription s = {.name = "mail_logs",
+                                     .kind = LOGFILE_MAIL,
+                                     .level = level,
+                                     .max_bytes = max_bytes,
+                                     .max_files = max_files};
 
     logfile_configure(&s, 1);
     assert_true(logfile_flush());

@@ -15,12 +15,13 @@
 static char lines[4][4096];
 static unsigned nlines;
 static bool debug;
+static enum log_level told = LOG_INFO; /* the level the lines are to have */
 
 /* Stands in for the log files. */
 void logfile_write(enum logfile kind, enum log_level level, const char *text)
 {
     assert_int_equal(kind, LOGFILE_MAIL);
-    assert_int_equal(level, debug ? LOG_DEBUG : LOG_INFO);
+    assert_int_equal(level, debug ? LOG_DEBUG : told);
     assert_true(nlines < countof(lines));
     str_copy(lines[nlines++], sizeof(lines[0]), text);
 }
@@ -82,6 +83,31 @@ static void test_inbound_tls(void **unused)
     LINE("ICID 4 TLS failed: [Errno 104] Connection reset by peer");
     maillog_icid_tls_missing(8);
     LINE("ICID 8 TLS was required but remote host did not initiate it");
+    maillog_icid_certificate(5, "verified", NULL, "CN=jdoe,O=Example");
+    LINE("ICID 5 client certificate verified: CN=jdoe,O=Example");
+    maillog_icid_certificate(5, "refused", "certificate has expired", "CN=jdoe");
+    LINE("ICID 5 client certificate refused (certificate has expired): CN=jdoe");
+    maillog_icid_certificate(5, "refused", "none was shown", "");
+    LINE("ICID 5 client certificate refused (none was shown): no subject");
+}
+
+static void test_auth(void **unused)
+{
+    (void)unused;
+    maillog_auth(450, true, "ironport", "PLAIN", "IncomingAuthentication");
+    LINE("SMTP Auth: (ICID 450) succeeded for user: ironport using AUTH mechanism: PLAIN with profile: "
+         "IncomingAuthentication");
+    maillog_auth(451, false, "a b\r\nx", "PLAIN", "P");
+    LINE("SMTP Auth: (ICID 451) failed for user: a\\ b\\x0D\\x0Ax using AUTH mechanism: PLAIN with profile: P");
+    told = LOG_WARNING;
+    maillog_auth_monitored(7, "jdoe", "P");
+    LINE("SMTP Auth: (ICID 7) monitored user: jdoe is not allowed to use SMTP AUTH by profile: P");
+    maillog_auth_undecided(7, "jdoe", "LOGIN", "P", "no answer\n");
+    LINE("SMTP Auth: (ICID 7) could not be decided for user: jdoe using AUTH mechanism: LOGIN with profile: P: no "
+         "answer\\x0A");
+    told = LOG_INFO;
+    maillog_auth_missing(8);
+    LINE("SMTP Auth (ICID 8) was required but remote host did not initiate it");
 }
 
 static void test_message(void **unused)
@@ -119,6 +145,12 @@ static void test_message(void **unused)
     LINE("MID 6 queued for delivery");
     maillog_finished(6);
     LINE("Message finished MID 6 done");
+    maillog_deleted(3, (const unsigned[]){0, 4}, 2);
+    LINE("Deleted: MID 3 to RID [0, 4]");
+    maillog_redirected(3, "[10.0.0.1]:25");
+    LINE("MID 3 redirected to [10.0.0.1]:25");
+    maillog_redirected(3, "");
+    LINE("MID 3 no longer redirected");
     maillog_generated_bounce(515, 511);
     LINE("MID 515 was generated for bounce of MID 511");
     maillog_aborted(1548, "Receiving aborted");
@@ -166,13 +198,19 @@ static void test_delivery(void **unused)
     LINE("DCID 498 TLS failed: TLS required, STARTTLS unavailable, destination is TLS disabled");
     maillog_dcid_starttls_unsupported(498);
     LINE("DCID 498 STARTTLS command not supported");
+    maillog_dcid_auth(5633, &peer, "OutboundAuthentication", NULL);
+    LINE("DCID: 5633 IP: 10.1.1.3 SMTP authentication using the profile OutboundAuthentication succeeded.");
+    maillog_dcid_auth(5633, &peer, "Out", "535 5.7.8 no\r\nInfo: x");
+    LINE("DCID: 5633 IP: 10.1.1.3 SMTP authentication using the profile Out failed: 535 5.7.8 no\\x0D\\x0AInfo: x");
+    maillog_auth_unreachable("mx.example:587", "connecting\033: refused");
+    LINE("SMTP Auth: could not reach forwarding server mx.example:587 with reason: connecting\\x1B: refused");
     maillog_dcid_tls_required(498);
     LINE("DCID 498 TLS was required but could not be successfully negotiated");
     maillog_delivery_start(5444, 1, rids, 1);
     LINE("Delivery start DCID 5444 MID 1 to RID [0]");
     maillog_delivery_start(3, 4, rids, 3);
     LINE("Delivery start DCID 3 MID 4 to RID [0, 1, 12]");
-    maillog_message_done(8, 6, rids, 1);
+    maillog_message_done(8, 6, rids, 1, "");
     LINE("Message done DCID 8 MID 6 to RID [0]");
     maillog_response(68119155, rids, 1, "2.0.0 OK  1687954632 - gsmtp");
     LINE("MID 68119155 RID [0] Response '2.0.0 OK  1687954632 - gsmtp'");
@@ -281,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connection), cmocka_unit_test(test_inbound_tls),
+        cmocka_unit_test(test_auth),
         cmocka_unit_test(test_message),    cmocka_unit_test(test_delivery),
         cmocka_unit_test(test_failures),   cmocka_unit_test(test_sts),
         cmocka_unit_test(test_escaping),

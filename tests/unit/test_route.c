@@ -244,6 +244,15 @@ static void keys(void **state)
     assert_string_not_equal(a, b); /* the same host, but another demand on the connection */
     route_key(cfg, "b.example.com", b, sizeof(b));
     assert_string_not_equal(a, b);
+
+    route_key_via(cfg, NULL, "one.example", b, sizeof(b));
+    assert_string_equal(a, b); /* not redirected */
+    route_key_via(cfg, "[192.0.2.9]:25", "one.example", a, sizeof(a));
+    assert_string_not_equal(a, b);
+    route_key_via(cfg, "[192.0.2.9]:25", "two.example", b, sizeof(b));
+    assert_string_equal(a, b); /* wherever the routes lead */
+    route_key_via(cfg, "[192.0.2.9]:25", "strict.example", b, sizeof(b));
+    assert_string_not_equal(a, b); /* the demands are still those of the domain */
 }
 
 static void own_listeners(void **state)

@@ -322,6 +322,15 @@ static void rates_hold(void **state)
     assert_int_equal(taken, 10);
 }
 
+static size_t all_now(struct dest *d, msec_t now)
+{
+    size_t at = SIZE_MAX, n = 0;
+
+    while (at)
+        n += schedule_now(&s, d, &at, 3, now);
+    return n;
+}
+
 static void now_means_now(void **state)
 {
     struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
@@ -329,13 +338,114 @@ static void now_means_now(void **state)
     (void)state;
     for (uint64_t mid = 1; mid <= 50; mid++)
         add(mid, &d[mid % 2], 1, (msec_t)(100000 - mid * 7 % 13), 0, mid % 3 == 0);
-    assert_int_equal(schedule_now(&s, d[0], 5), 25);
+    assert_int_equal(all_now(d[0], 5), 25);
     assert_int_equal(d[0]->ndeferred, 0);
     assert_int_equal(d[0]->nready + d[0]->ncold, 25);
     assert_int_equal(d[1]->ndeferred, 25);
     assert_true(schedule_advance(&s, 5) >= 100000 - 13); /* the heap is whole */
-    assert_int_equal(schedule_now(&s, NULL, 5), 25);
+    assert_int_equal(all_now(NULL, 5), 25);
     assert_int_equal(s.nheap, 0);
+}
+
+/* Whatever state an item is in: taken out, given back, the counts are as before. */
+static void claimed_and_returned(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct queued *q[40];
+    struct item *busy;
+    uint64_t rcpts;
+
+    (void)state;
+    for (unsigned n = 0; n < 40; n++)
+        q[n] = add(n + 1, &d[n % 2], 1, n % 3 ? (msec_t)(1000 + n * 37 % 500) : 0, 1, n % 4 == 0);
+    rcpts = s.rcpts;
+    schedule_open(&s, 1);
+    busy = schedule_take(&s, d[0], 1);
+    assert_false(schedule_claim(&s, busy));
+    for (unsigned n = 0; n < 40; n++)
+        assert_int_equal(schedule_claim(&s, &q[n]->items[0]), &q[n]->items[0] != busy);
+    assert_int_equal(s.nheap, 0);
+    assert_int_equal(d[0]->nready + d[0]->ncold + d[0]->ndeferred, 0);
+    assert_int_equal(d[0]->nbusy, 20);
+    assert_null(schedule_take(&s, d[0], 1));
+    for (unsigned n = 0; n < 40; n++)
+        if (&q[n]->items[0] != busy)
+            schedule_return(&s, &q[n]->items[0], 1, 1);
+    assert_int_equal(s.rcpts, rcpts);
+    assert_int_equal(s.unattempted, rcpts);
+    assert_int_equal(d[0]->nbusy, 1);
+    for (msec_t last = 0; s.nheap;) { /* the heap is whole */
+        msec_t due = s.heap[0]->due;
+
+        assert_true(due >= last);
+        last = due;
+        schedule_claim(&s, s.heap[0]);
+    }
+}
+
+/* Taken out of the middle of the heap: the rest keeps its order. */
+static void heap_keeps_its_order(void **state)
+{
+    struct dest *d = dest("a.example", 5);
+    struct queued *q[300];
+    unsigned seed = 7, left = 0;
+
+    (void)state;
+    for (unsigned n = 0; n < 300; n++) {
+        seed = seed * 1103515245 + 12345;
+        q[n] = add(n + 1, &d, 1, (msec_t)(10 + seed / 65536 % 1000), 1, true);
+    }
+    for (unsigned n = 0; n < 300; n += 2)
+        assert_true(schedule_claim(&s, &q[n]->items[0]));
+    for (msec_t last = 0; s.nheap; left++) {
+        msec_t due = s.heap[0]->due;
+
+        assert_true(due >= last);
+        last = due;
+        schedule_claim(&s, s.heap[0]);
+    }
+    assert_int_equal(left, 150);
+}
+
+static void fewer_recipients_and_another_destination(void **state)
+{
+    struct dest *a = dest("a.example", 5), *b = dest("b.example", 5);
+    struct queued *q = add(1, &a, 1, 0, 1, true);
+
+    (void)state;
+    q->items[0].rcpts = 5;
+    s.rcpts = s.unattempted = 5;
+    assert_true(schedule_claim(&s, &q->items[0]));
+    schedule_move(&s, &q->items[0], b);
+    schedule_return(&s, &q->items[0], 2, 1);
+    assert_int_equal(s.rcpts, 2);
+    assert_int_equal(s.unattempted, 2);
+    assert_int_equal(b->ncold, 1);
+    assert_null(schedule_find_dest(&s, "a.example")); /* forgotten with its last item */
+}
+
+static void oldest_first(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct queued *q[100];
+    usec_t best = 0;
+    size_t at = 0;
+    unsigned slices = 0;
+
+    (void)state;
+    assert_null(schedule_oldest(&s));
+    for (unsigned n = 0; n < 100; n++) {
+        q[n] = add(n + 1, &d[n % 10 == 7], 1, 1000, 1, true);
+        q[n]->received = 5000 + (usec_t)n;
+    }
+    assert_ptr_equal(schedule_oldest(&s), q[0]);
+    schedule_claim(&s, &q[0]->items[0]);
+    finish(&q[0]->items[0]);
+    assert_ptr_equal(schedule_oldest(&s), q[1]);
+    for (; at != SIZE_MAX; slices++)
+        best = schedule_oldest_of(&s, d[1], &at, 50, best);
+    assert_int_equal(best, 5007);
+    assert_true(slices > 3);
 }
 
 static void suspended_means_nothing_moves(void **state)
@@ -448,6 +558,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(slow_ones_do_not_fill_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(claimed_and_returned, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(heap_keeps_its_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(fewer_recipients_and_another_destination, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(oldest_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(postponed_items_count_no_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many, set_up, tear_down),

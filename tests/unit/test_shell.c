@@ -321,7 +321,7 @@ static void menu_grammar(void **state)
 static void new_and_delete(void **state)
 {
     struct world *w = *state;
-    const char *screen = play(w, "new|Default|Slow|9999999|20||||n|||x|1|delete|9|Slow||");
+    const char *screen = play(w, "new|Default|Slow|9999999|20||||n|||||x|1|||delete|9|Slow||");
 
     assert_non_null(strstr(screen, "A bounce profile \"Default\" exists already.\n[]> Slow\n"));
     assert_non_null(strstr(screen, "The value must be an integer from 0 to 10000.\n[100]> 20\n"));
@@ -600,6 +600,121 @@ static void streams_and_notices(void **state)
     assert_null(session_notice(w->s));
 }
 
+/* The operations the other end was asked for, and with what: "config.stage status config.stage". */
+static const char *asked_for(struct world *w, size_t from)
+{
+    static char text[400];
+    json_t *r;
+    size_t i;
+
+    *text = '\0';
+    json_array_foreach(w->fake->log, i, r) {
+        size_t n = strlen(text);
+
+        if (i >= from)
+            snprintf(text + n, sizeof(text) - n, "%s%s", n ? " " : "", json_str(r, "op", ""));
+    }
+    return text;
+}
+
+static bool stop_at_once(void *arg, const json_t *data)
+{
+    (void)data;
+    ui_stop(arg, UI_INTERRUPTED);
+    return false;
+}
+
+/* What the operation has changed is there while the call lasts, and not after it. */
+static void a_trial_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    struct words none = {0};
+    json_int_t sum = 0;
+    struct err err;
+    size_t from;
+    const json_t *changes;
+    json_t *data;
+    struct row *r;
+
+    ui_begin(w->ui, &none);
+    r = session_edit(w->s, &section_destination, "partner.example");
+    assert_true(row_set(r, "use_tls", "on", NULL));
+    assert_true(row_set(r, "domain", "other.example", NULL));
+    r = session_new(w->s, &section_certificate, NULL);
+    assert_true(row_set(r, "name", "Fresh", NULL));
+    session_secret(w->s, r, "private_key", "plain");
+    from = json_array_size(w->fake->log);
+    data = session_stream_trial(w->s, w->ui, "status", json_object(), count_lines, &sum, &err);
+    assert_non_null(data);
+    json_decref(data);
+    assert_int_equal(sum, 3);
+    assert_string_equal(asked_for(w, from), "config.stage status config.stage");
+    changes = json_object_get(json_object_get(json_array_get(w->fake->log, from), "args"), "changes");
+    assert_string_equal(json_str(json_array_get(changes, 0), "name", ""), "other.example");
+    assert_null(object(w, "certificate", "Fresh"));
+    assert_null(object(w, "destination", "other.example"));
+    data = json_deep_copy(object(w, "destination", "partner.example"));
+    assert_string_equal(json_str(data, "use_tls", ""), "require");
+    json_decref(data);
+    assert_true(session_flush(w->s, w->ui)); /* nothing of it was forgotten */
+    assert_string_equal(field(w, "destination", "other.example", "use_tls"), "on");
+    assert_string_equal(json_str(json_object_get(object(w, "certificate", "Fresh"), "private_key"), "$plain", ""), "plain");
+}
+
+static void a_trial_that_is_interrupted_or_refused_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    struct words none = {0};
+    struct err err;
+    struct row *r;
+
+    ui_begin(w->ui, &none);
+    r = session_new(w->s, &section_bounce_profile, NULL);
+    assert_true(row_set(r, "name", "Half", NULL));
+    w->fake->refuse = "Half";
+    assert_null(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui, &err));
+    assert_string_equal(err.text, "The fake refuses this name.");
+    assert_false(ui_failed(w->ui)); /* it is the caller's to say */
+    w->fake->refuse = NULL;
+    json_decref(session_stream_trial(w->s, w->ui, "status", json_object(), stop_at_once, w->ui, &err));
+    assert_true(ui_aborted(w->ui));
+    assert_string_equal(asked_for(w, json_array_size(w->fake->log) - 1), "config.stage");
+    assert_null(object(w, "bounce_profile", "Half"));
+}
+
+/* A question about an object: those that fit, and none of them. */
+static bool is_not_two(const struct row *r)
+{
+    return !str_eq(row_leaf(r), "Demo2");
+}
+
+static void objects_that_fit(void **state)
+{
+    struct world *w = *state;
+    struct words none = {0};
+    struct row *r;
+
+    ui_begin(w->ui, &none);
+    r = session_new(w->s, &section_certificate, NULL);
+    row_set(r, "name", "Demo2", NULL);
+    r = session_new(w->s, &section_certificate, NULL);
+    row_set(r, "name", "Own", NULL);
+    assert_true(session_flush(w->s, w->ui));
+    r = session_new(w->s, &section_ldap_setup, NULL);
+    for (const char *const *p = (const char *const[]){"4", "Demo2", "3", "", "1", NULL}; *p; p++)
+        strlist_add(&w->typed, *p);
+    ask_ref(w->ui, w->s, r, "certificate", is_not_two, true);
+    assert_string_equal(row_text(r, "certificate"), "Own");
+    assert_non_null(strstr(buf_str(&w->screen), "\n1. None\n2. Demo\n3. Own\n[1]> 4\nThere is no certificate profile \"4\" that could be "
+                                                "used here.\n[1]> Demo2\nThere is no certificate profile \"Demo2\" that could be"));
+    ask_ref(w->ui, w->s, r, "certificate", is_not_two, true); /* Enter keeps it */
+    assert_string_equal(row_text(r, "certificate"), "Own");
+    buf_reset(&w->screen);
+    ask_field(w->ui, w->s, r, "certificate"); /* the field may be empty: None is there by itself */
+    assert_string_equal(row_text(r, "certificate"), "");
+    assert_non_null(strstr(buf_str(&w->screen), "\n1. None\n2. Demo\n3. Demo2\n4. Own\n[4]> 1\n"));
+}
+
 static void a_lost_connection_is_said(void **state)
 {
     struct world *w = *state;
@@ -617,7 +732,8 @@ int main(void)
         T(new_and_delete), T(interrupted_is_undone), T(what_finished_stays), T(a_failure_is_undone_and_the_menu_goes_on), T(end_of_input),
         T(question_mark), T(choices), T(tables), T(hostile_text), T(completions), cmocka_unit_test(secrets_stay_out_of_the_history),
         T(batch_names_the_line), T(deferred_changes_name_their_line), T(deferred_changes_of_one_object_follow_each_other),
-        T(streams_and_notices), T(a_lost_connection_is_said),
+        T(streams_and_notices), T(a_trial_leaves_nothing), T(a_trial_that_is_interrupted_or_refused_leaves_nothing),
+        T(objects_that_fit), T(a_lost_connection_is_said),
     };
 
     setlocale(LC_CTYPE, "C.UTF-8");

@@ -6,14 +6,19 @@
  * line N times S: LINE         the next line that comes; nothing else may have come in front of it
  *   closed          the server closes, after nothing else
  *   pause           what was sent before is worked off before more is sent
+ *   drop            whatever has come
  *   wait SECONDS    so much later
  *   tls             the handshake (tls 1.1: a client that knows nothing newer, which must fail)
+ *   cert KIND CN    what the client shows in a handshake: "good", "unknown" (no authority), "expired", "server" (of
+ *                   another purpose), "revoked", or CN with an end of line in it ("torn")
+ *   resume          closes, connects again, and offers the TLS session of before; then, after the handshake,
+ *                   "resumed" or "not resumed" is demanded
  *   hangup          the client closes
  *   set SECTION NAME FIELD=VALUE|...     in front of everything else: the configuration
  *   peer ADDRESS [NAME [unverified]]     likewise: who connects
  *   early BYTES                          likewise: sent before the greeting
  *   lookups N       how often reverse DNS was asked
- *   suspended, full, submit fails, submit full, stopping, no certificate
+ *   locked out, suspended, full, submit fails, submit full, stopping, no certificate
  *   ended, aborted  sessions of suspended listeners end: those between two messages, or all
  *   tls sessions are all taken
  *   occupied        another session of the same peer is open
@@ -59,6 +64,9 @@ struct run {
     struct limits_host *other;
     bool tls_taken;
     bool looked_at_log, looked_at_queue, looked_at_body;
+    X509 *cert; /* the client's, with its key */
+    EVP_PKEY *key;
+    SSL_SESSION *session; /* to be resumed */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -173,6 +181,10 @@ static void start_tls(struct run *r, const char *version)
     push(r);
     r->ssl = SSL_new(client_ctx);
     SSL_set_fd(r->ssl, r->fd);
+    if (r->cert)
+        assert_true(SSL_use_certificate(r->ssl, r->cert) && SSL_use_PrivateKey(r->ssl, r->key));
+    if (r->session)
+        assert_true(SSL_set_session(r->ssl, r->session));
     if (old) {
         SSL_set_security_level(r->ssl, 0);
         SSL_set_min_proto_version(r->ssl, TLS1_VERSION);
@@ -194,6 +206,44 @@ static void start_tls(struct run *r, const char *version)
         fail_run(r, "the handshake failed");
     SSL_free(r->ssl);
     r->ssl = NULL;
+}
+
+static void make_certificate(struct run *r, char *rest)
+{
+    char *save, *kind = strtok_r(rest, " ", &save), *cn = strtok_r(NULL, "", &save);
+    struct test_cert made;
+    BIO *in;
+
+    if (!cn)
+        fail_run(r, "cert KIND CN");
+    if (str_eq(kind, "torn"))
+        strchr(cn, ' ')[0] = '\n';
+    made = test_cert_named(cn, str_eq(kind, "server") ? "EKU:serverAuth" : NULL, 0, 0, str_eq(kind, "expired") ? -1 : 1);
+    in = BIO_new_mem_buf(made.cert, -1);
+    r->cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    BIO_free(in);
+    in = BIO_new_mem_buf(made.key, -1);
+    r->key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
+    BIO_free(in);
+    test_cert_free(&made);
+    fixture.revoked = str_eq(kind, "revoked");
+    fixture.authorities = X509_STORE_new();
+    X509_STORE_set_flags(fixture.authorities, X509_V_FLAG_PARTIAL_CHAIN);
+    if (!str_eq(kind, "unknown"))
+        X509_STORE_add_cert(fixture.authorities, r->cert);
+}
+
+static void resume(struct run *r)
+{
+    r->session = SSL_get1_session(r->ssl);
+    SSL_set_shutdown(r->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or it would be worth nothing */
+    SSL_free(r->ssl);
+    r->ssl = NULL;
+    close(r->fd);
+    r->fd = -1;
+    r->eof = false;
+    buf_reset(&r->in);
+    loop_settle(l);
 }
 
 /* --- what the session left ------------------------------------------------------------------- */
@@ -414,7 +464,15 @@ static void do_line(struct run *r, char *line)
         set_object(r, rest);
     else if (str_starts(line, "peer "))
         set_peer(r, rest);
-    else if (str_starts(line, "early "))
+    else if (str_starts(line, "cert "))
+        make_certificate(r, rest);
+    else if (str_eq(line, "resume")) {
+        push(r);
+        resume(r);
+    } else if (str_eq(line, "resumed") || str_eq(line, "not resumed")) {
+        if (!r->ssl || SSL_session_reused(r->ssl) != (*line == 'r'))
+            fail_run(r, "the TLS session was%s resumed", *line == 'r' ? " not" : "");
+    } else if (str_starts(line, "early "))
         add_bytes(r, &r->early, rest);
     else if (str_eq(line, "tls sessions are all taken")) {
         assert_true(limits_tls_enter(1));
@@ -423,6 +481,10 @@ static void do_line(struct run *r, char *line)
         start_tls(r, rest);
     else if (str_eq(line, "pause"))
         push(r);
+    else if (str_eq(line, "drop")) {
+        push(r);
+        buf_reset(&r->in);
+    }
     else if (str_eq(line, "suspended")) {
         if (r->fd >= 0)
             push(r);
@@ -450,6 +512,8 @@ static void do_line(struct run *r, char *line)
         expect_quiet(r);
         clock_advance(SECONDS(strtol(rest, NULL, 10)));
         receive(r);
+    } else if (str_eq(line, "locked out")) {
+        fixture.locked_out = true;
     } else if (str_eq(line, "stopping")) {
         push(r);
         fibers_stop();
@@ -493,6 +557,14 @@ static void hang_up(struct run *r)
     if (r->tls_taken)
         limits_tls_leave();
     r->tls_taken = false;
+    X509_free(r->cert);
+    EVP_PKEY_free(r->key);
+    SSL_SESSION_free(r->session);
+    X509_STORE_free(fixture.authorities);
+    fixture.authorities = NULL;
+    r->cert = NULL;
+    r->key = NULL;
+    r->session = NULL;
 }
 
 static int finish_test(void **unused)
@@ -543,8 +615,9 @@ static int setup(void **unused)
 
     (void)unused;
     setenv("TZ", "UTC", 1);
-    if (!mkdtemp(home) || !spool_open(home, &err) || !spool_ready(true, &err))
+    if (!mkdtemp(home) || !spool_open(home, &err))
         return -1;
+    spool_ready(true);
     fixture.keep_log = true;
     fixture.tls = tls_context_new(&s, &err);
     client_ctx = SSL_CTX_new(TLS_client_method());

@@ -258,6 +258,46 @@ static void record_buffers_have_memory_of_their_own(void **state)
 #endif
 }
 
+static void alpn_is_ours_or_none(void **state)
+{
+    static const struct {
+        const char *offer;
+        bool ok;
+        const char *chosen;
+    } cases[] = {
+        {NULL,                true,  ""     },
+        {"\4smtp",            true,  "smtp" },
+        {"\5esmtp",           true,  "esmtp"},
+        {"\x8http/1.1\4smtp", true,  "smtp" },
+        {"\2h2\x8http/1.1",   false, ""     },
+        {"\4imap",            false, ""     },
+    };
+    struct tls_settings settings = {.server = true, .cert_pem = ec.cert, .key_pem = ec.key};
+    struct tls_context *server = tls_context_new(&settings, NULL);
+    (void)state;
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct tls_context *client = tls_context_new(&(struct tls_settings){0}, NULL);
+        SSL_CTX *ctx = tls_context_ssl(client);
+        struct tls_info info;
+        SSL_SESSION *session;
+        const unsigned char *p = NULL;
+        size_t n = 0;
+
+        if (cases[i].offer)
+            SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)cases[i].offer, (unsigned)strlen(cases[i].offer));
+        session = shake(server, client, NULL, &info);
+        assert_true((session != NULL) == cases[i].ok);
+        if (session)
+            SSL_SESSION_get0_alpn_selected(session, &p, &n);
+        assert_int_equal(n, strlen(cases[i].chosen));
+        assert_true(!n || !memcmp(p, cases[i].chosen, n));
+        SSL_SESSION_free(session);
+        tls_context_free(&client);
+    }
+    tls_context_free(&server);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -286,6 +326,7 @@ int main(void)
         cmocka_unit_test(tickets_outlive_contexts_but_not_their_keys),
         cmocka_unit_test(verification_is_reported_and_ends_nothing),
         cmocka_unit_test(old_versions_are_for_those_who_ask),
+        cmocka_unit_test(alpn_is_ours_or_none),
         cmocka_unit_test(errors_are_one_readable_line),
         cmocka_unit_test(record_buffers_have_memory_of_their_own),
     };

@@ -47,7 +47,7 @@ static enum fate play(const struct tls_verdict *v, enum peer peer, unsigned pass
             for ((e)->dane = DANE_DEFAULT; (e)->dane <= DANE_MANDATORY; (e)->dane++)               \
                 for (int ds = DANE_NOT_ASKED; ds <= DANE_FAILED; ds++)                             \
                     for (int ss = STS_NOT_ASKED; ss <= STS_MODE_ENFORCE; ss++)                     \
-                        for (int bits = 0; bits < 16; bits++)                                      \
+                        for (int bits = 0; bits < 32; bits++)                                      \
                             if (set_rest((e), ds, ss, bits))
 
 static bool set_rest(struct tls_evidence *e, int ds, int ss, int bits)
@@ -58,6 +58,7 @@ static bool set_rest(struct tls_evidence *e, int ds, int ss, int bits)
     e->exempt = bits & 2;
     e->demanded = bits & 4;
     e->failed_lately = bits & 8;
+    e->authenticates = bits & 16;
     return true;
 }
 
@@ -70,6 +71,7 @@ struct facts {
     bool dane_encrypts; /* records, but unusable: RFC 7672 section 2.2 */
     bool sts; /* a policy in force that DANE does not supersede (RFC 8461 section 2) */
     bool level_encrypts, level_verifies, level_verifies_hosted;
+    bool password; /* of ours goes over: to the host that is meant, and to nobody else */
     bool nothing_ever;
 };
 
@@ -86,6 +88,7 @@ static struct facts facts_of(const struct tls_evidence *e)
     f.sts = e->sts_state == STS_MODE_ENFORCE && !f.dane_proves;
     f.level_verifies = e->level == DEST_TLS_REQUIRED_VERIFY && !f.dane_proves;
     f.level_verifies_hosted = e->level == DEST_TLS_REQUIRED_HOSTED && !f.dane_proves;
+    f.password = e->authenticates;
     f.level_encrypts = e->level == DEST_TLS_REQUIRED || e->level == DEST_TLS_REQUIRED_VERIFY ||
                        e->level == DEST_TLS_REQUIRED_HOSTED;
     f.nothing_ever = f.dane_error || f.dane_missing || (f.sts && !e->sts_lists_host) ||
@@ -97,7 +100,8 @@ static unsigned proof_needed(const struct facts *f)
 {
     return (f->dane_proves ? TLS_CHECK_DANE : 0) | (f->sts ? TLS_CHECK_MX : 0) |
            (f->level_verifies ? TLS_CHECK_VERIFY : 0) |
-           (f->level_verifies_hosted ? TLS_CHECK_HOSTED : 0);
+           (f->level_verifies_hosted ? TLS_CHECK_HOSTED : 0) |
+           (f->password ? TLS_CHECK_ROUTE : 0);
 }
 
 static void report(const struct tls_evidence *e, enum peer peer, unsigned passed)
@@ -128,7 +132,7 @@ static void nothing_goes_where_it_may_not(void **state)
         struct tls_verdict v = tls_verdict(&e);
         struct facts f = facts_of(&e);
         bool no_clear = f.level_encrypts || f.dane_proves || f.dane_encrypts || f.sts ||
-                        e.demanded || f.nothing_ever;
+                        e.demanded || f.password || f.nothing_ever;
 
         n++;
         assert_false(v.use == TLS_NEVER && v.look); /* there is nothing to look at */
@@ -144,11 +148,11 @@ static void nothing_goes_where_it_may_not(void **state)
                 HOLDS(!e.exempt || !no_clear || fate == WAITS);
                 if (fate == ENCRYPTED)
                     HOLDS((passed & proof_needed(&f)) == proof_needed(&f));
-                if (said && (f.dane_proves || f.sts)) /* RFC 7672 section 8, RFC 8461 section 7.2 */
+                if (said && (f.dane_proves || f.sts || f.password)) /* RFC 7672 section 8, RFC 8461 section 7.2 */
                     HOLDS(v.modern);
             }
     }
-    assert_int_equal(n, 7 * 4 * 4 * 9 * 8 * 16);
+    assert_int_equal(n, 7 * 4 * 4 * 9 * 8 * 32);
 }
 
 /* Security that nobody asked for must not keep mail either. */
@@ -162,7 +166,7 @@ static void everything_goes_where_it_may(void **state)
         struct tls_verdict v = tls_verdict(&e);
         struct facts f = facts_of(&e);
         bool may_clear = !f.level_encrypts && !f.dane_proves && !f.dane_encrypts && !f.sts &&
-                         !e.demanded && !f.nothing_ever;
+                         !e.demanded && !f.password && !f.nothing_ever;
         enum peer peer = ENCRYPTS;
         unsigned passed = proof_needed(&f);
         bool said;
@@ -246,7 +250,8 @@ static void what_must_not_matter_does_not(void **state)
         }
         o = e; /* the memory of failures counts where TLS is preferred and nothing else is known */
         if (e.failed_lately && (e.level != DEST_TLS_PREFERRED || e.demanded || f.dane_proves ||
-                                f.dane_encrypts || f.sts || e.sts_state == STS_MODE_TESTING)) {
+                                f.dane_encrypts || f.sts || f.password ||
+                                e.sts_state == STS_MODE_TESTING)) {
             o.failed_lately = false;
             HOLDS(same_fate(&e, &o));
         }

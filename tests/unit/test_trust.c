@@ -79,14 +79,28 @@ static bool trusts(const struct test_cert *c)
     return ok;
 }
 
+/* How many names a server would send that asks for certificates. */
+static int names_sent(void)
+{
+    STACK_OF(X509_NAME) *names = running_trust_names();
+    int n = names ? sk_X509_NAME_num(names) : 0;
+
+    assert_true(!names || n > 0); /* an empty list is not sent as one */
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+    return n;
+}
+
 static void the_lists_count_as_configured(void **state)
 {
     (void)state;
     assert_false(trusts(&system_ca)); /* nothing is configured yet */
+    assert_int_equal(names_sent(), 0);
     run(true, false, &custom_ca, true);
     assert_true(trusts(&system_ca));
     assert_false(trusts(&custom_ca));
+    assert_int_equal(names_sent(), 0); /* those of the system list are not sent */
     run(true, true, &custom_ca, true);
+    assert_int_equal(names_sent(), 1);
     assert_true(trusts(&system_ca) && trusts(&custom_ca));
     run(false, true, &custom_ca, true);
     assert_true(!trusts(&system_ca) && trusts(&custom_ca));

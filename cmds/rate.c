@@ -1,0 +1,199 @@
+/* rate.c - rate: the whole gateway's numbers, again and again; workqueue: what stands between
+ * acceptance and delivery, which here is nothing; topin: who is connected. */
+#include "cmds/common.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define LINES_A_HEADING 20
+
+struct rates {
+    struct ui *ui;
+    unsigned lines;
+    bool workqueue;
+    json_int_t received, completed;
+};
+
+static const char *clock_text(const json_t *now, char out[16])
+{
+    time_t t = (time_t)json_int(now, "time", 0);
+    struct tm tm;
+
+    strftime(out, 16, "%H:%M:%S", localtime_r(&t, &tm));
+    return out;
+}
+
+/* Deltas are to the line before; the first has none. */
+static bool print_rate(void *arg, const json_t *now)
+{
+    struct rates *r = arg;
+    json_int_t received = json_int(now, r->workqueue ? "inj_msgs" : "inj_recips", 0),
+               completed = json_int(now, "completed_recips", 0);
+    char line[160], clock[16];
+
+    if (!r->lines) {
+        r->received = received;
+        r->completed = completed;
+    }
+    if (r->lines++ % LINES_A_HEADING == 0)
+        out_line(r->ui, "%s",
+                 r->workqueue ? "Time     Pending    In    Out"
+                              : "Time     Connections Recipients          Recipients          Queue\n"
+                                "         In     Out  Received     Delta  Completed     Delta K-Used");
+    if (r->workqueue) /* what comes in goes out at once */
+        snprintf(line, sizeof(line), "%8s%8d%6lld%7lld", clock_text(now, clock), 0,
+                 (long long)(received - r->received), (long long)(received - r->received));
+    else
+        snprintf(line, sizeof(line), "%8s%7lld%7lld%11lld%10lld%11lld%10lld%8lld", clock_text(now, clock),
+                 (long long)json_int(now, "conn_in", 0), (long long)json_int(now, "conn_out", 0),
+                 (long long)received, (long long)(received - r->received), (long long)completed,
+                 (long long)(completed - r->completed), (long long)json_int(now, "kbytes_used", 0));
+    out_stream(r->ui, line, json_deep_copy(now));
+    r->received = received;
+    r->completed = completed;
+    return !out_stopped(r->ui);
+}
+
+static void run_lines(struct ui *ui, struct session *s, bool workqueue, const char *hint)
+{
+    const char *count = ui_option(ui, "-n");
+    struct rates r = {.ui = ui, .workqueue = workqueue};
+    uint64_t seconds =
+        ask_number(ui, "seconds", "Enter the number of seconds between displays.", 10, 1, 3600);
+    json_t *args;
+
+    if (ui_failed(ui) || !ui_end_of_words(ui))
+        return;
+    args = json_object();
+    json_put_int(args, "seconds", (json_int_t)seconds);
+    if (count)
+        json_put_int(args, "count", strtol(count, NULL, 10));
+    out_live(ui);
+    ui_say(ui, "%s", hint);
+    session_stream(s, ui, "status.rate", args, print_rate, &r);
+}
+
+static void rate(struct ui *ui, struct session *s)
+{
+    run_lines(ui, s, false, "Hit Ctrl-C to return to the main prompt.\n");
+}
+
+const struct command cmd_rate = {
+    .name = "rate",
+    .help = "Monitor overall activity",
+    .usage = "rate [-n LINES] SECONDS",
+    .detail = "A line every so many seconds until Ctrl-C, or so many lines: open connections, recipients "
+              "received and completed ever and since the line before, kilobytes of queued mail.",
+    .roles = ROLE_GUEST,
+    .run = rate,
+};
+
+/* --- workqueue --- */
+
+#define NO_QUEUE                                                                                   \
+    "This gateway decides everything about a message before it acknowledges it: no work queue "    \
+    "stands between acceptance and delivery, so there is nothing to %s. \"suspenddel\" holds "     \
+    "deliveries, \"suspendlistener\" acceptance."
+
+static void say_work(struct ui *ui, struct session *s, const struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    out_line(ui, "Status:   Operational\nMessages: 0\n");
+}
+
+static void work_status(struct ui *ui, struct session *s, struct row *unused)
+{
+    json_t *data = session_call(s, ui, "status", json_object()), *out;
+    char date[40];
+
+    (void)unused;
+    if (!data)
+        return;
+    out_line(ui, "Status as of:   %s\nStatus:   Operational\nMessages: 0",
+             clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, date));
+    out = json_object();
+    json_put_str(out, "status", "operational");
+    json_put_int(out, "messages", 0);
+    out_data(ui, out);
+    json_decref(data);
+}
+
+static void work_rate(struct ui *ui, struct session *s, struct row *unused)
+{
+    (void)unused;
+    run_lines(ui, s, true, "Type Ctrl-C to return to the main prompt.\n");
+}
+
+static void work_pause(struct ui *ui, struct session *s, struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    ui_fail(ui, E_INVALID, NO_QUEUE, "pause");
+}
+
+static void work_resume(struct ui *ui, struct session *s, struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    ui_fail(ui, E_INVALID, NO_QUEUE, "resume");
+}
+
+static bool never(struct session *s, const struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    return false;
+}
+
+static const struct menu_op work_ops[] = {
+    {"STATUS", "Display work queue status",               NULL, work_status, NULL },
+    {"PAUSE",  "Pause the work queue",                    NULL, work_pause,  NULL },
+    {"RESUME", "Resume the work queue",                   NULL, work_resume, never},
+    {"RATE",   "Display work queue statistics over time", NULL, work_rate,   NULL },
+};
+static const struct menu work_menu = {say_work, work_ops, countof(work_ops), NULL};
+
+const struct command cmd_workqueue = {
+    .name = "workqueue",
+    .help = "Display the work queue's status",
+    .usage = "workqueue status\nworkqueue rate [-n LINES] SECONDS",
+    .detail = "Messages that were accepted and wait to be processed. Everything is decided before a message is "
+              "acknowledged, so there are none, and nothing to pause; the command is there for scripts that ask.",
+    .roles = ROLE_READONLY,
+    .menu = &work_menu,
+};
+
+/* --- topin --- */
+
+static void topin(struct ui *ui, struct session *s)
+{
+    json_t *data, *host;
+    char date[40];
+    size_t i;
+
+    if (!ui_end_of_words(ui))
+        return;
+    data = session_call(s, ui, "host.in", json_object());
+    if (!data)
+        return;
+    out_line(ui, "Status as of:                   %s",
+             clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, date));
+    out_line(ui, "#  Remote hostname            Remote IP addr.   listener        Conn. In");
+    json_array_foreach(json_object_get(data, "hosts"), i, host)
+        out_line(ui, "%-2zu %-26s %-17s %-15s%8lld", i + 1, str_printable(json_str(host, "host", "")),
+                 json_str(host, "ip", ""), json_str(host, "listener", ""),
+                 (long long)json_int(host, "conn_in", 0));
+    out_data(ui, data);
+}
+
+const struct command cmd_topin = {
+    .name = "topin",
+    .help = "Display the top hosts by number of incoming connections",
+    .usage = "topin",
+    .detail = "At most 20 rows, one for each address and listener. The name of a host is shown when it leads back "
+              "to the address, else the address again.",
+    .roles = ROLE_READONLY,
+    .run = topin,
+};

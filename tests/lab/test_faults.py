@@ -1,0 +1,372 @@
+# Nothing acknowledged is lost when the disk fails, fills up, lies or loses power: the real gateway under load on a disk of
+# tests/fault/faultfs.c. Continuous integration takes a sample of the places where it can go wrong; FULL=1 takes all of them,
+# and `make soak` goes on for as long as it is told.
+
+import errno
+import os
+import random
+import re
+import socket
+import threading
+import time
+
+import faults
+import lab
+
+FULL = bool(os.environ.get("FULL"))
+SOAK = float(os.environ.get("SOAK_SECONDS", 0))
+rng = random.Random(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+EVERY = " ".join(faults.CHANGES)
+
+
+class Load:
+    """Senders that never give up. A message whose 250 was read is in the book; one that got no answer is sent again under
+    another name, so what arrives without being in the book was in flight."""
+
+    def __init__(self, port, book, sessions=2, large=0.02, name="m"):
+        self.port, self.book, self.large, self.name = port, book, large, name
+        self.attempts = self.refused = self.lost = self.acknowledged = 0
+        self.replies = set()
+        self.lock = threading.Lock()
+        self.stopping = False
+        self.limit = None
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(sessions)]
+        for t in self.threads:
+            t.start()
+
+    def _message(self):
+        with self.lock:
+            if self.limit is not None and self.attempts >= self.limit:
+                return None
+            self.attempts += 1
+            number = self.attempts
+        size = rng.choice((300, 2000, 5000, 20000, 70000, 200000))
+        if rng.random() < self.large:
+            size = 5 << 20 # segments, then a file of its own
+        return lab.make_message("%s%d" % (self.name, number), size, "attachment" if size > 70000 else "plain",
+                                random.Random(number))
+
+    def _run(self, number):
+        client = None
+        while not self.stopping:
+            message = self._message()
+            if not message:
+                return
+            try:
+                if not client:
+                    client = lab.Smtp(self.port, timeout=20)
+                    client.ehlo()
+                reply = self._send(client, message)
+                with self.lock:
+                    if reply[0] == "2":
+                        self.acknowledged += 1
+                        self.book.add(message)
+                    else:
+                        self.refused += 1
+                        self.replies.add(re.sub(r"\d{3,}", "N", reply[4:]).strip() and reply.strip())
+                if reply[0] != "2":
+                    if reply.startswith("421"):
+                        client.close()
+                        client = None
+                    else:
+                        client.cmd("RSET")
+                    time.sleep(0.005)
+            except (OSError, AssertionError, EOFError):
+                self.lost += 1
+                if client:
+                    client.close()
+                client = None
+                time.sleep(0.01)
+        if client:
+            client.close()
+
+    @staticmethod
+    def _send(client, message):
+        for line in ("MAIL FROM:<sender@client.lab.example>", "RCPT TO:<rcpt@d%d.lab.example>" % (hash(message.id) % 5),
+                     "DATA"):
+            _, text = reply = client.cmd(line)
+            if reply[0] >= 400:
+                return "%d %s" % (reply[0], " ".join(text))
+        client.raw(lab.stuffed(message))
+        code, text = client.reply()
+        return "%d %s" % (code, " ".join(text))
+
+    def stop(self, timeout=60):
+        self.stopping = True
+        for t in self.threads:
+            t.join(timeout)
+
+
+class Gateway(lab.Posternd):
+    """A gateway on a disk of ours that delivers everything to one sink."""
+
+    def __init__(self, *statements):
+        self.box = lab.Sandbox()
+        self.disk = faults.Disk(self.box)
+        self.sink = lab.Sink(digest=self.box.path("digest"))
+        self.book = lab.Book()
+        super().__init__(self.disk.home, env=self.disk.env)
+        self.console("; ".join((
+            "listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000 max_rcpts_per_msg=1000"
+            " max_message_size=50M", "smtproutes new ALL 127.0.0.1:%d" % self.sink.port,
+            "bounceconfig edit Default initial_retry=1 max_retry=2 max_retries=1000") + statements)
+            + '; commit "test" Y')
+
+    def load(self, **keywords):
+        return Load(self.private, self.book, **keywords)
+
+    def ready(self, timeout=60):
+        """The listener takes mail; cheaper than asking for a console."""
+        def greets():
+            if not self.child.running():
+                raise RuntimeError("posternd ended:\n" + lab.read_text(self.log))
+            with socket.create_connection(("127.0.0.1", self.private), timeout=2) as s:
+                return s.recv(3) == b"220"
+        lab.eventually(greets, timeout, "the gateway greets")
+
+    def restarts(self):
+        return len(re.findall("restart [0-9]+ in", lab.read_text(self.log)))
+
+    def arrived(self, timeout=120):
+        """Every message of the book has come, unchanged. Returns how many came more than once."""
+        return self.book.settled(self.sink, timeout)
+
+    def empty(self, timeout=30):
+        lab.eventually(lambda: self.json("showrecipients all")["data"]["recipients"] == [], timeout, "the queue is empty")
+
+
+def rounds(seconds, least):
+    """Counts up, at least to `least`, and goes on while there is time."""
+    until = time.monotonic() + seconds
+    n = 0
+    while n < least or time.monotonic() < until:
+        yield n
+        n += 1
+
+
+@lab.test("power cuts at any call: what was not synced is gone, what was acknowledged is not")
+def power_cuts():
+    gate = Gateway()
+    disk = gate.disk
+    cuts = undone = silent = 0
+    gate.stop()
+    for n in rounds(SOAK, 300 if FULL else 12):
+        disk.journal(True)
+        at = rng.randrange(1, 200)
+        disk.arm(EVERY, at=at, action="die")
+        gate.start(ready=False)
+        load = gate.load(name="r%d-" % n)
+        until = time.monotonic() + rng.uniform(0.2, 1.0)
+        while not disk["frozen"] and time.monotonic() < until:
+            time.sleep(0.005)
+        silent += not disk["frozen"]
+        disk["frozen"] = 1
+        gate.kill()
+        load.stop()
+        disk.clear()
+        gone, _ = disk.power_cut(rng if n % 3 else None)
+        undone += gone
+        cuts += 1
+        if n % 10 == 9:
+            gate.start()
+            gate.arrived()
+            gate.stop()
+    gate.start()
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d power cuts (%d between calls), %d unsynced changes undone: %d acknowledged, 0 lost, %d came twice"
+             % (cuts, silent, undone, len(gate.book.sent), copies))
+    gate.stop()
+
+
+SPOILT = (("write", errno.ENOSPC, "fail"), ("write", errno.ENOSPC, "short"), ("write", errno.EIO, "fail"),
+          ("write", errno.EDQUOT, "fail"), ("sync", errno.EIO, "fail"), ("sync", errno.ENOSPC, "fail"),
+          ("open create", errno.EMFILE, "fail"), ("create", errno.ENOSPC, "fail"), ("create", errno.EROFS, "fail"),
+          ("rename", errno.EIO, "fail"), ("unlink", errno.EIO, "fail"), ("truncate", errno.EIO, "fail"),
+          ("allocate", errno.ENOSPC, "fail"), ("read", errno.EIO, "fail"))
+
+
+def send_some(gate, count, name, **keywords):
+    """So many messages are tried; the number that got 250."""
+    load = gate.load(name=name, **keywords)
+    load.limit = count
+    for t in load.threads:
+        t.join(60)
+        lab.equal(t.is_alive(), False, "a sender hangs")
+    return load
+
+
+def spoil(gate, suspended):
+    """One call of each kind fails, wherever it stands; then the power is cut."""
+    disk = gate.disk
+    hits = 0
+    disk.journal(True)
+    for ops, error, action in SPOILT:
+        at = 1
+        while True:
+            disk.arm(ops, error, at, action=action)
+            load = send_some(gate, 5, "%s%d-%s%d-%d-" % (ops[:3], error, action, at, suspended), large=0.05)
+            hit = disk.clear()
+            hits += hit
+            lab.equal(load.replies - {r for r in load.replies if r[0] == "4"}, set(), "only refusals for now")
+            if not hit and at > 5:
+                break # further than these messages come
+            at += 1 if FULL else rng.randrange(3, 12)
+    load = send_some(gate, 20, "after%d-" % suspended, large=0)
+    lab.equal(load.acknowledged, 20, "all is well again: %s" % load.replies)
+    gate.kill()
+    disk.power_cut()
+    return hits
+
+
+@lab.test("one call of any kind fails, wherever it stands: a refusal at most, nothing lost")
+def single_faults():
+    gate = Gateway()
+    hits = spoil(gate, False)
+    gate.start()
+    gate.console("suspenddel 0")
+    hits += spoil(gate, True)
+    gate.start()
+    gate.console("resumedel")
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d calls failed: %d acknowledged, 0 lost, %d came twice" % (hits, len(gate.book.sent), copies))
+    gate.stop()
+
+
+@lab.test("one call fails while the gateway starts: it starts all the same, or is started again; nothing lost")
+def starts():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    lab.equal(send_some(gate, 40, "start", large=0.1).acknowledged, 40)
+    hits = restarts = 0
+    for ops, error in ((EVERY, errno.ENOSPC), (EVERY, errno.EIO), ("read open", errno.EIO), ("open", errno.EMFILE)):
+        at = 1
+        while True:
+            gate.kill()
+            gate.disk.arm(ops, error, at, only="spool,.db,counters,root.key")
+            before = gate.restarts()
+            gate.start(ready=False)
+            try:
+                gate.ready()
+            except RuntimeError: # it ended, because no engine has ever served; systemd starts it again
+                restarts += 1
+                gate.start(ready=False)
+                gate.ready()
+            hit = gate.disk.clear()
+            hits += hit
+            restarts += gate.restarts() - before
+            if not hit:
+                break
+            at += 1 if FULL else rng.randrange(4, 16)
+    gate.kill()
+    gate.start()
+    gate.console("resumedel")
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d calls failed, the engine was started %d times more: 40 acknowledged, 0 lost, %d came twice"
+             % (hits, restarts, copies))
+    gate.stop()
+
+
+@lab.test("kill -9 of everything, again and again, while mail flows")
+def kills():
+    gate = Gateway()
+    load = gate.load(sessions=4, name="k", large=0.01)
+    began = time.monotonic()
+    for n in rounds(SOAK, 200 if FULL else 8):
+        time.sleep(rng.uniform(0.05, 0.5))
+        gate.kill()
+        gate.start(ready=False)
+        gate.ready()
+        if n % 20 == 19:
+            gate.arrived()
+    load.stop()
+    copies = gate.arrived()
+    gate.empty()
+    lab.note("%d kills in %.0f s: %d tried, %d acknowledged, 0 lost, %d came twice"
+             % (n + 1, time.monotonic() - began, load.attempts, len(gate.book.sent), copies))
+    gate.stop()
+
+
+def alerts(gate):
+    return re.sub(r"\s+", " ", gate.console("displayalerts").stdout)
+
+
+@lab.test("a disk that is full, broken or read-only for a while: refused for now, alert, all well when it is back")
+def bad_times():
+    gate = Gateway()
+    for n, (ops, error, only) in enumerate(((EVERY, errno.ENOSPC, "queue.db,spool"), ("sync", errno.EIO, "queue.db,spool"),
+                             ("write", errno.ENOSPC, "spool"), (EVERY, errno.EROFS, "queue.db,spool"),
+                             ("write", errno.EIO, "queue.db"))):
+        load = gate.load(name="bad%d-" % n, sessions=3)
+        time.sleep(0.2)
+        gate.disk.arm(ops, error, times=faults.FOREVER, only=only)
+        time.sleep(0.3)
+        before = load.acknowledged
+        time.sleep(0.4)
+        if "queue.db" in only:
+            lab.equal(load.acknowledged, before, "acknowledged although nothing could be written")
+        lab.equal(load.refused > 0, True, "senders heard of it")
+        lab.equal({r[:3] for r in load.replies} <= {"451", "452"}, True, load.replies)
+        gate.disk.clear()
+        before = load.acknowledged
+        lab.eventually(lambda: load.acknowledged > before + 5, 10, "mail is accepted again")
+        load.stop()
+    lab.equal(gate.restarts(), 0, "the engine went through it")
+    copies = gate.arrived()
+    gate.empty()
+    for text in ("The queue database cannot be written: .* Nothing that needs it is accepted", "Messages cannot be stored",
+                 "The queue database can be written again"):
+        lab.eventually(lambda: lab.match(alerts(gate), text), 10)
+    lab.note("%d acknowledged, 0 lost, %d came twice" % (len(gate.book.sent), copies))
+    gate.stop()
+
+
+@lab.test("what was delivered while the disk was full is forgotten when it is back, though nobody sends mail")
+def late_changes():
+    gate = Gateway()
+    gate.disk.journal(True)
+    port = lab.free_port()
+    gate.console('smtproutes new later.example 127.0.0.1:%d; commit "later" Y' % port)
+    book = lab.Book()
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        for n in range(10):
+            message = lab.make_message("late%d" % n, 3000)
+            book.add(message)
+            c.message("sender@client.lab.example", "x@later.example", message)
+        c.quit()
+    gate.disk.arm("write sync", errno.ENOSPC, times=faults.FOREVER, only="queue.db")
+    sink = lab.Sink(port=port, digest=gate.box.path("late"))
+    lab.equal(book.settled(sink), 0) # deliveries go on
+    time.sleep(0.5)
+    lab.equal(gate.disk.clear() > 0, True, "it was noticed")
+    time.sleep(3) # a question about the queue would have it written
+    gate.kill()
+    gate.disk.power_cut()
+    gate.start()
+    gate.empty()
+    lab.equal(book.settled(sink), 0, "delivered again")
+    gate.stop()
+
+
+@lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
+def liar():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    gate.disk.journal(True)
+    gate.disk.arm("sync", action="lie", times=faults.FOREVER)
+    load = send_some(gate, 20, "lie")
+    lab.equal(load.acknowledged, 20)
+    gate.kill()
+    gate.disk.power_cut()
+    gate.disk.clear()
+    gate.start()
+    left = len(gate.json("showrecipients all")["data"]["recipients"])
+    lab.equal(left < 20, True, "%d of 20 survived a disk that never wrote" % left)
+    lab.equal(send_some(gate, 5, "truth").acknowledged, 5)
+    gate.stop()
+
+
+lab.main()

@@ -1,0 +1,131 @@
+# The numbers of the whole gateway: status in its layout, rate, workqueue, topin, resetcounters.
+
+import json
+import re
+import subprocess
+import time
+
+import lab
+import terminal
+
+box = lab.Sandbox()
+gate = lab.Posternd(box.path("home"), start=False)
+
+
+def setup():
+    if gate.child:
+        return
+    gate.start()
+    sink = lab.Sink()
+    gate.configure("sethostname gw.lab.example\nsmtproutes new good.example 127.0.0.1:%d\nsmtproutes new dead.example 127.0.0.1:%d\n"
+                   % (sink.port, lab.free_port()))
+    for i in range(3):
+        submit("a%d" % i, ["x@good.example", "y@good.example"])
+    submit("dead", ["z@dead.example"])
+    lab.eventually(lambda: counters()["soft_bounced_evts"] == 1 and counters()["delivered_recips"] == 6, 15)
+
+
+def submit(ident, rcpts):
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        c.message("s@client.lab.example", rcpts, lab.make_message(ident, 500, "plain"))
+        c.quit()
+
+
+def counters(which="reset"):
+    return {k: v[which] for k, v in gate.json("status detail")["data"]["counters"].items()}
+
+
+@lab.test("status: titles, their order and the columns of the numbers")
+def layout():
+    setup()
+    text = gate.console("status detail").stdout
+    lines = text.splitlines()
+    lab.match(text, r"\AStatus as of:                  \w{3} \w{3} [ \d]\d [\d:]{8} \d{4} \S+\nUp since:                      \w{3} .* \(\d+s\)\n"
+                    r"Last counter reset:            Never\nSystem status:                 Online\nOldest Message:                \d+ secs?\n\n"
+                    r"Counters:                                        Reset          Uptime        Lifetime\n  Receiving\n"
+                    r"    Messages Received                                4               4               4\n"
+                    r"    Recipients Received                              7               7               7\n")
+    lab.match(text, r"\nRates \(Events Per Hour\):                      1-Minute       5-Minutes      15-Minutes\n")
+    lab.match(text, r"\n    Message ID \(MID\) +\d+\n")
+    lab.match(text, r"\nGauges:                                        Current\n  System\n    RAM Utilization +\d+%\n")
+    lab.equal({len(l) for l in lines if re.match(r"    (Messages|Recipients|Soft|Completed|Rejected|Dropped)", l)} - {86, 54}, set())
+    lab.equal({len(l) for l in lines if re.match(r"    \w+.*\((MID|ICID|DCID)\)", l)}, {86})
+    lab.equal({len(l) for l in lines if re.match(r"    (Current|Active|Kilobytes)", l)}, {54})
+    want = ["Messages Received", "Recipients Received", "Gen. Bounce Recipients", "Rejected Recipients", "Dropped Messages", "Soft Bounced Events",
+            "Completed Recipients", "Hard Bounced Recipients", "DNS Hard Bounces", "5XX Hard Bounces", "Expired Hard Bounces",
+            "Other Hard Bounces", "Delivered Recipients", "Deleted Recipients"]
+    at = [text.index("    " + w) for w in want]
+    lab.equal(at, sorted(at))
+    brief = gate.console("status").stdout
+    lab.match(brief, r'\AEnter "status detail" for more information\.\n\nStatus as of:')
+    lab.equal("Hard Bounced" in brief or "Rates" in brief, False)
+
+
+@lab.test("rate: a line at once and then one a second, deltas to the line before, JSON a line each")
+def rate():
+    setup()
+    text = gate.console("rate -n 2 1").stdout
+    lab.match(text, r"\ATime     Connections Recipients          Recipients          Queue\n         In     Out  Received     Delta  Completed     Delta K-Used\n"
+                    r"(\d\d:\d\d:\d\d {6}\d {6}\d {10}\d {9}\d {10}\d {9}\d {7}\d\n){2}\Z")
+    done = subprocess.run([lab.binary("postern"), "--home", gate.home, "--json", "rate", "-n", "2", "1"], capture_output=True, text=True, timeout=20)
+    lines = [json.loads(l) for l in done.stdout.splitlines()]
+    lab.equal([l.get("more") for l in lines[:2]], [True, True])
+    lab.equal(lines[0]["data"]["inj_recips"], 7)
+    done = gate.console("rate 0", check=False)
+    lab.match(done.stderr, "an integer from 1 to 3600")
+
+
+@lab.test("rate and workqueue rate end with Ctrl-C, at the prompt")
+def stopped():
+    setup()
+    t = terminal.console(gate)
+    for command, head in (("rate 1", "Queue\n"), ("workqueue rate 1", "Out\n"), ("hostrate good.example 1", "Delta\n"), ("tail mail_logs", "Press Ctrl-C to stop")):
+        t.type(command)
+        t.until(r"%s[^\0]*\n" % head, settle=0.3)
+        t.type("\x03", enter=False)
+        t.until(r"gw\.lab\.example> ")
+    t.stop()
+
+
+@lab.test("workqueue: there is none; what to do instead is said")
+def workqueue():
+    setup()
+    lab.match(gate.console("workqueue status").stdout, r"\AStatus as of:   \w{3} .*\nStatus:   Operational\nMessages: 0\n\Z")
+    done = gate.console("workqueue pause", check=False)
+    lab.equal(done.returncode, 3)
+    lab.match(done.stderr, '"suspenddel" holds deliveries')
+    lab.match(gate.console("workqueue rate -n 1 1").stdout, r"\ATime     Pending    In    Out\n[\d:]{8}       0     0      0\n\Z")
+
+
+@lab.test("topin: a row for each address and listener, the most connections first")
+def topin():
+    setup()
+    text = gate.console("topin").stdout
+    lab.match(text, r"\AStatus as of:                   .*\n#  Remote hostname            Remote IP addr.   listener        Conn. In\n\Z")
+    open_ones = [lab.Smtp(gate.public) for _ in range(2)] + [lab.Smtp(gate.private) for _ in range(3)]
+    rows = gate.json("topin")["data"]["hosts"]
+    lab.equal([(r["ip"], r["listener"], r["conn_in"]) for r in rows], [("127.0.0.1", "OutboundMail", 3), ("127.0.0.1", "InboundMail", 2)])
+    text = gate.console("topin").stdout
+    lab.match(text, r"\n1  \S+ +127\.0\.0\.1         OutboundMail          3\n2  \S+ +127\.0\.0\.1         InboundMail           2\n\Z")
+    for s in open_ones:
+        s.close()
+    lab.eventually(lambda: gate.json("topin")["data"]["hosts"] == [], 10)
+
+
+@lab.test("resetcounters: the column Reset begins again, the others do not; it is remembered over a restart")
+def reset():
+    setup()
+    gate.console("resetcounters")
+    lab.equal(counters()["inj_msgs"], 0)
+    lab.equal(counters("uptime")["inj_msgs"], 4)
+    submit("after", ["x@good.example"])
+    lab.equal(counters()["inj_msgs"], 1)
+    gate.restart()
+    lab.equal(counters()["inj_msgs"], 1)
+    lab.equal(counters("uptime")["inj_msgs"], 0)
+    lab.equal(counters("lifetime")["inj_msgs"], 5)
+    lab.match(gate.console("status").stdout, r"Last counter reset:            \w{3} \w{3} ")
+
+
+lab.main()
