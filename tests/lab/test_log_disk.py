@@ -73,7 +73,8 @@ def stalled():
     disk.clear()
     lab.eventually(lambda: lost(gate, "too many at a time") > 1000, 10)
     lab.equal(slow < quick * 4 * 3 + 2, True, "%.1f s for 1200, %.1f s for 300" % (slow, quick))
-    lab.equal(grown < 64 << 20, True, "%d MiB more" % (grown >> 20))
+    if "san" not in os.path.basename(lab.BUILD): # a sanitizer keeps what is freed
+        lab.equal(grown < 64 << 20, True, "%d MiB more" % (grown >> 20))
     lab.note("300 messages took %.2f s, 1200 with a dead log disk %.2f s; %d lines lost" % (quick, slow, lost(gate, "too many at a time")))
     gate.stop()
 
