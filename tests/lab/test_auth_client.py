@@ -135,6 +135,21 @@ def stripped():
         lab.equal(server.attempts, [])
 
 
+@lab.test("mail that is redirected to another host takes no password along, whatever certificate that host has")
+def redirected():
+    setup()
+    elsewhere = AuthServer(cert("elsewhere.example"), "PLAIN LOGIN", USERS, demands=False)
+    tree.a("elsewhere.example", "127.0.0.1")
+    route("redirected.example", AuthServer(SMART, "PLAIN", USERS))
+    gateway.console("suspenddel 0")
+    mid = submit("a@redirected.example")
+    gateway.console("redirectrecipients host elsewhere.example:%d" % elsewhere.port)
+    gateway.console("resumedel")
+    lab.equal(delivered(mid), True)
+    lab.equal([(s["user"], len(s["messages"])) for s in elsewhere.sessions], [(None, 1)])
+    lab.equal((elsewhere.attempts, elsewhere.saw(PASSWORD)), ([], False))
+
+
 @lab.test("a certificate of somebody else never gets the password")
 def impostors():
     setup()
