@@ -186,6 +186,47 @@ def passwords():
     lab.equal("hunter2" in done.stdout, False)
 
 
+@lab.test("an operator does not bring a smart host's password to a host of his by a conflict or a merge")
+def by_merge():
+    lab.need_root()
+    admin = Control(gate.home)
+
+    def hosts_of(c, name):
+        return c.ok("config.get", section="smtp_route", name=name)["body"]["hosts"]
+
+    def tries(c):
+        def stage(name, **fields):
+            body = c.ok("config.get", section="smtp_route", name=name)["body"]
+            c.stage("smtp_route", name, dict(body, **fields))
+
+        codes = []
+        stage("by.example.com", hosts=["evil.example.com"], auth_profile="")
+        for field in ("auth_profile", None):
+            how = {"field": field} if field else {}
+            codes.append(c.call("config.resolve", section="smtp_route", name="by.example.com", take="theirs", **how).get("code", "ok"))
+            codes.append(c.call("commit").get("code", "ok"))
+        c.ok("config.clear")
+        stage("later.example.com", hosts=["evil.example.com"])
+        os.write(turn[1], b"x")
+        lab.eventually(lambda: c.ok("config.get", section="smtp_route", name="later.example.com", revision="running")["body"]["auth_profile"])
+        codes.append(c.call("commit").get("code", "ok"))
+        c.ok("config.clear")
+        return codes
+
+    def gives_profile():
+        done.append(os.read(turn[0], 1))
+        gate.configure("smtproutes set later.example.com auth_profile=smarthost\n")
+
+    done, turn = [], os.pipe()
+    gate.configure("smtproutes new later.example.com relay.example.com\n")
+    administrator = threading.Thread(target=gives_profile, daemon=True)
+    administrator.start()
+    codes = as_daemon("operator", tries)
+    administrator.join(20)
+    lab.equal((done, codes), ([b"x"], ["ok", "E_DENIED", "ok", "ok", "E_DENIED"]))
+    lab.equal([hosts_of(admin, n) for n in ("by.example.com", "later.example.com")], [["relay.example.com"]] * 2)
+
+
 @lab.test("every operation asks for its role")
 def operations():
     lab.need_root()
