@@ -4,7 +4,7 @@ import re
 
 import lab
 import dnstree
-from authserver import AuthServer, Stripper
+from authserver import AuthServer, Stripper, b64
 
 box = lab.Sandbox()
 tree = dnstree.DnsTree(box)
@@ -146,7 +146,7 @@ def redirected():
     gateway.console("redirectrecipients host elsewhere.example:%d" % elsewhere.port)
     gateway.console("resumedel")
     lab.equal(delivered(mid), True)
-    lab.equal([(s["user"], len(s["messages"])) for s in elsewhere.sessions], [(None, 1)])
+    lab.equal({s["user"] for s in elsewhere.sessions}, {None})
     lab.equal((elsewhere.attempts, elsewhere.saw(PASSWORD)), ([], False))
 
 
@@ -192,6 +192,7 @@ def odd_servers():
             (dict(mechanisms=""), r"the server does not offer SMTP authentication"),
             (dict(mechanisms="CRAM-MD5 GSSAPI"), r"the server offers no mechanism of SMTP authentication that we use"),
             (dict(replies={"AUTH": "454 4.7.0 Directory is down"}), r"454 4\.7\.0 Directory is down"),
+            (dict(replies={"AUTH": "500 5.5.1 What is AUTH PLAIN %s?" % b64("\0gw@lab.example\0" + PASSWORD)}), r"500 5\.5\.1 *$"),
             (dict(replies={"AUTH": "334 AAAA"}), r"what the server asks is not what PLAIN demands"),
             (dict(replies={"AUTH": "235 2.7.0 Come in"}, mechanisms="SCRAM-SHA-256"),
              r"the server has not shown that it knows the passphrase itself"),
