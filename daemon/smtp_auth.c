@@ -10,7 +10,8 @@
  *   refused, with the reason. Without, the client goes on as if it had shown none; unless it has to
  *   authenticate and the profile leaves it no other way: then it is refused, too.
  * - The directory does not answer: 454 to MAIL, until AUTH has said who it is.
- * - There is none: with verify_client and TLS required the client is refused. Otherwise it goes on. */
+ * - There is none: with verify_client and TLS required, or from the beginning of the session, the
+ *   client is refused. Otherwise it goes on. */
 #include "daemon/smtp_server.h"
 
 #include <openssl/crypto.h>
@@ -131,9 +132,17 @@ static void authenticated(struct smtp *s, const char *user, const char *how,
     maillog_auth(s->icid, true, s->user, how, p->name);
 }
 
+/* Without a certificate nobody gets on. Where the session begins with TLS nobody has to set tls, so
+ * "off" does not mean that it is a matter of choice. */
+static bool needs_certificate(const struct smtp *s)
+{
+    return s->flow->verify_client &&
+           (s->flow->tls == TLS_REQUIRED || (s->flow->tls == TLS_OFF && smtp_implicit_tls(s)));
+}
+
 bool smtp_may_send(struct smtp *s)
 {
-    if (s->flow->verify_client && s->flow->tls == TLS_REQUIRED && !s->cert_valid) {
+    if (needs_certificate(s) && !s->cert_valid) {
         /* TLS is kept from this host by an exception: that is no way around the certificate */
         smtp_reply(s, 530, "5.7.0", "A client certificate is required");
         return false;
@@ -213,7 +222,7 @@ void smtp_judge_certificate(struct smtp *s, const struct client_cert *c)
 
     switch (c->state) {
     case CLIENT_CERT_NONE:
-        if (s->flow->verify_client && s->flow->tls == TLS_REQUIRED)
+        if (needs_certificate(s))
             refuse_certificate(s, "A client certificate is required", "none was shown", "");
         break;
     case CLIENT_CERT_INVALID:
