@@ -26,8 +26,11 @@ static bool is_security(const struct section *s)
            s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup ||
            s == &section_dns_anchor || /* who trusts a key of his own can make anything secure */
            s == &section_ldap_setup || s == &section_ldap_server || s == &section_ldap_query ||
-           s == &section_smtpauth_profile || s == &section_smtpauth_server;
-    /* who says which server is asked gets the passwords of users to see, or lets himself in */
+           s == &section_smtpauth_profile || s == &section_smtpauth_server ||
+           /* who says which server is asked gets the passwords of users to see, or lets himself in */
+           s == &section_crl_setup || s == &section_crl_source || /* ... with a revoked certificate */
+           s == &section_bv_setup || s == &section_bv_key || s == &section_resource_limits;
+    /* their commands are an administrator's */
 }
 
 /* A route that has a profile tells its hosts the password of the smart host: who may choose the

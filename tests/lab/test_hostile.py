@@ -134,7 +134,7 @@ ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "auth
        "sts.flush"]
 
 
-@lab.test("an operator chooses DNS servers, but trusts no key of his own")
+@lab.test("an operator chooses DNS servers, but trusts no key of his own, and touches nothing that makes others safe")
 def trust_anchors():
     lab.need_root()
 
@@ -143,9 +143,12 @@ def trust_anchors():
                 for section, name, body in (
                     ("dns_server", "192.0.2.1", {"address": "192.0.2.1"}),
                     ("dns_anchor", "example", {"domain": "example", "records": ["DS 1 13 2 " + "ab" * 32]}),
+                    ("crl_setup", "-", {"inbound": False}), ("crl_source", "own", {"name": "own", "url": "http://evil.example.com/x.crl"}),
+                    ("bv_setup", "-", {}), ("bv_key", "0", {"name": "0", "key": {"$plain": "mine"}}),
+                    ("resource_limits", "-", {}),
                 )]
 
-    lab.equal(as_daemon("operator", tries), ["ok", "E_DENIED"])
+    lab.equal(as_daemon("operator", tries), ["ok"] + ["E_DENIED"] * 6)
 
 
 @lab.test("an operator gets to see nobody's password: neither what is stored nor what is sent where he says")
