@@ -75,7 +75,8 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-NEEDS_OURS := bench_store bench_fiber bench_attempt bench_crl bench_queue_fill bench_access
+NEEDS_OURS := bench_store bench_fiber bench_ldap bench_attempt bench_crl bench_queue_fill
+NEEDS_OURS += bench_access
 $(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)
@@ -182,6 +183,8 @@ bench:
 	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_ldap.py
+	@BUILD=$(B) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
 	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------

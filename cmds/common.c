@@ -196,27 +196,29 @@ bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, 
     return !ui_failed(ui);
 }
 
-void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field)
+void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field, bool twice)
 {
     const struct field *f = field_find(r->section, field);
-    bool has = *row_text(r, field);
+    bool has = *row_text(r, field), done = false;
     char *question = xasprintf("%s%s", f->prompt, has ? " (Enter keeps the one there is)" : "");
 
-    while (!ui_failed(ui)) {
+    while (!done && !ui_failed(ui)) {
         AUTO(secret_text) char *first = ask_secret(ui, field, question);
         AUTO(secret_text) char *again = NULL;
 
-        if (ui_failed(ui) || !*first)
-            break;
-        if (ui_interactive(ui))
-            again = ask_secret(ui, NULL, "Please enter it again.");
-        if (ui_failed(ui))
-            break;
-        if (!again || str_eq(first, again)) {
-            session_secret(s, r, field, first);
-            break;
+        if (!ui_failed(ui) && !*first && !has)
+            ui_say(ui, "A value is required.");
+        if (ui_failed(ui) || !*first) {
+            done = has;
+            continue;
         }
-        ui_say(ui, "The two are not the same. Nothing has been changed; enter both again.");
+        if (twice && ui_interactive(ui))
+            again = ask_secret(ui, NULL, "Please enter it again.");
+        done = !again || str_eq(first, again);
+        if (!ui_failed(ui) && done)
+            session_secret(s, r, field, first);
+        else if (!ui_failed(ui))
+            ui_say(ui, "The two are not the same. Enter both again.");
     }
     free(question);
 }

@@ -43,8 +43,8 @@ bool has_name(struct session *s, const struct section *sec, const char *owner, c
 bool ask_deletable(struct ui *ui, struct session *s, const struct section *sec, const char *name,
                    const struct section *except);
 
-/* A new secret of a field, asked for twice of a person; Enter keeps the one there is. */
-void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field);
+/* The secret of a field, which may not be empty; of a person twice, if twice. Enter keeps the one there is. */
+void ask_new_secret(struct ui *ui, struct session *s, struct row *r, const char *field, bool twice);
 
 /* "4 weeks 46 mins 53 secs" */
 void age_text(json_int_t seconds, char *out, size_t size);

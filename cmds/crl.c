@@ -14,11 +14,11 @@ static const char *state_text(const char *state)
     static const struct {
         const char *word, *text;
     } states[] = {
-        {"current",  "Current"             },
-        {"outdated", "Outdated"            },
-        {"missing",  "Not available"       },
-        {"disabled", "Disabled"            },
-        {"staged",   "Not committed yet"   },
+        {"current",  "Current"          },
+        {"outdated", "Outdated"         },
+        {"missing",  "Not available"    },
+        {"disabled", "Disabled"         },
+        {"staged",   "Not committed yet"},
     };
 
     for (size_t i = 0; i < countof(states); i++)
@@ -59,7 +59,8 @@ static void put_settings(json_t *o, struct session *s, const char *name)
     row_free(&r);
 }
 
-/* All sources this session sees, in the order of names; new, or NULL after an error that was shown. */
+/* All sources this session sees, in the order of names; new, or NULL after an error that was shown.
+ */
 static json_t *fetch(struct ui *ui, struct session *s)
 {
     json_t *data = session_call(s, ui, "crl.list", json_object()), *all = json_array();
@@ -103,9 +104,8 @@ static void say_summary(struct ui *ui, struct session *s, const struct row *unus
         ui_say(ui, "No CRL sources configured.");
     else
         ui_say(ui, "Currently configured CRL sources:");
-    json_array_foreach(all, i, o)
-        ui_say(ui, "%zu. %s (%s)", i + 1, json_str(o, "name", ""),
-               state_text(json_str(o, "state", "")));
+    json_array_foreach(all, i, o) ui_say(ui, "%zu. %s (%s)", i + 1, json_str(o, "name", ""),
+                                         state_text(json_str(o, "state", "")));
     json_decref(all);
     row_free(&setup);
 }
@@ -398,14 +398,14 @@ static bool batch_only(struct session *s, const struct row *unused)
 }
 
 static const struct menu_op ops[] = {
-    {"SETUP",  "Configure global CRL settings",         NULL, setup,         NULL      },
-    {"NEW",    "Add a new CRL source",                  NULL, source_new,    NULL      },
-    {"EDIT",   "Modify a CRL source",                   NULL, source_edit,   any_source},
-    {"DELETE", "Remove a CRL source",                   NULL, dialog_delete, any_source},
-    {"UPDATE", "Update a CRL source now",               NULL, source_update, any_source},
-    {"PRINT",  "Show CRL sources and their status",     NULL, source_print,  any_source},
-    {"CHECK",  "Look certificates up in the CRLs",      NULL, check,         any_source},
-    {"LIST",   "The same as PRINT",                     NULL, source_print,  batch_only},
+    {"SETUP",  "Configure global CRL settings",     NULL, setup,         NULL      },
+    {"NEW",    "Add a new CRL source",              NULL, source_new,    NULL      },
+    {"EDIT",   "Modify a CRL source",               NULL, source_edit,   any_source},
+    {"DELETE", "Remove a CRL source",               NULL, dialog_delete, any_source},
+    {"UPDATE", "Update a CRL source now",           NULL, source_update, any_source},
+    {"PRINT",  "Show CRL sources and their status", NULL, source_print,  any_source},
+    {"CHECK",  "Look certificates up in the CRLs",  NULL, check,         any_source},
+    {"LIST",   "The same as PRINT",                 NULL, source_print,  batch_only},
 };
 static const struct menu menu = {say_summary, ops, countof(ops), &section_crl_source};
 

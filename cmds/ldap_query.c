@@ -79,8 +79,10 @@ static void ask_rest(struct ui *ui, struct session *s, struct row *r, bool edite
     else
         ask_smtpauth(ui, s, r, edited);
     if (ui_interactive(ui) && !ui_failed(ui) &&
-        ask_yes(ui, "test", "Do you want to test this query?", true))
+        ask_yes(ui, "test", "Do you want to test this query?", true)) {
         ldap_try_query(ui, s, r->name);
+        ui_say(ui, "%s", "");
+    }
 }
 
 static void create(struct ui *ui, struct session *s, const char *server, enum ldap_query_kinds kind)

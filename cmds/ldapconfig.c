@@ -133,6 +133,24 @@ static bool connect_now(struct ui *ui, struct session *s, const struct row *r)
 
 /* --- the questions ---------------------------------------------------------------------------- */
 
+static bool any_certificate(const struct row *unused)
+{
+    (void)unused;
+    return true;
+}
+
+/* One is shown to all directories: it is asked for here where there is none yet. */
+static void ask_certificate(struct ui *ui, struct session *s)
+{
+    struct row *setup = session_edit(s, &section_ldap_setup, "-");
+
+    if (setup && *row_text(setup, "certificate"))
+        ui_say(ui, "The certificate shown to LDAP servers is %s; SETUP changes it.",
+               row_text(setup, "certificate"));
+    else if (setup)
+        ask_ref(ui, s, setup, "certificate", any_certificate, false);
+}
+
 static void ask_bind(struct ui *ui, struct session *s, struct row *r)
 {
     const struct ldap_server *l = server_of(r);
@@ -148,9 +166,9 @@ static void ask_bind(struct ui *ui, struct session *s, struct row *r)
     row_set(r, "auth", choices[chosen].word, NULL);
     if (l->auth == LDAP_BIND_PASSWORD) {
         ask_needed(ui, r, "bind_dn");
-        ask_field(ui, s, r, "bind_password");
+        ask_new_secret(ui, s, r, "bind_password", false);
     } else if (l->auth == LDAP_BIND_EXTERNAL) {
-        ui_say(ui, "The certificate shown to LDAP servers is chosen with SETUP.");
+        ask_certificate(ui, s);
     }
 }
 
@@ -169,13 +187,21 @@ static char *likely_base(struct session *s, const struct ldap_preset *p)
     return xstrdup(buf_str(&base));
 }
 
-static void ask_port(struct ui *ui, struct row *r, bool fresh)
+/* What a server of its type and security usually listens on. */
+static unsigned likely_port(const struct ldap_server *l)
+{
+    const struct ldap_preset *p = ldap_preset((enum ldap_types)l->server_type);
+    unsigned port = l->security == LDAP_LDAPS ? p->ldaps_port : p->port;
+
+    return port ? port : usual_port(l);
+}
+
+/* usual: it is what it usually is, so that a new type or security may change it. */
+static void ask_port(struct ui *ui, struct row *r, bool usual)
 {
     const struct ldap_server *l = server_of(r);
-    const struct ldap_preset *p = ldap_preset((enum ldap_types)l->server_type);
-    unsigned usual = l->security == LDAP_LDAPS ? p->ldaps_port : p->port;
     uint64_t port = ask_number(ui, "port", field_find(&section_ldap_server, "port")->prompt,
-                               fresh && usual ? usual : port_of(l), 1, 65535);
+                               usual ? likely_port(l) : port_of(l), 1, 65535);
     char number[24];
 
     snprintf(number, sizeof(number), "%llu", (unsigned long long)(port == usual_port(l) ? 0 : port));
@@ -208,8 +234,7 @@ static void ask_server(struct ui *ui, struct session *s, struct row *r, bool fre
 {
     const struct ldap_server *l = server_of(r);
     uint64_t port = l->port;
-    int type = l->server_type;
-    bool reached;
+    bool usual = fresh || port_of(l) == likely_port(l), reached;
 
     ask_field(ui, s, r, "name");
     ask_field(ui, s, r, "hosts");
@@ -223,7 +248,7 @@ static void ask_server(struct ui *ui, struct session *s, struct row *r, bool fre
     ask_bind(ui, s, r);
     reached = ask_connect(ui, s, r);
     ask_field(ui, s, r, "server_type");
-    ask_port(ui, r, fresh || type != (int)l->server_type);
+    ask_port(ui, r, usual);
     ask_base(ui, s, r, fresh);
     if (!reached || l->port != port)
         ask_connect(ui, s, r);

@@ -41,7 +41,7 @@ static void run_status(struct ui *ui, struct session *s)
         return;
     }
     if (!json_array_size(servers)) {
-        out_line(ui, "No LDAP server configurations.");
+        out_line(ui, "No LDAP server configurations are in force.");
         json_decref(data);
         return;
     }

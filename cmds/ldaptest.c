@@ -122,6 +122,7 @@ struct results {
     struct ui *ui;
     const char *query;
     char *argument;
+    char *reason; /* the last that was printed */
 };
 
 /* A filter's own backslashes stay as they are. */
@@ -161,6 +162,8 @@ static bool print_result(void *arg, const json_t *data)
     for (size_t i = 0; i < countof(lines); i++)
         put_line(r->ui, lines[i].title, json_str(data, lines[i].key, ""));
     out_line(r->ui, "%s", "");
+    free(r->reason);
+    r->reason = xstrdup(json_str(data, "reason", ""));
     return !out_stopped(r->ui);
 }
 
@@ -210,12 +213,13 @@ bool ldap_try_query(struct ui *ui, struct session *s, const char *query)
     yes = str_eq(json_str(data, "verdict", ""), "accept");
     if (data) {
         put_line(ui, "Verdict:", json_str(data, "verdict", ""));
-        if (!yes)
+        if (!yes && !str_eq(json_str(data, "reason", ""), r.reason ? r.reason : ""))
             put_line(ui, "Reason:", json_str(data, "reason", ""));
         out_line(ui, "\nLDAP query test finished.");
         out_data(ui, data);
     }
     free(r.argument);
+    free(r.reason);
     json_decref(args);
     return yes;
 }

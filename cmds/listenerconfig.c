@@ -112,31 +112,35 @@ static void listener_protocol(struct ui *ui, struct session *s, struct row *row)
     ask_listener_port(ui, s, row);
 }
 
-static bool any_profile(struct session *s, const struct row *l)
+/* Who a client is; not who we are elsewhere. */
+static bool is_for_clients(const struct row *r)
 {
-    (void)l;
-    return session_count(s, &section_smtpauth_profile, NULL) > 0;
+    return ((const struct smtpauth_profile *)r->data)->kind != SMTPAUTH_OUTGOING;
 }
 
-static void listener_smtpauth(struct ui *ui, struct session *s, struct row *l)
+static bool find_profile(void *arg, const struct row *r)
 {
-    const struct field *f = field_find(&section_listener, "smtp_auth");
-    AUTO(strlist) struct strlist names = {0};
-    struct ui_choice *choices;
-    int now = 0, picked;
-    struct err err = {0};
+    *(bool *)arg = is_for_clients(r);
+    return !*(bool *)arg;
+}
 
-    session_names(s, &section_smtpauth_profile, NULL, &names);
-    choices = xcalloc(names.n + 2, sizeof(*choices));
-    choices[0] = (struct ui_choice){"none", "None"};
-    for (size_t i = 0; i < names.n; i++) {
-        choices[i + 1].word = names.items[i];
-        now = row_is(l, "smtp_auth", names.items[i]) ? (int)i + 1 : now;
-    }
-    picked = ask_choice(ui, "smtp_auth", f->prompt, choices, now);
-    if (!ui_failed(ui) && !row_set(l, "smtp_auth", picked ? choices[picked].word : "", &err))
-        ui_error(ui, &err);
-    free(choices);
+static bool any_profile(struct session *s, const struct row *l)
+{
+    bool found = *row_text(l, "smtp_auth");
+
+    if (!found)
+        session_each(s, &section_smtpauth_profile, NULL, find_profile, &found);
+    return found;
+}
+
+static void listener_smtpauth(struct ui *ui, struct session *s, struct row *row)
+{
+    const struct listener *l = row->data;
+
+    ask_ref(ui, s, row, "smtp_auth", is_for_clients, true);
+    if (*l->smtp_auth)
+        ui_say(ui, "Whether clients may or must authenticate is said by the mail flow policies: "
+                   "HOSTACCESS, DEFAULT or EDIT.");
 }
 
 /* --- EDIT > SETUP --- */

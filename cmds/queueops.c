@@ -287,7 +287,7 @@ const struct command cmd_redirectrecipients = {
     .name = "redirectrecipients",
     .help = "Redirect all messages in the queue to another host",
     .usage = "redirectrecipients host HOST[:PORT]\nredirectrecipients host USEDNS",
-    .detail = "What is in the queue now goes to that host, not to the hosts of SMTP routes and MX records; "
+    .detail = "What is in the queue now goes to that host, at once, not to the hosts of SMTP routes and MX records; "
               "mail that comes later does not. The destination controls of the recipients' domains stay in "
               "force, TLS included. It outlives a restart. USEDNS takes it back for what is still there.",
     .roles = ROLE_OPERATOR,

@@ -384,7 +384,7 @@ static void ask_certificate(struct ui *ui, struct session *s, struct row *r)
 static void ask_outgoing(struct ui *ui, struct session *s, struct row *r)
 {
     ask_needed(ui, r, "username");
-    ask_new_secret(ui, s, r, "password");
+    ask_new_secret(ui, s, r, "password", true);
 }
 
 static void ask_profile(struct ui *ui, struct session *s, struct row *r)

@@ -17,6 +17,7 @@
 #include "store/base/buf.h"
 #include "store/base/str.h"
 
+#define SENT_MAX 32768 /* bytes of certificates in a handshake; what came stays with the session */
 #define DEPTH_MAX 10 /* certificates between the client's and the authority */
 #define UPN_OID "1.3.6.1.4.1.311.20.2.3"
 
@@ -37,6 +38,7 @@ bool client_cert_ask(SSL *ssl, void *arg, struct err *err)
     (void)arg;
     SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
     SSL_set0_CA_list(ssl, names);
+    SSL_set_max_cert_list(ssl, SENT_MAX);
     /* A ticket would carry the certificate past the next look at it; no TLS 1.3 ticket is sent
      * either, and one from elsewhere is not taken. */
     SSL_set_options(ssl, SSL_OP_NO_TICKET);
@@ -205,6 +207,8 @@ static void show_subject(struct client_cert *c, X509 *cert)
     if (n > 0)
         str_escape(&shown, p, (size_t)n);
     str_copy(c->subject, sizeof(c->subject), buf_str(&shown));
+    for (size_t end = strlen(c->subject); end && !str_is_utf8(c->subject, end); end--)
+        c->subject[end - 1] = '\0'; /* it was cut within a character */
     BIO_free(text);
 }
 

@@ -35,11 +35,17 @@ static bool auth_locked(struct control *c, const json_t *args, json_t *data, str
 static bool auth_unlock_op(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
     const char *address = json_str(args, "address", "");
-    bool all = str_ieq(address, "all");
-    size_t n = auth_unlock(all ? NULL : address);
+    char plain[ADDR_TEXT];
+    struct addr ip;
+    size_t n;
 
-    if (!n && !all)
-        return err_set(err, E_NOT_FOUND, "The host %s is not locked out.", str_printable(address));
+    str_copy(plain, sizeof(plain), address);
+    if (str_ends(plain, "/64")) /* as auth.locked names an IPv6 host */
+        plain[strlen(plain) - 3] = '\0';
+    if (!str_ieq(address, "all") && !addr_parse(plain, &ip))
+        return err_set(err, E_INVALID, "\"%s\" is neither an IP address nor \"all\".",
+                       str_printable(address));
+    n = auth_unlock(str_ieq(address, "all") ? NULL : address);
     json_put_int(data, "unlocked", (int64_t)n);
     if (n) {
         log_info("smtp-auth: %s unlocked %s", control_user(c), str_printable(address));

@@ -206,8 +206,9 @@ static void note_finding(const struct crl_finding *f, void *arg)
 
 static json_t *check_one(X509 *x)
 {
-    AUTO(str) char *subject = authority_dn(X509_get_subject_name(x)),
-                   *issuer = authority_dn(X509_get_issuer_name(x));
+    AUTO(str)
+    char *subject = authority_dn(X509_get_subject_name(x)),
+         *issuer = authority_dn(X509_get_issuer_name(x));
     BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(x), NULL);
     char *serial = bn ? BN_bn2hex(bn) : NULL;
     struct checking k = {.lists = json_array()};

@@ -67,7 +67,7 @@ static bool add_message(const struct message *m, uint64_t bytes, void *arg)
 /* Which messages are meant; host is where a domain's A-labels go. */
 static bool pick_of(const json_t *args, struct queue_pick *pick, char host[256], struct err *err)
 {
-    const char *by = json_str(args, "by", "all"), *value = json_str(args, "value", "");
+    const char *by = json_str(args, "by", ""), *value = json_str(args, "value", "");
 
     memset(pick, 0, sizeof(*pick));
     pick->value = value;

@@ -243,7 +243,7 @@ static json_t *rate_line(void)
 /* A line at once and then one every so many seconds, until cancelled or count are sent. */
 static bool run_rate(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
-    json_int_t seconds = json_int(args, "seconds", 10), count = json_int(args, "count", 0);
+    json_int_t seconds = json_int(args, "seconds", 0), count = json_int(args, "count", 0);
     msec_t next = clock_now();
     bool more = true;
 

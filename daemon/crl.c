@@ -17,7 +17,6 @@
 #include "daemon/worker.h"
 #include "store/authorities.h"
 #include "store/base/home.h"
-#include "store/base/log.h"
 
 struct member {
     char name[65];
@@ -221,7 +220,7 @@ static bool is_root(X509 *x)
     return X509_NAME_cmp(X509_get_subject_name(x), X509_get_issuer_name(x)) == 0;
 }
 
-bool crl_chain_ok(enum crl_use use, STACK_OF(X509) *chain, char *why, size_t size)
+bool crl_chain_ok(enum crl_use use, STACK_OF(X509) * chain, char *why, size_t size)
 {
     struct crl_set *set = take_set();
     int n = sk_X509_num(chain);
@@ -251,7 +250,7 @@ void crl_findings(X509 *x, void (*fn)(const struct crl_finding *f, void *arg), v
 
         if (!m->list || !crl_is_about(m->list, x))
             continue;
-        f.state = !m->trusted                       ? CRL_MISSING
+        f.state = !m->trusted                     ? CRL_MISSING
                   : crl_is_outdated(m->list, now) ? CRL_OUTDATED
                                                   : CRL_CURRENT;
         f.listed = crl_find(m->list, X509_get0_serialNumber(x), &f.entry);
@@ -508,7 +507,7 @@ static struct drop *exchange(const struct config *cfg)
 /* Is it what is in force already? Then what was verified under it stays verified. */
 static bool same_set(const struct crl_set *a, const struct crl_set *b)
 {
-    if (!a || a->n != b->n || memcmp(a->on, b->on, sizeof(a->on)) || a->refuse != b->refuse)
+    if (!a || a->n != b->n || memcmp(a->on, b->on, sizeof(a->on)) != 0 || a->refuse != b->refuse)
         return false;
     for (size_t i = 0; i < a->n; i++)
         if (!str_eq(a->members[i].name, b->members[i].name) ||
@@ -516,21 +515,6 @@ static bool same_set(const struct crl_set *a, const struct crl_set *b)
             a->members[i].trusted != b->members[i].trusted)
             return false;
     return true;
-}
-
-/* At the start, before anybody listens: a gateway that starts again knows what it knew. */
-static void load_all(void)
-{
-    for (size_t i = 0; i < n_sources; i++) {
-        struct err err = {0};
-
-        if (!sources[i]->load)
-            continue;
-        sources[i]->load = false;
-        if (!crl_load(sources[i], &err) && err.code != E_NOT_FOUND)
-            log_warning("crl: %s: the list that was kept cannot be used: %s", sources[i]->name,
-                        err.text);
-    }
 }
 
 static void publish(void *state, const struct config *cfg)
@@ -558,8 +542,8 @@ static void publish(void *state, const struct config *cfg)
     set_unref(old);
     if (!loop_self() || !worker_post(free_drop, d))
         free_drop(d);
-    if (first)
-        load_all();
+    if (first) /* before anybody listens: a gateway that starts again knows what it knew */
+        crl_load_kept();
     crl_wake();
 }
 

@@ -18,7 +18,9 @@
 #include "store/base/home.h"
 #include "store/base/log.h"
 
-#define FETCH_TIME MINUTES(10) /* for one URL: nobody waits, and long lists come over slow lines */
+#define FETCH_TIME                                                                                 \
+    MINUTES(10) /* for one URL: nobody waits, and long lists come over slow lines                  \
+                 */
 #define SUFFIX ".crl"
 #define FRESH ".new-" /* begins no name of a source */
 
@@ -42,8 +44,7 @@ struct crl_list *crl_check(const void *text, size_t n, bool pem, const struct cr
                  clock_rfc3339(l->this_update, date));
     if (ok)
         authorities = trust_by_subject(l->issuer);
-    ok = ok && crl_verify(l, &sig, authorities, err) &&
-         (!now || crl_may_follow(l, now, err));
+    ok = ok && crl_verify(l, &sig, authorities, err) && (!now || crl_may_follow(l, now, err));
     sk_X509_pop_free(authorities, X509_free);
     if (!ok)
         crl_list_free(&l);
@@ -113,13 +114,12 @@ static bool read_kept(const char *name, struct buf *out, usec_t *when, struct er
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
     ssize_t n = 0;
-    char *p;
 
     if (fd < 0)
         return errno == ENOENT ? err_set(err, E_NOT_FOUND, "There is no file %s.", path)
                                : err_errno(err, errno, "opening %s", path);
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size > CRL_MAX_DER ||
-        !(p = buf_reserve(out, (size_t)st.st_size + 1))) {
+        !buf_reserve(out, (size_t)st.st_size + 1)) {
         close(fd);
         return err_set(err, E_INVALID, "%s is not a file of at most %zu MiB.", path,
                        CRL_MAX_DER >> 20);
@@ -132,7 +132,7 @@ static bool read_kept(const char *name, struct buf *out, usec_t *when, struct er
     return n >= 0 || err_errno(err, errno, "reading %s", path);
 }
 
-bool crl_load(struct source *s, struct err *err)
+static bool load(struct source *s, struct err *err)
 {
     AUTO(buf) struct buf text = BUF_INIT(CRL_MAX_DER + 1), none = BUF_INIT(0);
     struct crl_list *l;
@@ -141,7 +141,7 @@ bool crl_load(struct source *s, struct err *err)
 
     if (!read_kept(s->name, &text, &when, err))
         return false;
-    l = crl_check(text.p, text.n, false, NULL, &none, &der, err);
+    l = crl_check(buf_str(&text), text.n, false, NULL, &none, &der, err);
     if (!l)
         return false;
     if (!crl_install(s, l, "disk", when, err)) {
@@ -150,13 +150,41 @@ bool crl_load(struct source *s, struct err *err)
     }
     crl_lock(); /* is there anything to be fetched at once? */
     s->wanted = s->set.auto_update &&
-                (s->outdated ||
-                 crl_next_time(s->set.schedule, s->set.time, when) <= clock_wall());
+                (s->outdated || crl_next_time(s->set.schedule, s->set.time, when) <= clock_wall());
     crl_unlock();
     log_info("crl: %s: %zu entries of %s, as kept on the disk", s->name, l->entries,
              l->issuer_text);
     crl_list_free(&l);
     return true;
+}
+
+static struct source *next_to_load(void)
+{
+    struct source **all, *s = NULL;
+    size_t n;
+
+    crl_lock();
+    all = crl_sources(&n);
+    for (size_t i = 0; i < n && !s; i++)
+        if (all[i]->load)
+            s = source_ref(all[i]);
+    if (s)
+        s->load = false;
+    crl_unlock();
+    return s;
+}
+
+void crl_load_kept(void)
+{
+    struct source *s;
+
+    while ((s = next_to_load())) {
+        struct err err = {0};
+
+        if (!load(s, &err) && err.code != E_NOT_FOUND)
+            log_warning("crl: %s: the list that was kept cannot be used: %s", s->name, err.text);
+        source_unref(s);
+    }
 }
 
 void crl_make_room(void)
@@ -237,8 +265,8 @@ static bool check_job(void *arg, struct err *err)
 {
     struct attempt *a = arg;
 
-    a->list =
-        crl_check(a->answer.body.p, a->answer.body.n, a->pem, a->now, &a->store, &a->der, err);
+    a->list = crl_check(buf_str(&a->answer.body), a->answer.body.n, a->pem, a->now, &a->store,
+                        &a->der, err);
     return a->list != NULL;
 }
 
@@ -334,8 +362,8 @@ static bool install_job(void *arg, struct err *err)
     }
     if (!crl_install(o->source, a->list, a->url, clock_wall(), err))
         return false;
-    log_info("crl: %s: %zu entries of %s, from %s", o->name, a->list->entries,
-             a->list->issuer_text, str_printable(a->url));
+    log_info("crl: %s: %zu entries of %s, from %s", o->name, a->list->entries, a->list->issuer_text,
+             str_printable(a->url));
     if (!keep(o->name, a->der, &why))
         log_warning("crl: %s: the list is in force, but is not kept for the next start: %s",
                     o->name, why.text);
@@ -388,8 +416,9 @@ bool crl_fetch(struct source *s, bool *unchanged, struct err *err)
         ok = worker_call(install_job, &o, err); /* YIELDS */
     *unchanged = ok && o.unchanged;
     if (ok && crl_is_outdated(o.best->list, clock_wall())) /* better than none, but no success */
-        ok = err_set(err, E_INVALID, "The list that is published is outdated itself: a next one "
-                                     "was to come by %s.",
+        ok = err_set(err, E_INVALID,
+                     "The list that is published is outdated itself: a next one "
+                     "was to come by %s.",
                      clock_rfc3339(crl_ends(o.best->list), date));
     crl_lock();
     s->refused = !ok && o.refused;

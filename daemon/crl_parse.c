@@ -92,8 +92,8 @@ static bool integer(struct der *in)
 {
     if (in->p == in->end)
         return false;
-    while (left(in) > 1 && ((in->p[0] == 0 && !(in->p[1] & 0x80)) ||
-                            (in->p[0] == 0xff && in->p[1] & 0x80)))
+    while (left(in) > 1 &&
+           ((in->p[0] == 0 && !(in->p[1] & 0x80)) || (in->p[0] == 0xff && in->p[1] & 0x80)))
         in->p++;
     return true;
 }
@@ -163,10 +163,14 @@ static int nid_of(const struct der *oid)
         unsigned char last;
         int nid;
     } known[] = {
-        {20, NID_crl_number},        {21, NID_crl_reason},
-        {23, NID_hold_instruction_code}, {24, NID_invalidity_date},
-        {27, NID_delta_crl},         {28, NID_issuing_distribution_point},
-        {29, NID_certificate_issuer}, {35, NID_authority_key_identifier},
+        {20, NID_crl_number                },
+        {21, NID_crl_reason                },
+        {23, NID_hold_instruction_code     },
+        {24, NID_invalidity_date           },
+        {27, NID_delta_crl                 },
+        {28, NID_issuing_distribution_point},
+        {29, NID_certificate_issuer        },
+        {35, NID_authority_key_identifier  },
     };
 
     if (left(oid) == 3 && oid->p[0] == 0x55 && oid->p[1] == 0x1d)
@@ -571,19 +575,20 @@ static bool dates(struct der *in, struct crl_list *l, struct err *err)
 static bool contents(struct der in, const struct crl_signed *sig, struct crl_list *l,
                      struct err *err)
 {
-    struct item part, all = {.in = {in.end, in.end}};
+    struct item part, all = {
+                          .in = {in.end, in.end}
+    };
     bool v2 = false;
 
     if (next_is(&in, TAG_INTEGER, &part)) {
         if (left(&part.in) != 1 || *part.in.p != 1)
-            return err_set(err, E_INVALID,
-                           "The list cannot be used: its version is not 1 or 2.");
+            return err_set(err, E_INVALID, "The list cannot be used: its version is not 1 or 2.");
         v2 = true;
     }
     if (!next_is(&in, TAG_SEQUENCE, &part))
         return damaged(err, "it names no signature algorithm");
     if ((size_t)(part.in.end - part.start) != sig->algorithm_len ||
-        memcmp(part.start, sig->algorithm, sig->algorithm_len))
+        memcmp(part.start, sig->algorithm, sig->algorithm_len) != 0)
         return err_set(err, E_INVALID,
                        "The list cannot be used: it names two different signature algorithms.");
     if (!issuer(&in, l, err) || !dates(&in, l, err))
@@ -612,8 +617,7 @@ struct crl_list *crl_parse(struct slice der, struct crl_signed *sig, struct err 
         return NULL;
     }
     if (!next_is(&in, TAG_SEQUENCE, &whole) || in.p != in.end ||
-        !next_is(&whole.in, TAG_SEQUENCE, &tbs) ||
-        !next_is(&whole.in, TAG_SEQUENCE, &algorithm) ||
+        !next_is(&whole.in, TAG_SEQUENCE, &tbs) || !next_is(&whole.in, TAG_SEQUENCE, &algorithm) ||
         !next_is(&whole.in, TAG_BIT_STRING, &signature) || whole.in.p != whole.in.end ||
         left(&signature.in) < 2 || *signature.in.p) {
         damaged(err, "its outermost structure is damaged");
@@ -676,14 +680,16 @@ bool crl_decode(const void *text, size_t n, bool pem, struct buf *store, struct 
     if (!pem) {
         *der = (struct slice){text, n};
         return n == 0 || *(const unsigned char *)text == TAG_SEQUENCE || !begin ||
-               err_set(err, E_INVALID, "The file is PEM, not ASN.1: change the file type of the source.");
+               err_set(err, E_INVALID,
+                       "The file is PEM, not ASN.1: change the file type of the source.");
     }
     if (!begin)
         return n > 0 && *(const unsigned char *)text == TAG_SEQUENCE
                    ? err_set(err, E_INVALID,
                              "The file is ASN.1, not PEM: change the file type of the source.")
                    : err_set(err, E_INVALID,
-                             "The file holds no certificate revocation list in PEM (\"%s\").", BEGIN);
+                             "The file holds no certificate revocation list in PEM (\"%s\").",
+                             BEGIN);
     begin += strlen(BEGIN);
     end = memmem(begin, n - (size_t)(begin - (const char *)text), END, strlen(END));
     if (!end)
@@ -693,8 +699,9 @@ bool crl_decode(const void *text, size_t n, bool pem, struct buf *store, struct 
         return err_set(err, E_LIMIT, "The list is longer than %zu MiB.", CRL_MAX_DER >> 20);
     ctx = EVP_ENCODE_CTX_new();
     EVP_DecodeInit(ctx);
-    ok = ctx && EVP_DecodeUpdate(ctx, (unsigned char *)out, &some, (const unsigned char *)begin,
-                                 (int)(end - begin)) >= 0 &&
+    ok = ctx &&
+         EVP_DecodeUpdate(ctx, (unsigned char *)out, &some, (const unsigned char *)begin,
+                          (int)(end - begin)) >= 0 &&
          EVP_DecodeFinal(ctx, (unsigned char *)out + some, &rest) == 1;
     EVP_ENCODE_CTX_free(ctx);
     if (!ok)
@@ -728,7 +735,7 @@ bool crl_may_follow(const struct crl_list *following, const struct crl_list *now
     AUTO(buf) struct buf a = BUF_INIT(100), b = BUF_INIT(100);
     char before[40], after[40];
 
-    if (memcmp(following->authority, now->authority, sizeof(now->authority)) ||
+    if (memcmp(following->authority, now->authority, sizeof(now->authority)) != 0 ||
         X509_NAME_cmp(following->issuer, now->issuer) != 0)
         return true;
     if (following->numbered && now->numbered) {

@@ -89,7 +89,7 @@ void crl_wake(void); /* any thread: crl_watch.c looks at once */
 struct crl_list *crl_check(const void *text, size_t n, bool pem, const struct crl_list *now, struct buf *store, struct slice *der,
                            struct err *err);
 bool crl_fetch(struct source *s, bool *unchanged, struct err *err); /* YIELDS; both URLs, installs, keeps; s is marked busy */
-bool crl_load(struct source *s, struct err *err);                   /* from the disk; not on a loop. E_NOT_FOUND: none is kept */
+void crl_load_kept(void);                                           /* from the disk, of the sources marked load; not on a loop */
 void crl_make_room(void);                                           /* at the start: HOME/crl, without halves of files */
 void crl_tidy(void);                                                /* removes files of sources that are gone; not on a loop */
 void crl_look(usec_t now);                                          /* on a loop; one look at all sources: what is due, what is outdated */

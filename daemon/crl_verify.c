@@ -67,8 +67,9 @@ static bool pss_parameters(const X509_ALGOR *a, struct algorithm *out, struct er
     X509_ALGOR_free(mask);
     RSA_PSS_PARAMS_free(p);
     if (!ok)
-        return err_set(err, E_INVALID, "The list cannot be used: the parameters of its RSA-PSS "
-                                       "signature are damaged.");
+        return err_set(err, E_INVALID,
+                       "The list cannot be used: the parameters of its RSA-PSS "
+                       "signature are damaged.");
     return strong(out->digest) || refused(err, "RSA-PSS and SHA-1");
 }
 
@@ -111,8 +112,8 @@ static bool signature_ok(const struct crl_signed *sig, const struct algorithm *a
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     EVP_PKEY_CTX *of_key = NULL;
-    bool ok = ctx && key && fits(key, a) &&
-              EVP_DigestVerifyInit(ctx, &of_key, a->digest, NULL, key) == 1;
+    bool ok =
+        ctx && key && fits(key, a) && EVP_DigestVerifyInit(ctx, &of_key, a->digest, NULL, key) == 1;
 
     if (ok && a->pss)
         ok = EVP_PKEY_CTX_set_rsa_padding(of_key, RSA_PKCS1_PSS_PADDING) > 0 &&
@@ -144,7 +145,7 @@ static bool other_key(const struct crl_list *l, X509 *x)
 
     return id && l->key_id_len &&
            ((unsigned)ASN1_STRING_length(id) != l->key_id_len ||
-            memcmp(ASN1_STRING_get0_data(id), l->key_id, l->key_id_len));
+            memcmp(ASN1_STRING_get0_data(id), l->key_id, l->key_id_len) != 0);
 }
 
 static bool may_sign(X509 *x)
@@ -153,7 +154,7 @@ static bool may_sign(X509 *x)
 }
 
 bool crl_verify(struct crl_list *l, const struct crl_signed *sig,
-                const STACK_OF(X509) *authorities, struct err *err)
+                const STACK_OF(X509) * authorities, struct err *err)
 {
     bool key_id = false, usage = false;
     struct algorithm a;

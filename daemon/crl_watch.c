@@ -53,9 +53,9 @@ usec_t crl_next_time(ctype_choice schedule, const char *time, usec_t now)
     struct tm today;
     usec_t t;
 
-    if (strlen(time) == 5) {
-        hour = atoi(time);
-        minute = atoi(time + 3);
+    if (strlen(time) == 5) { /* check_time_of_day */
+        hour = (int)strtol(time, NULL, 10);
+        minute = (int)strtol(time + 3, NULL, 10);
     }
     localtime_r(&seconds, &today);
     if (schedule == CRL_HOURLY) {
@@ -334,28 +334,13 @@ static void sleep_until_needed(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Sources that were switched on again: their lists may be on the disk still. */
-static bool load_job(void *arg, struct err *err)
+/* Files of sources that are gone; lists of sources that were switched on again. */
+static bool disk_job(void *arg, struct err *err)
 {
-    struct source **all, *s;
-    size_t n;
-
     (void)arg;
+    (void)err;
     crl_tidy();
-    do {
-        crl_lock();
-        all = crl_sources(&n);
-        s = NULL;
-        for (size_t i = 0; i < n && !s; i++)
-            if (all[i]->load) {
-                s = source_ref(all[i]);
-                s->load = false;
-            }
-        crl_unlock();
-        if (s && !crl_load(s, err) && err->code != E_NOT_FOUND)
-            log_warning("crl: %s: the list that was kept cannot be used: %s", s->name, err->text);
-        source_unref(s);
-    } while (s);
+    crl_load_kept();
     return true;
 }
 
@@ -364,9 +349,7 @@ static void round_and_round(void *arg)
     (void)arg;
     fiber_interruptible(true);
     while (!fiber_stopping()) {
-        struct err err = {0};
-
-        worker_call(load_job, NULL, &err); /* YIELDS */
+        worker_call(disk_job, NULL, NULL); /* YIELDS */
         crl_look(clock_wall());
         sleep_until_needed(); /* YIELDS */
         if (!fiber_sleep(SETTLE)) /* YIELDS */

@@ -393,6 +393,14 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     return ok;
 }
 
+/* Those that are just being made are not counted yet, so a few more may come of it. */
+static bool tls_is_full(const struct config *cfg)
+{
+    const struct delivery *d = CONFIG_SINGLE(cfg, delivery);
+
+    return d && gauge_get(GAUGE_TLS_OUT) >= (int64_t)d->max_tls_concurrency;
+}
+
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
 static bool connect_next(struct session *s, unsigned flags)
 {
@@ -421,7 +429,9 @@ static bool connect_next(struct session *s, unsigned flags)
         } else {
             hang_up(s);
         }
-        if (!ok &&
+        if (!ok && e->need.verdict.use != TLS_NEVER && tls_is_full(s->cfg)) {
+            s->any_full = true;
+        } else if (!ok &&
             !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
             s->any_full = true;
         } else if (!ok) {
@@ -508,6 +518,7 @@ static bool hand_over(struct session *s, struct batch *b)
     unsigned *rids = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*rids));
     unsigned *which = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*which));
     struct rcpt_result *results = xcalloc(RCPTS_PER_TRANSACTION, sizeof(*results));
+    const struct delivery *delivery = CONFIG_SINGLE(s->cfg, delivery);
     bool more = true, ok = true;
 
     b->dcid = s->client->dcid;
@@ -530,6 +541,7 @@ static bool hand_over(struct session *s, struct batch *b)
             break;
         maillog_delivery_start(s->client->dcid, b->m->mid, rids, n);
         memset(results, 0, n * sizeof(*results));
+        s->client->possible_delivery = delivery && delivery->possible_delivery;
         ok = client_transaction(s->client, b->m, sender_there(s, b->m), rids, n, results,
                                 &err);
         if (!ok)
@@ -1044,6 +1056,24 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
 }
 
+/* Our own disk's fault must not cost the destination a connection and its good name. */
+static __attribute__((noinline)) bool text_is_whole(struct batch *b, bool expired)
+{
+    const struct message *m = b->m;
+    struct err err = {0};
+    char key[40];
+
+    if (body_check(m->body, &err))
+        return true;
+    decide_all(b, expired ? OUTCOME_FAILED : OUTCOME_RETRY, 0, "4.3.0", err.text);
+    snprintf(key, sizeof(key), "body %" PRIu64, m->mid);
+    alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
+                "The text of message %" PRIu64 " from <%s> is damaged and cannot be delivered: %s. It is tried "
+                "again, in case the disk recovers, until its time is up; then its sender is told.",
+                m->mid, m->sender, err.text);
+    return false;
+}
+
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
 static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
@@ -1053,6 +1083,8 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     struct down d;
     bool stray, ok;
 
+    if (!text_is_whole(b, t->now > t->expires))
+        return true;
     s->via = b->m->redirect;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {

@@ -681,6 +681,20 @@ void maillog_message_done(uint64_t dcid, uint64_t mid, const unsigned *rids, uns
     delivery_line("Message done DCID ", dcid, mid, rids, n, headers);
 }
 
+void maillog_possible_delivery(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, "Possible Delivery: DCID: ");
+    add_number(&l, dcid);
+    add(&l, " MID ");
+    add_number(&l, mid);
+    add(&l, " to ");
+    add_rids(&l, rids, n);
+    write_line(&l);
+}
+
 void maillog_deleted(uint64_t mid, const unsigned *rids, unsigned n)
 {
     struct line l;

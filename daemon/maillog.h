@@ -93,6 +93,7 @@ void maillog_double_bounce(uint64_t mid, unsigned rid, const char *status, const
                            const char *code, const char *text);
 void maillog_delayed(uint64_t dcid, uint64_t mid, unsigned rid, const char *status,
                      const char *phrase, const char *code, const char *text);
+void maillog_possible_delivery(uint64_t dcid, uint64_t mid, const unsigned *rids, unsigned n);
 void maillog_pending(uint64_t mid, const unsigned *rids, unsigned n, int64_t until_usec);
 /* local may be NULL: never connected */
 void maillog_connection_error(uint64_t dcid, const char *domain, const struct addr *local,

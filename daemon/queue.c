@@ -17,15 +17,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/alert.h"
 #include "daemon/deliver.h"
 #include "daemon/deststats.h"
 #include "daemon/dns.h"
 #include "daemon/listeners.h"
+#include "daemon/logfile.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
+#include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
 #include "daemon/resources.h"
@@ -47,7 +50,7 @@
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
-#define READ_USEC 4000 /* one read of many rows takes no longer: acceptance waits meanwhile */
+#define READ_MS 4 /* one read of many rows takes no longer: acceptance waits meanwhile */
 #define SCHEMA_FILE "schema/queue.sql"
 
 __asm__(".section .rodata\n"
@@ -73,6 +76,9 @@ static struct {
     pthread_mutex_t lock;
     struct schedule schedule;
     sqlite3 *db; /* until the writer has it */
+    char *path; /* of queue.db */
+    bool damaged; /* found while it was read */
+    bool missing, unreadable; /* rows are lost for good; rows are there that cannot be read */
     struct writer *writer;
     uint64_t resident, loaded; /* bytes of messages in memory: as they came, and read back */
     bool running;
@@ -1048,13 +1054,20 @@ static bool sql(sqlite3 *db, const char *text, struct err *err)
     return false;
 }
 
+static bool database_error(sqlite3 *db, struct err *err)
+{
+    q.damaged = q.damaged || queue_damaged(db);
+    return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+}
+
 static bool read_values(sqlite3 *db, struct err *err)
 {
     sqlite3_stmt *s;
+    int rc;
 
     if (sqlite3_prepare_v2(db, "SELECT name, value FROM value", -1, &s, NULL) != SQLITE_OK)
-        return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
-    while (sqlite3_step(s) == SQLITE_ROW) {
+        return database_error(db, err);
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(s, 0);
         uint64_t value = (uint64_t)sqlite3_column_int64(s, 1), *copy;
 
@@ -1066,12 +1079,15 @@ static bool read_values(sqlite3 *db, struct err *err)
         free(map_remove(&q.kept, name));
         map_set(&q.kept, name, copy);
     }
+    if (rc != SQLITE_DONE)
+        database_error(db, err);
     sqlite3_finalize(s);
-    return true;
+    return rc == SQLITE_DONE;
 }
 
-/* Every row becomes an entry of the schedule. A damaged one is told and left alone. */
-static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, struct err *err)
+/* Every row becomes an entry of the schedule. A damaged one is told and left alone. false: a page
+ * cannot be read, or the disk. */
+static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 {
     msec_t now = clock_now();
     usec_t wall = clock_wall();
@@ -1081,7 +1097,7 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, 
 
     if (sqlite3_prepare_v2(db, "SELECT mid, body, envelope, state FROM message ORDER BY mid", -1,
                            &s, NULL) != SQLITE_OK)
-        return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
+        return database_error(db, err);
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
         uint64_t mid = (uint64_t)sqlite3_column_int64(s, 0);
         struct slice place = column(s, 1);
@@ -1105,18 +1121,19 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, bool *complete, 
             atomic_store(&q.ids[ID_MID], mid);
         message_free(&m);
     }
-    if (rc != SQLITE_DONE)
-        log_critical("queue: queue.db is damaged (%s); what can be read is delivered, and nothing "
-                     "is removed from the "
-                     "spool",
-                     sqlite3_errmsg(db));
-    if (rc != SQLITE_DONE || damaged)
-        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue damaged",
-                    "The queue's database is damaged: %s. %" PRIu64
-                    " messages cannot be delivered and stay in queue.db. What can be read is delivered.",
-                    rc != SQLITE_DONE ? sqlite3_errmsg(db) : "envelopes cannot be read", damaged);
-    *complete = rc == SQLITE_DONE && !damaged;
+    if (rc != SQLITE_DONE) {
+        database_error(db, err);
+        sqlite3_finalize(s);
+        return false;
+    }
     sqlite3_finalize(s);
+    if (damaged) {
+        q.unreadable = true;
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue damaged",
+                    "%" PRIu64 " messages cannot be delivered, because their envelopes or bodies cannot be "
+                    "read; they stay in queue.db, and the system log has their MIDs. All others are delivered.",
+                    damaged);
+    }
     if (q.schedule.messages)
         log_info("queue: %" PRIu64 " messages, %" PRIu64 " recipients", q.schedule.messages,
                  q.schedule.rcpts);
@@ -1135,6 +1152,7 @@ static sqlite3 *open_database(const char *path, struct err *err)
         sqlite3_close(db);
         return NULL;
     }
+    sqlite3_extended_result_codes(db, 1);
     /* EXCLUSIVE first: WAL then needs no shared memory. One commit is one sync of the log. */
     if (!sql(
             db,
@@ -1143,29 +1161,47 @@ static sqlite3 *open_database(const char *path, struct err *err)
             "PRAGMA wal_autocheckpoint = 4000;",
             err) ||
         !sql(db, queue_schema, err)) {
+        q.damaged = queue_damaged(db);
         sqlite3_close(db);
         return NULL;
     }
     return db;
 }
 
+static bool open_and_read(struct err *err)
+{
+    q.damaged = false;
+    q.db = open_database(q.path, err);
+    if (q.db && read_values(q.db, err))
+        return true;
+    sqlite3_close(q.db);
+    q.db = NULL;
+    return false;
+}
+
+static bool repair(struct err *err)
+{
+    *err = (struct err){0};
+    return queue_repair(q.path, &q.missing, err);
+}
+
 bool queue_start(const char *home, struct err *err)
 {
-    char *spool = xasprintf("%s/spool", home), *path = xasprintf("%s/queue.db", home);
+    char *spool = xasprintf("%s/spool", home);
     const char *name;
     size_t pos = 0;
     void *value;
+    bool ok;
 
+    q.path = xasprintf("%s/queue.db", home);
     q.changes_end = &q.changes;
     schedule_init(&q.schedule, 1);
-    q.db = spool_open(spool, err) ? open_database(path, err) : NULL;
+    ok = spool_open(spool, err) && queue_repair_finish(q.path, err) &&
+         (!queue_repair_wanted(q.path) || repair(err)) &&
+         (open_and_read(err) || (q.damaged && repair(err) && open_and_read(err)));
     free(spool);
-    free(path);
-    if (!q.db || !read_values(q.db, err)) {
-        sqlite3_close(q.db);
-        q.db = NULL;
+    if (!ok)
         return false;
-    }
     q.schedule.suspended = queue_kept_value("suspended") != 0;
     while (map_next(&q.kept, &pos, &name, &value)) /* see control_queue.c */
         if (str_starts(name, "listener/") && *(uint64_t *)value)
@@ -1173,19 +1209,52 @@ bool queue_start(const char *home, struct err *err)
     return true;
 }
 
+/* The database is repaired, and everything that was read of it is read again. */
+static bool load_again(const struct config *cfg, struct err *err)
+{
+    bool suspended = q.schedule.suspended;
+
+    sqlite3_close(q.db);
+    q.db = NULL;
+    schedule_free(&q.schedule);
+    schedule_init(&q.schedule, 1);
+    q.schedule.suspended = suspended;
+    deststats_forget();
+    spool_forget_accounts();
+    return repair(err) && open_and_read(err) && load_entries(q.db, cfg, err);
+}
+
+/* On the writer's thread. What cannot be read is not better tomorrow; a new start repairs it, and what
+ * was acknowledged is on disk. */
+static void found_damaged(void)
+{
+    queue_repair_want(q.path);
+    log_critical("queue: %s is damaged; the engine ends, and the next one repairs it", q.path);
+    logfile_flush();
+    _exit(70);
+}
+
 /* With the first configuration: destinations have limits and routes only now. */
 static bool load_queue(const struct config *cfg, struct err *err)
 {
-    bool complete = true;
-
     if (q.writer)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
-    if (!load_entries(q.db, cfg, &complete, err))
+    if (!load_entries(q.db, cfg, err) && !(q.damaged && load_again(cfg, err)))
         return false;
-    spool_ready(complete);
+    if (!q.kept.n && spool_bodies()) { /* it was there before: somebody took it away */
+        q.missing = true;
+        log_critical("queue: queue.db is new, but there are bodies in the spool; they are kept as lost-*");
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue missing",
+                    "The queue's database was missing at the start and is new, but there are bodies of messages "
+                    "in the spool. They are kept there as lost-*; without the database nobody knows where they go.");
+    }
+    if (q.missing)
+        spool_keep_lost();
+    spool_ready(!q.unreadable);
     q.writer = writer_new("queue", q.db, spool_sync, NULL);
+    writer_on_damage(q.writer, found_damaged);
     if (!q.writer)
         return err_set(err, E_IO, "no thread for the queue's writer");
     q.db = NULL; /* the writer's now */
@@ -1223,6 +1292,8 @@ void queue_stop(void)
     smtp_pool_stop();
     schedule_free(&q.schedule);
     spool_close();
+    free(q.path);
+    q.path = NULL;
     while (map_next(&q.kept, &pos, &key, &value))
         free(value);
     map_free(&q.kept);
@@ -1342,7 +1413,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     struct visit *v = arg;
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid LIMIT ?2", err);
-    usec_t until = clock_wall() + READ_USEC;
+    msec_t until = clock_in(READ_MS);
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
@@ -1363,7 +1434,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
             go_on = v->fn(m, body_length(b), v->arg);
         body_free(&b);
         message_free(&m);
-        if (!go_on || (n % 64 == 0 && clock_wall() > until)) {
+        if (!go_on || (n % 64 == 0 && clock_now() > until)) {
             sqlite3_reset(s);
             return true;
         }
@@ -1486,14 +1557,14 @@ static bool read_picked(sqlite3 *db, struct claim_job *j, struct err *err)
     sqlite3_stmt *s = writer_stmt(
         "SELECT mid, body, envelope, state FROM message WHERE mid > ?1 ORDER BY mid", err);
     struct claims *out = j->out;
-    usec_t until = clock_wall() + READ_USEC;
+    msec_t until = clock_in(READ_MS);
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
     if (!s)
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)j->after);
-    while (out->n < j->max && (++n % 64 || clock_wall() < until) &&
+    while (out->n < j->max && (++n % 64 || clock_now() < until) &&
            (rc = sqlite3_step(s)) == SQLITE_ROW) {
         struct slice place = column(s, 1);
         struct message *m;
@@ -1538,6 +1609,16 @@ static bool claim_items(const struct queue_pick *p, struct claim *c, struct clai
     if (busy)
         out->busy[out->nbusy++] = c->m->mid;
     return any;
+}
+
+/* For recipients whose destination has another name by now: an item that is not done. */
+static unsigned fallback_of(const struct queued *e)
+{
+    unsigned i = 0;
+
+    while (i + 1 < e->nitems && e->items[i].state == ITEM_DONE)
+        i++;
+    return i;
 }
 
 static bool changed_since(const struct change *list, uint64_t mid)
@@ -1623,7 +1704,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
             message_free(&c->m);
             c->m = message_ref(e->m);
         } else {
-            number_rcpts(j->cfg, c->m, e, 0);
+            number_rcpts(j->cfg, c->m, e, fallback_of(e));
         }
         if (!claim_items(j->pick, c, out))
             c->e = NULL;
@@ -1644,7 +1725,8 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
 
         if (!changed_since(late, c->m->mid))
             continue;
-        fresh = read_message(db, c->m->mid, err);
+        fresh = read_message(db, c->m->mid, NULL);
+        c->unread = !fresh;
         if (fresh) {
             message_free(&c->m);
             c->m = fresh;
@@ -1658,11 +1740,12 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (c->e->m) {
             message_free(&c->m);
             c->m = message_ref(c->e->m);
-        } else {
-            number_rcpts(j->cfg, c->m, c->e, 0);
+        } else if (!c->unread) {
+            number_rcpts(j->cfg, c->m, c->e, fallback_of(c->e));
             keep_resident(c->e, message_ref(c->m), true);
         }
-        choose_rcpts(j->pick, c);
+        if (!c->unread || c->e->m)
+            choose_rcpts(j->pick, c);
         return_items(c, false, now);
         if (!c->n && at_rest(c->e))
             drop_resident(c->e);
@@ -1804,7 +1887,7 @@ struct redirect {
     const char *host;
 };
 
-/* Items that go to one host now become one. */
+/* Items that go to one host now become one. They are due at once. */
 static void redirect_one(struct claim *c, void *arg, msec_t now)
 {
     const struct redirect *r = arg;
@@ -1814,6 +1897,8 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
     char key[600];
 
     c->m->redirect = *r->host ? message_text(c->m, r->host) : NULL;
+    for (unsigned i = 0; i < c->n; i++) /* the pause was for another host */
+        c->m->rcpts[c->rids[i]].next_try = 0;
     for (unsigned k = 0; k < e->nitems; k++) {
         const char *domain = NULL;
         struct dest *to;
@@ -1841,6 +1926,7 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
             }
         if (!c->items[k])
             continue;
+        e->items[k].due = now;
         if (nfirst < countof(first))
             first[nfirst++] = &e->items[k];
         schedule_move(&q.schedule, &e->items[k], to);

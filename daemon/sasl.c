@@ -119,7 +119,7 @@ static enum sasl_step login(struct sasl *s, struct slice in, struct buf *out)
         return SASL_MORE;
     }
     if (!s->user) {
-        if (!in.n || !is_name(in.p, in.n))
+        if (!in.p || !in.n || !is_name(in.p, in.n))
             return SASL_SYNTAX;
         s->step = 1;
         s->user = xstrndup(in.p, in.n);
@@ -275,7 +275,7 @@ static enum sasl_step scram(struct sasl *s, struct slice in, struct buf *out)
     }
     if (!s->session && !start_scram(s))
         return SASL_DOWN;
-    if (in.n ? memchr(in.p, '\0', in.n) != NULL : !s->client || s->step)
+    if (in.p && in.n ? memchr(in.p, '\0', in.n) != NULL : !s->client || s->step)
         return SASL_SYNTAX;
     /* A client that binds its proof must choose the mechanism for it (RFC 5802 section 6). */
     if (s->step < 2 && !s->client && s->mechanism == SASL_SCRAM_SHA_256 && *in.p == 'p')
@@ -318,7 +318,7 @@ struct sasl *sasl_server_new(enum sasl_mechanism m, const struct sasl_server *ho
 
 enum sasl_step sasl_server_step(struct sasl *s, struct slice in, struct buf *out)
 {
-    if (in.n > SASL_MESSAGE_MAX)
+    if (in.n > SASL_MESSAGE_MAX || (in.n && !in.p))
         return SASL_SYNTAX;
     switch (s->mechanism) {
     case SASL_PLAIN:
@@ -362,7 +362,7 @@ struct sasl *sasl_client_new(enum sasl_mechanism m, const char *user, const char
 
 enum sasl_step sasl_client_step(struct sasl *s, struct slice in, struct buf *out)
 {
-    if (in.n > SASL_MESSAGE_MAX)
+    if (in.n > SASL_MESSAGE_MAX || (in.n && !in.p))
         return SASL_SYNTAX;
     switch (s->mechanism) {
     case SASL_PLAIN:

@@ -187,7 +187,7 @@ static void ask_directory(struct smtp *s, const struct smtpauth_profile *p,
     struct ldap_certificate who = {c->cn, c->sn, c->email, c->upn, c->dn, c->issuer, c->fp};
     msec_t until = clock_in(LOOK_UP_MAX);
     struct err err = {0};
-    char user[257] = "";
+    char user[512] = ""; /* more than a directory gives: a name is never cut */
 
     switch (ldap_check_certificate(access_config(s->access), p->cert_query, &who, user,
                                    sizeof(user), until < s->end ? until : s->end, &err)) {

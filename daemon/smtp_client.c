@@ -228,6 +228,8 @@ bool client_starttls(struct client *c, struct tls_context *ctx, const char *name
         return false;
     if (c->reply.code != 220)
         return err_set(err, E_TLS, "STARTTLS unexpected response");
+    c->tls_counted = true;
+    gauge_add(GAUGE_TLS_OUT, 1);
     conn_set_timeout(c->conn, REPLY_TIMEOUT);
     conn_before_handshake(c->conn, prepare, arg);
     if (!conn_start_tls_client(c->conn, ctx, name, err)) {
@@ -394,11 +396,34 @@ static bool broken(struct client *c, struct rcpt_result *results, unsigned n, co
     return false;
 }
 
+/* deliveryconfig: whoever wants that loses mail rather than send it twice. */
+static void assume_delivered(struct client *c, const struct message *m, const unsigned *rids,
+                             struct rcpt_result *results, unsigned n)
+{
+    unsigned *list = xcalloc(n, sizeof(*list)), done = 0;
+
+    c->closing = true;
+    for (unsigned i = 0; i < n; i++) {
+        if (results[i].text)
+            continue;
+        rcpt_result_set(&results[i], OUTCOME_DONE, 0, "2.0.0", "possible delivery");
+        list[done++] = rids[i];
+    }
+    if (done && c->dcid)
+        maillog_possible_delivery(c->dcid, m->mid, list, done);
+    free(list);
+}
+
 /* YIELDS. The reply to the whole message is everybody's. */
-static bool text_answered(struct client *c, const char *what, struct rcpt_result *results,
-                          unsigned n, struct err *err)
+static bool text_answered(struct client *c, const char *what, const struct message *m,
+                          const unsigned *rids, struct rcpt_result *results, unsigned n,
+                          struct err *err)
 {
     if (!read_reply(c, DOT_TIMEOUT, what, err)) {
+        if (c->possible_delivery && err->code == E_TIMEOUT) {
+            assume_delivered(c, m, rids, results, n);
+            return true;
+        }
         /* It may have been delivered: another host now would make that a certain duplicate. */
         broken(c, results, n, err);
         for (unsigned i = 0; i < n; i++)
@@ -498,7 +523,7 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
     if (binary) {
         if (!send_chunk(c, m->body, err))
             return broken(c, results, n, err);
-        return text_answered(c, "the last chunk", results, n, err);
+        return text_answered(c, "the last chunk", m, rids, results, n, err);
     }
     if (!pipelining)
         conn_write(c->conn, "DATA\r\n", 6);
@@ -516,7 +541,7 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
     }
     if (!send_body(c, m->body, err))
         return broken(c, results, n, err);
-    return text_answered(c, "the final dot", results, n, err);
+    return text_answered(c, "the final dot", m, rids, results, n, err);
 }
 
 /* --- the end --- */
@@ -543,6 +568,8 @@ void client_free(struct client **cp)
     if (c->dcid)
         maillog_dcid_close(c->dcid);
     gauge_add(GAUGE_CONN_OUT, -1);
+    if (c->tls_counted)
+        gauge_add(GAUGE_TLS_OUT, -1);
     conn_free(&c->conn);
     free(c);
 }

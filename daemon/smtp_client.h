@@ -48,6 +48,8 @@ struct client {
     unsigned transactions; /* so far */
     struct tls_proof proof; /* what its TLS has shown */
     bool unfinished; /* the last transaction was left open: RSET comes before the next */
+    bool possible_delivery; /* no reply to the whole text in time counts as delivered: whoever hands over says so */
+    bool tls_counted; /* in GAUGE_TLS_OUT */
     bool closing; /* the peer said 421 or the line broke: no further transaction */
     struct smtp_reply reply; /* the last one; code 0: the line broke before it came */
 };

@@ -59,6 +59,7 @@ struct piece {
 struct body {
     atomic_int refs;
     unsigned failures; /* sp.failures when it was begun */
+    atomic_bool checked; /* every piece was read, or has just been written */
     uint64_t length;
     char *cache; /* the whole body, NULL: on disk only */
     uint64_t file; /* number, 0: none */
@@ -88,7 +89,7 @@ static struct {
     uint32_t last_number;
     unsigned spares, spare_names;
     uint64_t last_file, files;
-    bool dir_dirty;
+    bool dir_dirty, keep_lost;
     atomic_uint failures; /* of syncs */
     int *unsynced; /* descriptors of finished files */
     size_t nunsynced, unsynced_cap;
@@ -158,12 +159,15 @@ static void segment_forget(struct segment *s)
 static void segment_retire(struct segment *s)
 {
     char name[32], spare[32];
+    struct stat st;
+    bool kept;
 
     if (s == sp.active || s->live || s->readers)
         return;
     segment_name(s->number, name, sizeof(name));
     snprintf(spare, sizeof(spare), "spare-%u", sp.spare_names + 1);
-    if (sp.spares >= MAX_SPARES || renameat(sp.dir, name, sp.dir, spare)) {
+    kept = fstatat(sp.dir, name, &st, 0) == 0 && st.st_nlink > 1; /* under another name: see keep_as_lost */
+    if (kept || sp.spares >= MAX_SPARES || renameat(sp.dir, name, sp.dir, spare)) {
         unlinkat(sp.dir, name, 0);
     } else {
         sp.spares++;
@@ -308,6 +312,16 @@ static int compare_numbers(const void *a, const void *b)
 static uint64_t *known_files; /* of the rows, between spool_open and spool_ready */
 static size_t nknown, known_cap;
 
+/* A second name, under which nobody looks. */
+static void keep_as_lost(const char *name)
+{
+    char lost[48];
+
+    snprintf(lost, sizeof(lost), "lost-%.40s", name);
+    if (linkat(sp.dir, name, sp.dir, lost, 0) == 0)
+        log_critical("spool: %s may hold messages whose envelopes are lost; it is kept as %s", name, lost);
+}
+
 static void remove_orphans(bool complete)
 {
     int fd = openat(sp.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -323,16 +337,46 @@ static void remove_orphans(bool complete)
             continue;
         number = strtoull(e->d_name + 5, NULL, 16);
         if (!complete || (nknown && bsearch(&number, known_files, nknown, sizeof(known_files[0]),
-                                            compare_numbers)))
+                                            compare_numbers))) {
             sp.files++;
-        else
-            unlinkat(sp.dir, e->d_name, 0);
+            continue;
+        }
+        if (sp.keep_lost)
+            keep_as_lost(e->d_name);
+        unlinkat(sp.dir, e->d_name, 0);
     }
     if (d)
         closedir(d);
     free(known_files);
     known_files = NULL;
     nknown = known_cap = 0;
+}
+
+void spool_keep_lost(void)
+{
+    char name[32];
+
+    pthread_mutex_lock(&sp.lock);
+    sp.keep_lost = true;
+    for (size_t i = 0; i < sp.n; i++) {
+        segment_name(sp.segments[i]->number, name, sizeof(name));
+        keep_as_lost(name);
+    }
+    pthread_mutex_unlock(&sp.lock);
+}
+
+bool spool_bodies(void)
+{
+    return sp.n || sp.last_file;
+}
+
+void spool_forget_accounts(void)
+{
+    pthread_mutex_lock(&sp.lock);
+    for (size_t i = 0; i < sp.n; i++)
+        sp.segments[i]->live = 0;
+    nknown = 0;
+    pthread_mutex_unlock(&sp.lock);
 }
 
 void spool_ready(bool complete)
@@ -367,7 +411,7 @@ void spool_close(void)
     sp.last_number = 0;
     sp.spares = sp.spare_names = 0;
     sp.last_file = sp.files = 0;
-    sp.dir_dirty = false;
+    sp.dir_dirty = sp.keep_lost = false;
     sp.dir = -1;
     pthread_mutex_unlock(&sp.lock);
 }
@@ -580,6 +624,7 @@ struct body *body_finish(struct body_writer **wp, struct err *err)
     b = body_new(w->npieces);
     b->length = w->length;
     b->failures = w->failures;
+    b->checked = true;
     memcpy(b->pieces, w->pieces, w->npieces * sizeof(struct piece));
     if (small && w->length) {
         b->cache = w->cap - last > 1024 ? xrealloc(w->buf, last) : w->buf;
@@ -795,6 +840,21 @@ bool body_load(struct body *b, struct err *err)
     free(b->cache);
     b->cache = NULL;
     return false;
+}
+
+bool body_check(struct body *b, struct err *err)
+{
+    char *piece;
+    bool ok = true;
+
+    if (b->cache || atomic_load(&b->checked))
+        return true;
+    piece = xmalloc(SPOOL_PIECE);
+    for (uint64_t at = 0; ok && at < b->length; at += SPOOL_PIECE)
+        ok = read_piece(b, at, piece_length(b, at), piece, err);
+    free(piece);
+    atomic_store(&b->checked, ok);
+    return ok;
 }
 
 /* --- stored form --- */

@@ -27,6 +27,9 @@ bool spool_open(const char *dir, struct err *err);
 bool spool_account(const void *encoded, size_t n, struct err *err);
 void spool_ready(
     bool complete); /* complete false: some rows could not be read, so nothing is removed */
+bool spool_bodies(void); /* there are segments or files of an earlier run; before spool_ready */
+void spool_keep_lost(void); /* rows are missing for good: what is there now stays under names lost-*; before spool_ready */
+void spool_forget_accounts(void); /* spool_account begins again; before spool_ready */
 void spool_close(void);
 bool spool_sync(void *unused,
                 struct err *err); /* writer thread: every finished body becomes durable */
@@ -54,6 +57,9 @@ struct slice
 body_cached(struct body *b); /* the whole body when it is still in memory, else n == 0 */
 bool body_load(struct body *b,
                struct err *err); /* brings a body of one piece into memory; before it is shared */
+
+/* Can the whole body be read? A body is asked once in its life, one that has just been received never. */
+bool body_check(struct body *b, struct err *err);
 
 /* Stored form, a short binary string for the message's row. Decoding counts nothing (spool_account
  * does). */

@@ -51,7 +51,7 @@ enum counter {
         STAT_COUNT
 };
 
-enum gauge { GAUGE_CONN_IN, GAUGE_CONN_OUT, GAUGE_COUNT };
+enum gauge { GAUGE_CONN_IN, GAUGE_CONN_OUT, GAUGE_TLS_OUT, GAUGE_COUNT };
 
 void stats_add(enum counter s, uint64_t n);
 void gauge_add(enum gauge g, int n);

@@ -38,12 +38,13 @@ struct tls_evidence {
     int level;    /* of the destination controls, nothing inherited any more: DEST_TLS_NONE ... */
     int fallback; /* destconfig > setup: FALLBACK_BEFORE_220 ... */
     int dane;     /* DANE_OFF, DANE_OPPORTUNISTIC, DANE_MANDATORY */
+    int authenticates; /* 1: the SMTP route has an outgoing SMTP Auth profile, so a password goes over (no bool: records of
+                        * evidence are compared as they are) */
     enum dane_state dane_state;
     enum sts_state sts_state;
     bool sts_lists_host;  /* the policy's mx patterns cover this host */
     bool exempt;          /* on the STARTTLS exemption list */
     bool demanded;        /* on the STARTTLS required list */
-    bool authenticates;   /* the SMTP route has a profile for SMTP authentication: a password goes over */
     bool failed_lately;   /* tls_failure_memory: its last handshake failed less than an hour ago */
 };
 

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct writer {
     sqlite3 *db;
     bool (*sync)(void *arg, struct err *err);
     void *sync_arg;
+    _Atomic(void (*)(void)) on_damage;
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t work;
@@ -175,6 +177,15 @@ static void finish_group(struct writer *w, struct job *first, struct job *last,
     }
 }
 
+static void look_for_damage(struct writer *w)
+{
+    int code = sqlite3_errcode(w->db) & 0xff;
+    void (*fn)(void) = atomic_load(&w->on_damage);
+
+    if (fn && (code == SQLITE_CORRUPT || code == SQLITE_NOTADB))
+        fn();
+}
+
 /* False: SQLite has ended the transaction, or it must be ended. */
 static bool run_job(struct writer *w, struct job *j, bool savepoint, struct err *failure)
 {
@@ -183,6 +194,8 @@ static bool run_job(struct writer *w, struct job *j, bool savepoint, struct err 
     if (savepoint && !run_sql(w, "SAVEPOINT job", failure))
         return false;
     j->ok = j->fn(w->db, j->arg, &j->err);
+    if (!j->ok)
+        look_for_damage(w);
     if (sqlite3_get_autocommit(w->db)) {
         if (j->ok || !j->err.code)
             err_set(failure, E_IO, "transaction ended by the database: %s", sqlite3_errmsg(w->db));
@@ -241,6 +254,8 @@ static struct job *run_group(struct writer *w, struct job *first)
     }
     if (ok && any)
         ok = commit(w, &failure);
+    if (!ok)
+        look_for_damage(w);
     if (!ok || !any)
         roll_back(w);
     finish_group(w, first, j, ok ? NULL : &failure);
@@ -395,6 +410,11 @@ struct writer *writer_new(const char *name, sqlite3 *db, bool (*sync)(void *arg,
     }
     pthread_setname_np(w->thread, w->name);
     return w;
+}
+
+void writer_on_damage(struct writer *w, void (*fn)(void))
+{
+    atomic_store(&w->on_damage, fn);
 }
 
 void writer_free(struct writer **wp)

@@ -20,6 +20,8 @@ struct writer;
  * false makes the whole group fail with err. */
 struct writer *writer_new(const char *name, sqlite3 *db, bool (*sync)(void *arg, struct err *err),
                           void *arg);
+/* fn runs on the writer's thread when a job finds the database damaged (SQLITE_CORRUPT, SQLITE_NOTADB). */
+void writer_on_damage(struct writer *w, void (*fn)(void));
 void writer_free(struct writer **w); /* drains, then joins and closes db */
 
 typedef bool (*writer_fn)(sqlite3 *db, void *arg, struct err *err);

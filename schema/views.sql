@@ -340,7 +340,9 @@ CREATE VIEW v_dns_untrusted AS SELECT name AS object,
 FROM entry JOIN blob USING(hash) WHERE class='dns_untrusted' AND to_rev IS NULL;
 CREATE VIEW v_delivery AS SELECT name AS object,
   CAST(json_extract(body,'$.max_concurrency') AS INTEGER) AS "max_concurrency",
-  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address"
+  CAST(json_extract(body,'$.source_address') AS TEXT) AS "source_address",
+  CAST(json_extract(body,'$.possible_delivery') AS INTEGER) AS "possible_delivery",
+  CAST(json_extract(body,'$.max_tls_concurrency') AS INTEGER) AS "max_tls_concurrency"
 FROM entry JOIN blob USING(hash) WHERE class='delivery' AND to_rev IS NULL;
 CREATE VIEW v_resource_limits AS SELECT name AS object,
   CAST(json_extract(body,'$.max_messages') AS INTEGER) AS "max_messages",

@@ -133,6 +133,8 @@ static bool accept_listed(void *arg, const char *answer, struct err *err)
 
     if (listed(a, answer))
         return true;
+    if (!*answer)
+        return err_set(err, E_USAGE, "A value is required.");
     return err_set(err, E_NOT_FOUND, "There is no %s \"%s\"%s.", section_find(a->f->ref)->noun,
                    str_printable(answer), a->fits ? " that could be used here" : "");
 }
@@ -178,7 +180,7 @@ static void ask_ref_field(struct asking *a, const struct section *target)
     buf_str_add(&text, prompt_of(a));
     if (n && a->names.n <= LISTED)
         buf_str_add(&text, "\n1. None");
-    if (!*now && (a->none || (a->fits && ui_interactive(a->ui))))
+    if (!*now && (a->none || (ui_interactive(a->ui) && (a->fits || a->names.n == 1))))
         str_copy(number, sizeof(number), "1");
     for (size_t i = 0; i < a->names.n; i++) {
         if (a->names.n <= LISTED)

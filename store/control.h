@@ -156,7 +156,7 @@
  * ldap.check         server -> stream of {event:"host",line,host,ok}; {server,success}  connects and binds to each host; of the
  *                    caller's candidate                                                                operator
  * ldap.test          query, [user],[pass_phrase] | [certificate: PEM or profile] | [values:{cn,sn,..}] -> stream of {event:"host",
- *                    line,host,filter,base,dn,[user],result:"match|no match|several|denied|error",reason}; {query,success,verdict:
+ *                    line,step:"query|allowance",host,filter,base,dn,[user],result:"match|no match|several|denied|error",reason}; {query,success,verdict:
  *                    "accept|reject|error",reason}   on every host, without the cache; of the caller's candidate   operator
  * ldap.flush         [server] -> {flushed}                                                             operator
  * auth.locked        -> {hosts:[{address,failures,user,seconds}]}   hosts locked out for failed SMTP AUTH          readonly

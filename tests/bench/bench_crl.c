@@ -17,6 +17,7 @@
 #include "daemon/fiber.h"
 #include "daemon/reload.h"
 #include "daemon/trust.h"
+#include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
 
@@ -309,6 +310,7 @@ static void swap_while_serving(struct slice der)
     crl_lock();
     s = source_ref(crl_sources(&n)[0]);
     crl_unlock();
+    workers_start(1);
     loops_start(1);
     running = busy = true;
     fiber_spawn(loops_get(0), "serve", serve, chain);
@@ -336,6 +338,7 @@ static void swap_while_serving(struct slice der)
     loops_join();
     source_unref(s);
     crl_stop();
+    workers_stop();
     loops_free();
     sk_X509_free(chain);
 }

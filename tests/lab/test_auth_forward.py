@@ -122,15 +122,15 @@ def secrets():
 
 @lab.test("no more connections than the entry says; who comes meanwhile waits for one")
 def limit():
-    server = AuthServer(SMART, "PLAIN", USERS, delay=0.3)
+    server = AuthServer(SMART, "PLAIN", USERS, delay=0.2)
     setup((server, "max_connections=3"))
     codes = []
-    threads = [threading.Thread(target=lambda: codes.append(plain("joe", "joe's passphrase")[0])) for _ in range(12)]
+    threads = [threading.Thread(target=lambda: codes.append(plain("joe", "joe's passphrase")[0])) for _ in range(9)]
     for t in threads:
         t.start()
     for t in threads:
         t.join(60)
-    lab.equal(codes, [235] * 12)
+    lab.equal(codes, [235] * 9)
     lab.equal(server.most <= 3, True, "%d at once" % server.most)
 
 

@@ -172,6 +172,7 @@ def unusable():
                       (corp.crl(pem=True), "The file is PEM, not ASN.1"),
                       (corp.crl(crl_lastupdate="20900101000000Z", crl_nextupdate="20910101000000Z"), "dated in the future"),
                       (other.crl(), r"issuer of the list \(CN=Other CA\) is not among.*certconfig > certauthority"),
+                      (bytes((64 << 20) + 1), "the answer is too long"),
                       (301, "redirection"), (404, "status 404"), (None, "corp: not updated: .")):
         web.put("corp.crl", body)
         lab.match(update("corp", ok=False), why, repr(body)[:60])
@@ -306,6 +307,9 @@ def rules():
     lab.match(gate.console("certconfig crl update", check=False).stderr, "No CRL source is enabled")
     done = gate.json("certconfig crl update nosuch", check=False)
     lab.equal(done["code"], "E_NOT_FOUND")
+    gate.configure("updateconfig set allow_private_addresses=no\ncertconfig crl new x url=%s\n" % web.url("corp.crl"))
+    lab.match(update("x", ok=False), "crl.lab.example has no public address")
+    gate.configure("certconfig crl delete x\n")
     gate.configure("certconfig crl setup outbound=no\n")
     done = gate.batch("certconfig crl new x url=https://crl.example/a.crl enabled=no\ncertconfig crl edit x enabled=yes\n",
                       args=("--commit",))

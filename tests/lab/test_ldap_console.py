@@ -5,6 +5,8 @@
 import json
 import os
 import re
+import smtplib
+import ssl
 import time
 
 import lab
@@ -52,6 +54,23 @@ def talk(t, script):
     """Lines "beginning of the question | answer"; all that came, to the next prompt."""
     seen = "".join(answer(t, line) for line in script.strip().splitlines())
     return seen + t.until(r"\n(?:\* )?gw\.example\.com> |\n\[\]> ", 30)
+
+
+def login(gate, user, password):
+    """(code of AUTH, code of MAIL or the text) as a mail client tries it, over TLS."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", gate.private, timeout=30) as client:
+        client.ehlo("client.example.com")
+        lab.equal(client.has_extn("auth"), False, "AUTH before TLS")
+        client.starttls(context=context)
+        client.ehlo("client.example.com")
+        client.user, client.password = user, password
+        try:
+            code, _ = client.auth("PLAIN", client.auth_plain)
+        except smtplib.SMTPAuthenticationError as e:
+            return e.smtp_code, e.smtp_error.decode().split(" ", 1)[-1] if e.smtp_error[:1].isdigit() else e.smtp_error.decode()
+        return code, client.mail("%s@example.com" % user)[0]
 
 
 def shows(text, *patterns):
@@ -152,11 +171,15 @@ def by_questions():
     """)
     t.ask("", r"com> ")
     t.ask("listenerconfig edit OutboundMail smtp_auth=cac", r"com> ")
+    t.ask("listenerconfig edit OutboundMail hostaccess edit policy RELAYED tls=preferred auth=required auth_needs_tls=on", r"com> ")
     t.type("commit \"who may send\" Y")
     shows(t.until(r"com> "), r"Changes committed: ")
     lab.equal(t.leave(), 0, "exit status")
     shows(gate.console("showconfig").stdout, r"ldapconfig (?:new|set) PublicLDAP .*bind_password=", r"smtpauthconfig (?:new|set) cac ")
     lab.equal(slapd.SERVICE_PASSWORD in gate.console("showconfig").stdout, False, "the passphrase is shown")
+    lab.equal(login(gate, "alice", "wonderland"), (235, 250), "a user who may")
+    lab.equal(login(gate, "alice", "looking-glass")[0], 535, "a wrong passphrase")
+    lab.equal(login(gate, "cara", "card"), (525, "Dear user, please use your CAC to send email."), "one with a card")
 
 
 @lab.test("Ctrl-C while a silent directory is tried: the console goes on, and nothing is staged")
@@ -196,7 +219,7 @@ def from_scripts():
         done = lab.run([lab.binary("postern"), "--home", gate.home, *line.split("|")], input=stdin, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    for who, code, expected in (("alice", 0, r"Verdict: +accept\n"), ("cara", 1, r"(?s)Verdict: +reject\nReason: .*may not use SMTP AUTH"),
+    for who, code, expected in (("alice", 0, r"Verdict: +accept\n"), ("cara", 1, r"(?s)Reason: .*may not use SMTP AUTH.*Verdict: +reject\n"),
                                 ("evan", 0, r"Verdict: +accept\n"), ("emma", 0, r"Verdict: +accept\n"), ("late", 1, r"Verdict: +reject\n"),
                                 ("nobody", 1, r"Result: +no match\n"), ("*", 1, r"(?s)Filter: +\(uid=\\2a\)\n.*Verdict: +reject\n")):
         status, text = test("ldaptest|Corp.smtpauth|user=%s" % who)
@@ -257,6 +280,24 @@ def names():
     lab.equal(t.leave(), 0, "exit status")
     done = gate.console("ldapconfig delete Head; commit -y", check=False)
     lab.match(done.stdout + done.stderr, r"is to be deleted but is used by ldapconfig query Corp\.certauth \(server\)")
+
+
+@lab.test("a host that has guessed too often is shown, and let in again by the console")
+def locked_out():
+    gate = gateway(BATCH + "smtpauthconfig new users kind=ldap query=Corp.smtpauth\n"
+                   "listenerconfig setup auth_failures_host=2\nlistenerconfig edit OutboundMail smtp_auth=users\n"
+                   "listenerconfig edit OutboundMail hostaccess edit policy RELAYED tls=preferred auth=required\n")
+    lab.match(gate.console("smtpauthconfig locked").stdout, r"No host is locked out\.")
+    for _ in range(3):
+        last = login(gate, "alice", "wrong")[0]
+    lab.equal(last, 454, "after two failures")
+    lab.match(gate.console("smtpauthconfig locked").stdout, r"Address +Failures +Last User +Locked For\n=.*\n127\.0\.0\.1 +\d+ +alice +\d+ ")
+    lab.equal(gate.json("smtpauthconfig locked")["data"]["hosts"][0]["user"], "alice")
+    t = terminal.console(gate)
+    shows(t.ask("smtpauthconfig unlock 192.0.2.7", r"com> "), r"192\.0\.2\.7 is not locked out\.")
+    shows(t.ask("smtpauthconfig unlock 127.0.0.1", r"com> "), r"127\.0\.0\.1 was unlocked\.")
+    lab.equal(t.leave(), 0, "exit status")
+    lab.equal(login(gate, "alice", "wonderland"), (235, 250), "unlocked")
 
 
 @lab.test("on a narrow terminal no line is longer than it")

@@ -84,7 +84,7 @@ uint64_t http_settings_id(void)
 static X509 *authority; /* the whole trust store */
 static bool trusted = true;
 
-STACK_OF(X509) *trust_by_subject(const X509_NAME *subject)
+STACK_OF(X509) * trust_by_subject(const X509_NAME *subject)
 {
     STACK_OF(X509) *all = NULL;
 
@@ -341,9 +341,11 @@ static void a_list_comes_with_the_commit_and_then_by_schedule(void **state)
     look();
     assert_string_equal(state_of("one"), "current");
     pass(26 * HOUR);
-    assert_string_equal(buf_str(&asked), "0 http://x/a.crl\n120 http://x/a.crl\n1560 http://x/a.crl\n");
+    assert_string_equal(buf_str(&asked),
+                        "0 http://x/a.crl\n120 http://x/a.crl\n1560 http://x/a.crl\n");
     assert_string_equal(buf_str(&said), "");
-    commit(VALUES("outbound", "yes"), VALUES("url", "http://x/a.crl", "time", "14:00", "auto_update", "no"), NULL);
+    commit(VALUES("outbound", "yes"),
+           VALUES("url", "http://x/a.crl", "time", "14:00", "auto_update", "no"), NULL);
     look(); /* changed: once more */
     buf_reset(&asked);
     pass(48 * HOUR);
@@ -363,10 +365,12 @@ static void failures_are_repeated_ever_more_slowly_and_told(void **state)
     web[0].body = NULL;
     buf_reset(&asked);
     pass(5 * HOUR);
-    assert_string_equal(buf_str(&asked),
-                        "60 http://x/a.crl\n65 http://x/a.crl\n75 http://x/a.crl\n95 http://x/a.crl\n"
-                        "135 http://x/a.crl\n195 http://x/a.crl\n255 http://x/a.crl\n");
-    assert_true(str_starts(buf_str(&said), "65: CRL source \"one\": update failed")); /* two in a row */
+    assert_string_equal(
+        buf_str(&asked),
+        "60 http://x/a.crl\n65 http://x/a.crl\n75 http://x/a.crl\n95 http://x/a.crl\n"
+        "135 http://x/a.crl\n195 http://x/a.crl\n255 http://x/a.crl\n");
+    assert_true(
+        str_starts(buf_str(&said), "65: CRL source \"one\": update failed")); /* two in a row */
     assert_string_equal(state_of("one"), "current"); /* the last good one */
     web[0].body = &good;
     buf_reset(&said);
@@ -465,7 +469,8 @@ static void what_an_outdated_list_means_is_a_setting(void **state)
     assert_false(chain_ok(leaf, NULL));
     assert_true(str_starts(why, "certificate revoked"));
     assert_true(chain_ok(stranger, NULL)); /* not its business */
-    assert_non_null(strstr(buf_str(&said), "120: The certificate revocation list \"one\" is outdated."));
+    assert_non_null(
+        strstr(buf_str(&said), "120: The certificate revocation list \"one\" is outdated."));
     assert_non_null(strstr(buf_str(&asked), "120 http://x/a.crl\n")); /* unasked for */
     commit(VALUES("outbound", "yes", "stale", "accept"), VALUES("url", "http://x/a.crl"), NULL);
     assert_true(chain_ok(other, NULL));
@@ -499,7 +504,8 @@ static void the_better_one_of_two_lists_counts(void **state)
     web[1].url = "http://x/b.crl";
     web[0].body = &stale;
     web[1].body = &fresh;
-    commit(VALUES("outbound", "yes"), VALUES("url", "http://x/a.crl", "url2", "http://x/b.crl"), NULL);
+    commit(VALUES("outbound", "yes"), VALUES("url", "http://x/a.crl", "url2", "http://x/b.crl"),
+           NULL);
     look();
     assert_string_equal(state_of("one"), "current");
     assert_false(chain_ok(leaf, NULL));
@@ -563,7 +569,8 @@ static void sources_do_not_hinder_each_other(void **state)
 
     web[0].url = "http://x/b.crl";
     web[0].body = &list;
-    commit(VALUES("outbound", "yes"), VALUES("url", "http://x/a.crl"), VALUES("url", "http://x/b.crl"));
+    commit(VALUES("outbound", "yes"), VALUES("url", "http://x/a.crl"),
+           VALUES("url", "http://x/b.crl"));
     look();
     assert_string_equal(state_of("one"), "missing");
     assert_string_equal(state_of("two"), "current");

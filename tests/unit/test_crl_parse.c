@@ -1,5 +1,5 @@
-/* test_crl_parse.c - revocation lists as authorities publish them, and as they should not: made with
- * the library, so that every test says what its list is. */
+/* test_crl_parse.c - revocation lists as authorities publish them, and as they should not: made
+ * with the library, so that every test says what its list is. */
 #include "daemon/crl_list.h"
 
 #include <openssl/evp.h>
@@ -268,7 +268,8 @@ static void a_good_list_is_read(void **state)
         .serials = {"01", "FF", "80", "00", "123456789ABCDEF0123456789ABCDEF012345678"},
         .reason = CRL_REASON_KEY_COMPROMISE,
         .ends = 7,
-        .number = "1234"});
+        .number = "1234"
+    });
     AUTO(buf) struct buf number = BUF_INIT(100);
     struct crl_entry e;
 
@@ -302,7 +303,10 @@ static void strange_serial_numbers_are_numbers(void **state)
     memset(limit, '7', 128);
     memset(too_long, '7', 130);
     huge[80] = limit[128] = too_long[130] = '\0';
-    l = good(&(struct making){.serials = {huge, limit, "-1", "-80", "-FF"}, .ends = 1});
+    l = good(&(struct making){
+        .serials = {huge, limit, "-1", "-80", "-FF"},
+          .ends = 1
+    });
     assert_true(has(l, huge, &e) && has(l, limit, &e));
     assert_int_equal(e.reason, -1);
     assert_true(has(l, "-1", &e) && has(l, "-80", &e) && has(l, "-FF", &e));
@@ -320,9 +324,13 @@ static void an_empty_list_and_one_that_repeats_itself_will_do(void **state)
     assert_int_equal(l->entries, 0);
     assert_false(has(l, "1", &e));
     crl_list_free(&l);
-    l = good(&(struct making){.serials = {"05", "05", "05"}, .ends = 1});
+    l = good(&(struct making){
+        .serials = {"05", "05", "05"},
+          .ends = 1
+    });
     assert_true(has(l, "5", &e));
-    assert_true(crl_find_bytes(l, (const unsigned char *)"\0\0\5", 3, &e)); /* a longer way to write it */
+    assert_true(
+        crl_find_bytes(l, (const unsigned char *)"\0\0\5", 3, &e)); /* a longer way to write it */
     crl_list_free(&l);
 }
 
@@ -350,13 +358,15 @@ static void every_kind_of_signature(void **state)
               ed = ca_new("Ed25519 CA", EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), NULL),
               p384 = ca_new("P-384 CA", EVP_EC_gen("P-384"), "cRLSign");
     const struct making lists[] = {
-        {.by = &rsa, .ends = 1},
-        {.by = &rsa, .ends = 1, .md = EVP_sha512()},
-        {.by = &rsa, .ends = 1, .pss = true},
-        {.by = &rsa, .ends = 1, .pss = true, .md = EVP_sha384()},
-        {.by = &ed, .ends = 1},
-        {.by = &p384, .ends = 1, .md = EVP_sha384()},
-        {.by = &corp, .ends = 1, .v1 = true}, /* what "openssl ca -gencrl" makes when nobody asks for more */
+        {.by = &rsa, .ends = 1         },
+        {                   .by = &rsa, .ends = 1, .md = EVP_sha512()},
+        {                   .by = &rsa, .ends = 1,        .pss = true},
+        {                   .by = &rsa, .ends = 1,        .pss = true, .md = EVP_sha384()},
+        { .by = &ed,  .ends = 1         },
+        {                  .by = &p384, .ends = 1, .md = EVP_sha384()},
+        {                   .by = &corp,
+         .ends = 1,
+         .v1 = true}, /* what "openssl ca -gencrl" makes when nobody asks for more */
     };
 
     (void)state;
@@ -455,27 +465,44 @@ static void two_algorithms_are_one_too_many(void **state)
 static void kinds_of_lists_that_would_mislead_are_refused(void **state)
 {
     (void)state;
-    refused(&(struct making){.ends = 1, .ext = NID_delta_crl, .critical = true, .value = "DER:020101"},
-            "delta list");
-    refused(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+    refused(
+        &(struct making){.ends = 1, .ext = NID_delta_crl, .critical = true, .value = "DER:020101"},
+        "delta list");
+    refused(&(struct making){.ends = 1,
+                             .ext = NID_issuing_distribution_point,
+                             .critical = true,
                              .value = "DER:30038401FF"},
             "indirect list");
-    refused(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+    refused(&(struct making){.ends = 1,
+                             .ext = NID_issuing_distribution_point,
+                             .critical = true,
                              .value = "DER:300483020560"},
             "only revocations for some reasons");
-    refused(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+    refused(&(struct making){.ends = 1,
+                             .ext = NID_issuing_distribution_point,
+                             .critical = true,
                              .value = "DER:30038501FF"},
             "attribute certificates");
-    refused(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+    refused(&(struct making){.ends = 1,
+                             .ext = NID_issuing_distribution_point,
+                             .critical = true,
                              .value = "DER:30068101FF8201FF"},
             "distribution point is damaged");
-    refused(&(struct making){.ends = 1, .ext = NID_name_constraints, .critical = true, .value = "DER:3000"},
-            "critical extension 2.5.29.30");
-    refused(&(struct making){.serials = {"1"}, .ends = 1, .entry_ext = NID_certificate_issuer,
-                             .critical = true, .entry_value = "DER:300882066578616D706C"},
+    refused(
+        &(struct making){
+            .ends = 1, .ext = NID_name_constraints, .critical = true, .value = "DER:3000"},
+        "critical extension 2.5.29.30");
+    refused(&(struct making){.serials = {"1"},
+                             .ends = 1,
+                             .entry_ext = NID_certificate_issuer,
+                             .critical = true,
+                             .entry_value = "DER:300882066578616D706C"},
             "indirect list");
-    refused(&(struct making){.serials = {"1"}, .ends = 1, .entry_ext = NID_name_constraints,
-                             .critical = true, .entry_value = "DER:3000"},
+    refused(&(struct making){.serials = {"1"},
+                             .ends = 1,
+                             .entry_ext = NID_name_constraints,
+                             .critical = true,
+                             .entry_value = "DER:3000"},
             "an entry has the critical extension 2.5.29.30");
     refused(&(struct making){.serials = {"1"}, .ends = 1, .reason = CRL_REASON_REMOVE_FROM_CRL},
             "removeFromCRL");
@@ -485,10 +512,13 @@ static void kinds_of_lists_that_would_mislead_are_refused(void **state)
 
 static void unknown_extensions_that_are_not_critical_do_not_matter(void **state)
 {
-    struct crl_list *l = good(&(struct making){.serials = {"1"}, .ends = 1,
-                                               .ext = NID_name_constraints, .value = "DER:3000",
-                                               .entry_ext = NID_invalidity_date,
-                                               .entry_value = "DER:180F32303236313130313030303030305A"});
+    struct crl_list *l =
+        good(&(struct making){.serials = {"1"},
+                              .ends = 1,
+                              .ext = NID_name_constraints,
+                              .value = "DER:3000",
+                              .entry_ext = NID_invalidity_date,
+                              .entry_value = "DER:180F32303236313130313030303030305A"});
 
     (void)state;
     crl_list_free(&l);
@@ -496,8 +526,10 @@ static void unknown_extensions_that_are_not_critical_do_not_matter(void **state)
 
 static void the_scope_of_a_list_is_kept(void **state)
 {
-    struct crl_list *l = good(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point,
-                                               .critical = true, .value = "DER:30038101FF"});
+    struct crl_list *l = good(&(struct making){.ends = 1,
+                                               .ext = NID_issuing_distribution_point,
+                                               .critical = true,
+                                               .value = "DER:30038101FF"});
     X509 *leaf = X509_new();
 
     (void)state;
@@ -510,7 +542,9 @@ static void the_scope_of_a_list_is_kept(void **state)
     X509_set_issuer_name(leaf, X509_get_subject_name(other.x));
     assert_false(crl_is_about(l, leaf));
     crl_list_free(&l);
-    l = good(&(struct making){.ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+    l = good(&(struct making){.ends = 1,
+                              .ext = NID_issuing_distribution_point,
+                              .critical = true,
                               .value = "DER:30038201FF"});
     assert_int_equal(l->scope, CRL_AUTHORITIES);
     assert_true(crl_is_about(l, corp.x));
@@ -522,7 +556,9 @@ static void the_scope_of_a_list_is_kept(void **state)
 static void a_part_of_a_list_covers_its_part(void **state)
 {
     struct crl_list *l = good(&(struct making){
-        .ends = 1, .ext = NID_issuing_distribution_point, .critical = true,
+        .ends = 1,
+        .ext = NID_issuing_distribution_point,
+        .critical = true,
         .value = "DER:3013A011A00F860D687474703A2F2F782F612E6372"}); /* http://x/a.cr */
     X509 *leaf = X509_new();
 

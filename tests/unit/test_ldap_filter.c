@@ -16,7 +16,8 @@ static const struct ldap_values people = {
            [MACRO_ADDRESS] = "alice@example.com",
            [MACRO_TIME] = "20261128133000Z",
            [MACRO_CN] = "A*(b)\\c",
-           [MACRO_SERIAL] = "0A1B"}
+           [MACRO_SERIAL] = "0A1B",
+           [MACRO_EMAIL] = ""}
 };
 
 /* The filter with its values as text, "" when it matches nothing; static. */

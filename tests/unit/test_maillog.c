@@ -210,6 +210,10 @@ static void test_delivery(void **unused)
     LINE("Delivery start DCID 5444 MID 1 to RID [0]");
     maillog_delivery_start(3, 4, rids, 3);
     LINE("Delivery start DCID 3 MID 4 to RID [0, 1, 12]");
+    maillog_possible_delivery(4641294, 8956463, rids, 1);
+    LINE("Possible Delivery: DCID: 4641294 MID 8956463 to [0]");
+    maillog_message_done(6193797, 345766720, rids, 1, "[('X-SBRS', '3.5')]");
+    LINE("Message done DCID 6193797 MID 345766720 to RID [0] [('X-SBRS', '3.5')]");
     maillog_message_done(8, 6, rids, 1, "");
     LINE("Message done DCID 8 MID 6 to RID [0]");
     maillog_response(68119155, rids, 1, "2.0.0 OK  1687954632 - gsmtp");

@@ -58,7 +58,7 @@ static bool set_rest(struct tls_evidence *e, int ds, int ss, int bits)
     e->exempt = bits & 2;
     e->demanded = bits & 4;
     e->failed_lately = bits & 8;
-    e->authenticates = bits & 16;
+    e->authenticates = !!(bits & 16);
     return true;
 }
 

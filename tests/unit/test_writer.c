@@ -1,6 +1,7 @@
 /* test_writer.c - group commit: isolation, order, what a failure takes with it, kill -9. */
 #include "daemon/writer.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -507,6 +508,41 @@ static void sink(enum log_level level, const char *text)
     criticals += level == LOG_CRITICAL;
 }
 
+static unsigned damages;
+
+static void on_damage(void)
+{
+    damages++;
+}
+
+static void damage_is_told(void **state)
+{
+    sqlite3 *db = open_db();
+    int id = 1, again = 1, fd;
+    static char junk[4096];
+    struct writer *w;
+    struct err err;
+
+    (void)state;
+    sqlite3_close(db);
+    w = writer_new("test", open_db(), NULL, NULL);
+    writer_on_damage(w, on_damage);
+    assert_true(writer_txn(w, insert, &id, &err));
+    assert_false(writer_txn(w, insert, &again, &err)); /* there is one: nothing is damaged */
+    assert_int_equal(damages, 0);
+    writer_free(&w);
+    memset(junk, 0x77, sizeof(junk));
+    fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, junk, sizeof(junk), 4096), sizeof(junk)); /* the page of the table */
+    close(fd);
+    w = writer_new("test", open_db(), NULL, NULL);
+    writer_on_damage(w, on_damage);
+    again = 2;
+    assert_false(writer_txn(w, insert, &again, &err));
+    assert_true(damages > 0);
+    writer_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +557,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lazy_jobs_ride_along_or_go_alone, start, clean),
         cmocka_unit_test_setup_teardown(a_call_runs_outside_any_transaction, start, clean),
         cmocka_unit_test_setup_teardown(nothing_acknowledged_is_lost_by_kill_9, start, clean),
+        cmocka_unit_test_setup_teardown(damage_is_told, start, clean),
         cmocka_unit_test(workers_run_what_blocks),
     };
     int failed;

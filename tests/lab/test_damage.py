@@ -1,0 +1,182 @@
+# Files that are damaged: the queue's database, a body in the spool, what was learnt, the counters, the configuration. The
+# gateway starts by itself, says what is missing, and delivers the rest.
+
+import glob
+import os
+import re
+
+import lab
+
+PAGE = 4096
+
+
+def start(box, *statements):
+    sink = lab.Sink(digest=box.path("digest"))
+    gate = lab.Posternd(box.path("home"))
+    gate.console("; ".join(("listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000",
+                            "smtproutes new ALL 127.0.0.1:%d" % sink.port,
+                            "bounceconfig edit Default initial_retry=1 max_retry=1 max_retries=1000") + statements)
+                 + '; commit "test" Y')
+    return gate, sink
+
+
+def fill(gate, book, count, name="d"):
+    """Messages that wait; {MID: identifier}."""
+    mids = {}
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        for n in range(count):
+            message = lab.make_message("%s%d" % (name, n), 1500)
+            book.add(message)
+            reply = c.message("sender@client.lab.example", "rcpt%d@dest%d.lab.example" % (n, n % 5), message)
+            mids[int(re.search(r"Message (\d+)", reply)[1])] = message.id
+        c.quit()
+    return mids
+
+
+def alerts(gate):
+    return re.sub(r"\s+", " ", gate.console("displayalerts").stdout)
+
+
+def overwrite(path, offset, data):
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        f.write(data)
+
+
+def leaf(path, skip=1):
+    """The page number of a leaf of the table that holds rows: not the first one, nor the last."""
+    with open(path, "rb") as f:
+        data = f.read()
+    pages = [n for n in range(2, len(data) // PAGE) if data[n * PAGE] == 0x0d and data[n * PAGE + 4] > 5]
+    return pages[skip] + 1
+
+
+@lab.test("a damaged page of queue.db: all other messages are delivered, the MIDs that may be missing are named")
+def queue_page():
+    box = lab.Sandbox()
+    gate, sink = start(box)
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    mids = fill(gate, book, 300)
+    gate.stop()
+    path = box.path("home", "queue.db")
+    page = leaf(path)
+    overwrite(path, (page - 1) * PAGE, os.urandom(PAGE))
+    gate.start()
+    lab.equal(gate.console("status").stdout.count("Delivery suspended"), 1, "settings are kept")
+    told = alerts(gate)
+    first, last = map(int, lab.match(told, r"The queue's database was damaged and has been written anew: \d+ messages were"
+                                           r" saved .* where they were still queued: MID (\d+) to (\d+)\.").groups())
+    lost = {mids[m] for m in mids if first <= m <= last}
+    lab.equal(0 < len(lost) < 60, True, "%d to %d" % (first, last))
+    for ident in lost:
+        del book.sent[ident]
+    gate.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+    lab.equal(len([i for i, _ in sink.digests() if i in lost]), 0)
+    lab.equal(len(glob.glob(path + ".damaged-*")) >= 1, True)
+    kept = glob.glob(box.path("home", "spool", "lost-seg-*"))
+    lab.equal(len(kept) >= 1, True, "the bodies are kept")
+    with open(kept[0], "rb") as f:
+        lab.equal(lost.pop().encode() in f.read(), True, "... and one of those that are missing is there")
+    after = fill(gate, book, 5, "after")
+    lab.equal(min(after) > max(mids), True)
+    lab.equal(book.settled(sink), 0)
+    gate.restart()
+    lab.equal(len(glob.glob(path + ".damaged-*")), 1, "once")
+    gate.stop()
+
+
+@lab.test("queue.db destroyed in its first page, and gone altogether")
+def queue_header():
+    box = lab.Sandbox()
+    gate, sink = start(box)
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    fill(gate, book, 100)
+    gate.stop()
+    path = box.path("home", "queue.db")
+    overwrite(path, 0, b"not a database at all" * 190)
+    gate.start()
+    lab.equal(book.settled(sink), 0) # that deliveries were suspended stood on another page, which nothing leads to
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    fill(gate, book, 10, "gone")
+    gate.stop()
+    os.unlink(path)
+    gate.start()
+    lab.match(alerts(gate), "The queue's database was missing at the start and is new, but there are bodies of messages")
+    lab.equal(len(glob.glob(box.path("home", "spool", "lost-seg-*"))) >= 1, True)
+    book = lab.Book()
+    fill(gate, book, 10, "new")
+    gate.console("resumedel")
+    book.settled(sink)
+    gate.stop()
+
+
+@lab.test("an engine that found queue.db damaged while it was in use leaves a mark, and the next one repairs it")
+def queue_running():
+    box = lab.Sandbox()
+    gate, sink = start(box)
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    fill(gate, book, 50)
+    open(box.path("home", "queue.db.check"), "w").close() # test_writer.c shows what leads to it
+    gate.kill_engine()
+    told = lab.eventually(lambda: "written anew" in alerts(gate) and alerts(gate), 10)
+    lab.match(told, "written anew: 50 messages were saved and are delivered. None is missing.")
+    lab.equal(os.path.exists(box.path("home", "queue.db.check")), False)
+    gate.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+    gate.stop()
+
+
+@lab.test("a body that is damaged is told with its MID, harms no other message, and its sender hears of it in the end")
+def body():
+    box = lab.Sandbox()
+    letters = lab.Sink(store=box.path("letters"))
+    gate, sink = start(box, "smtproutes new client.lab.example 127.0.0.1:%d" % letters.port,
+                       "bounceconfig edit Default max_queue_seconds=8")
+    gate.console("suspenddel 0")
+    book = lab.Book()
+    mids = fill(gate, book, 20, "small")
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        large = lab.make_message("large", 300000, "attachment")
+        mid = int(re.search(r"Message (\d+)", c.message("sender@client.lab.example", "a@dest0.lab.example", large))[1])
+        c.quit()
+    gate.stop()
+    small = sorted(mids)[7]
+    segments = glob.glob(box.path("home", "spool", "seg-*"))
+    for mark in (mids[small].encode() + b"\r\n", large.body[200000:200100]):
+        for path in segments:
+            with open(path, "rb") as f:
+                at = f.read().find(mark)
+            if at >= 0:
+                overwrite(path, at, b"X")
+                break
+        else:
+            raise lab.Failure("no segment has %r" % mark)
+    del book.sent[mids[small]]
+    gate.start()
+    gate.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+    for number in (small, mid):
+        lab.eventually(lambda: lab.match(alerts(gate), r"The text of message %d from <sender@client\.lab\.example> is damaged"
+                                         r" and cannot be delivered: reading a message from the spool: wrong checksum" % number),
+                       10)
+    waiting = gate.json("showrecipients all")["data"]["recipients"]
+    lab.equal({r["mid"] for r in waiting}, {small, mid})
+    lab.equal([i for i, _ in sink.digests() if i in (mids[small], "large")], [])
+
+    def told():
+        text = "".join(lab.read_text(p) for p in glob.glob(box.path("letters", "*")))
+        return "rcpt7@dest2.lab.example" in text and "a@dest0.lab.example" in text
+
+    lab.eventually(told, 60, "both are bounced")
+    lab.eventually(lambda: gate.json("showrecipients all")["data"]["recipients"] == [], 10)
+    gate.stop()
+
+
+lab.main()
