@@ -302,11 +302,17 @@ static void main_new(struct ui *ui, struct session *s, struct row *unused)
 
 static void main_edit(struct ui *ui, struct session *s, struct row *unused)
 {
-    struct row *r = ask_row(ui, s, &section_ldap_server, NULL, "edit");
+    const char *word = ui_word(ui); /* first: "name=" further on is that of a query */
+    AUTO(str) char *name = word ? xstrdup(word) : NULL;
+    struct row *r = name ? session_edit(s, &section_ldap_server, name)
+                         : ask_row(ui, s, &section_ldap_server, NULL, "edit");
 
     (void)unused;
     if (r)
         run_menu(ui, s, &server_menu, r);
+    else if (name)
+        ui_fail(ui, E_NOT_FOUND, "There is no LDAP server configuration \"%s\".",
+                str_printable(name));
 }
 
 /* The queries of a server go with it, unless a profile uses one of them. */
@@ -372,8 +378,9 @@ const struct command cmd_ldapconfig = {
         "are replaced by their values, which never become part of the filter's syntax. The server "
         "type only sets what the questions offer.",
     .usage = "ldapconfig edit NAME test\n"
-             "ldapconfig edit NAME smtpauth [new|edit|delete|test]\n"
-             "ldapconfig edit NAME certauth [new|edit|delete|test]",
+             "ldapconfig edit NAME smtpauth|certauth new [QUERY] [FIELD=VALUE ...]\n"
+             "ldapconfig edit NAME smtpauth|certauth edit [QUERY] FIELD=VALUE ...\n"
+             "ldapconfig edit NAME smtpauth|certauth delete|test [QUERY]",
     .roles = ROLE_ADMIN,
     .commits = true,
     .section = &section_ldap_server,

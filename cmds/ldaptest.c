@@ -258,14 +258,19 @@ char *ldap_ask_query(struct ui *ui, struct session *s, const struct strlist *nam
                      const char *question)
 {
     struct ui_choice *choices = xcalloc(names->n + 1, sizeof(*choices));
+    const char *given = ui_key(ui, "query");
     char *name = NULL;
     int chosen;
 
     (void)s;
+    if (!given && ui_peek(ui, 0) && strlist_has(names, ui_peek(ui, 0)))
+        given = ui_word(ui);
     for (size_t i = 0; i < names->n; i++)
         choices[i] = (struct ui_choice){names->items[i], names->items[i]};
-    if (names->n == 1 && !ui_peek(ui, 0) && !ui_key(ui, "query")) {
-        name = xstrdup(names->items[0]);
+    if (given && !strlist_has(names, given)) {
+        ui_fail(ui, E_NOT_FOUND, "There is no LDAP query \"%s\" here.", str_printable(given));
+    } else if (given || (names->n == 1 && !ui_peek(ui, 0))) {
+        name = xstrdup(given ? given : names->items[0]);
     } else if (names->n) {
         chosen = ask_choice(ui, "query", question, choices, ui_interactive(ui) ? 0 : -1);
         if (!ui_failed(ui))
