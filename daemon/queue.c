@@ -1725,7 +1725,8 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
 
         if (!changed_since(late, c->m->mid))
             continue;
-        fresh = read_message(db, c->m->mid, err);
+        fresh = read_message(db, c->m->mid, NULL);
+        c->unread = !fresh;
         if (fresh) {
             message_free(&c->m);
             c->m = fresh;
@@ -1739,11 +1740,12 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (c->e->m) {
             message_free(&c->m);
             c->m = message_ref(c->e->m);
-        } else {
+        } else if (!c->unread) {
             number_rcpts(j->cfg, c->m, c->e, fallback_of(c->e));
             keep_resident(c->e, message_ref(c->m), true);
         }
-        choose_rcpts(j->pick, c);
+        if (!c->unread || c->e->m)
+            choose_rcpts(j->pick, c);
         return_items(c, false, now);
         if (!c->n && at_rest(c->e))
             drop_resident(c->e);

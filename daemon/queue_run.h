@@ -69,6 +69,7 @@ struct claim {
     bool *items; /* which items of e are taken: e->nitems */
     enum rcpt_state verdict; /* RCPT_QUEUED: they stay */
     bool finished; /* that was its last recipient */
+    bool unread; /* its row is damaged: left alone */
 };
 struct claims {
     struct claim *list;
