@@ -289,7 +289,8 @@ const struct command cmd_redirectrecipients = {
     .usage = "redirectrecipients host HOST[:PORT]\nredirectrecipients host USEDNS",
     .detail = "What is in the queue now goes to that host, at once, not to the hosts of SMTP routes and MX records; "
               "mail that comes later does not. The destination controls of the recipients' domains stay in "
-              "force, TLS included. It outlives a restart. USEDNS takes it back for what is still there.",
+              "force, TLS included; the name and the passphrase of an SMTP route are not shown there. "
+              "It outlives a restart. USEDNS takes it back for what is still there.",
     .roles = ROLE_OPERATOR,
     .run = redirect,
 };

@@ -64,6 +64,18 @@ static bool is_about_us(int code)
     return code / 100 == 5;
 }
 
+/* YIELDS. Says the line; a server that says it again with what is wrong about it gets into no log. */
+static bool say(struct client *c, struct buf *line, enum sasl_mechanism m, struct err *err)
+{
+    const char *blank = strrchr(buf_str(line), ' '), *last = blank ? blank + 1 : buf_str(line);
+    bool ok = client_say(c, buf_str(line), "AUTH", err);
+
+    if (ok && c->reply.code != 334 && strlen(last) > 1 && !str_eq(last, sasl_name(m)) &&
+        strcasestr(c->reply.text, last))
+        memset(c->reply.text, 0, sizeof(c->reply.text));
+    return ok;
+}
+
 /* YIELDS. The dialog; proven: the mechanism has nothing more to say and, with SCRAM, the server has
  * shown who it is. */
 static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bool *proven,
@@ -80,9 +92,8 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
         return err_set(err, E_INVALID, "%s cannot be done with this user name and passphrase",
                        sasl_name(m));
     buf_printf(&line, "AUTH %s", sasl_name(m));
-    if (line.n + 1 + (out.n + 2) / 3 * 4 >
-        COMMAND_MAX) { /* the initial response must wait to be asked for */
-        ok = client_say(c, buf_str(&line), "AUTH", err);
+    if (line.n + 1 + (out.n + 2) / 3 * 4 > COMMAND_MAX) { /* the response must wait to be asked for */
+        ok = say(c, &line, m, err);
         buf_reset(&line);
         early = false;
     } else if (out.n) {
@@ -90,7 +101,7 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
     }
     if (early || (ok && c->reply.code == 334)) {
         base64_encode(&line, buf_str(&out), out.n);
-        ok = client_say(c, buf_str(&line), "AUTH", err);
+        ok = say(c, &line, m, err);
     }
     for (unsigned round = 0; ok && c->reply.code == 334 && round < ROUNDS; round++) {
         cleanse(&out);
@@ -108,7 +119,7 @@ static bool converse(struct client *c, struct sasl *s, enum sasl_mechanism m, bo
             base64_encode(&line, buf_str(&out), out.n);
         else
             buf_char(&line, '*'); /* whatever the reply is */
-        ok = client_say(c, buf_str(&line), "AUTH", err);
+        ok = say(c, &line, m, err);
     }
     cleanse(&out);
     cleanse(&line);

@@ -145,6 +145,16 @@ static void add_fields(const struct bounce *b, struct buf *out, bool utf8)
     }
 }
 
+/* Are all of its lines what DATA may carry? */
+static bool is_text(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!s.p[i] || (s.p[i] == '\n' && (!i || s.p[i - 1] != '\r')) ||
+            (s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n')))
+            return false;
+    return true;
+}
+
 /* What of the original comes back: all of it when it is short and nobody asked for less, else its
  * header. */
 static struct slice copy_of(const struct bounce *b, bool *whole)
@@ -163,6 +173,8 @@ static struct slice copy_of(const struct bounce *b, bool *whole)
         s.n = BOUNCE_HEADER;
     while (!end && s.n && s.p[s.n - 1] != '\n') /* cut: back to the end of a line */
         s.n--;
+    if (b->of->flags & MSG_BINARY && !is_text(s)) /* the report goes by DATA, to anybody */
+        s.n = 0;
     return s;
 }
 

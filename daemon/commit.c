@@ -188,7 +188,8 @@ static bool steps(struct candidate *c, struct commit *k, struct changes *merged,
     struct config *head = config_db_head();
     bool ok;
 
-    ok = merge(c, head, k, merged, next, err) && check(*next, head, k, err);
+    ok = merge(c, head, k, merged, next, err) && (!k->may || k->may(merged, err)) &&
+         check(*next, head, k, err);
     config_free(&head);
     if (!ok)
         return false;

@@ -10,6 +10,8 @@ struct commit {              /* one commit, from its request to its receipt */
     bool check_only;         /* stops before the write */
     const char *plan;        /* commit exactly what was checked, or NULL */
     const struct db_audit *who;
+    /* Of what would be written, against the head: may the caller do that? NULL: whatever it is. */
+    bool (*may)(const struct changes *merged, struct err *err);
 
     uint64_t revision;       /* 0: there was nothing to commit */
     usec_t time;

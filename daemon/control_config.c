@@ -26,18 +26,27 @@ static bool is_security(const struct section *s)
            s == &section_authority_setup || s == &section_update || s == &section_mta_sts_setup ||
            s == &section_dns_anchor || /* who trusts a key of his own can make anything secure */
            s == &section_ldap_setup || s == &section_ldap_server || s == &section_ldap_query ||
-           s == &section_smtpauth_profile || s == &section_smtpauth_server;
-    /* who says which server is asked gets the passwords of users to see, or lets himself in */
+           s == &section_smtpauth_profile || s == &section_smtpauth_server ||
+           /* who says which server is asked gets the passwords of users to see, or lets himself in */
+           s == &section_crl_setup || s == &section_crl_source || /* ... with a revoked certificate */
+           s == &section_bv_setup || s == &section_bv_key || s == &section_resource_limits;
+    /* their commands are an administrator's */
 }
 
 /* A route that has a profile tells its hosts the password of the smart host: who may choose the
  * hosts learns it. Taking the profile away tells nobody. */
-static bool tells_password(const struct config *view, const struct config_edit *e)
+static bool tells_password(const struct section *s, const struct row *was, const struct row *now)
 {
-    const struct smtp_route *now =
-        e->section == &section_smtp_route && e->row ? e->row->data : NULL;
+    const struct smtp_route *r = s == &section_smtp_route && now ? now->data : NULL;
 
-    return now && *now->auth_profile && !row_equal(config_row(view, e->section, e->name), e->row);
+    return r && *r->auth_profile && !row_equal(was, now);
+}
+
+static bool told_password(struct err *err)
+{
+    return err_set(err, E_DENIED,
+                   "Only administrators may change an SMTP route with an outgoing SMTP Auth "
+                   "profile: its hosts are told the password.");
 }
 
 static bool may_stage(struct control *c, const struct config_edits *e, struct err *err)
@@ -49,14 +58,14 @@ static bool may_stage(struct control *c, const struct config_edits *e, struct er
         return true;
     view = config_ref(candidate_view(*control_candidate(c)));
     for (size_t i = 0; i < e->n && !tells; i++)
-        tells = tells_password(view, &e->items[i]);
+        tells = tells_password(e->items[i].section,
+                               config_row(view, e->items[i].section, e->items[i].name),
+                               e->items[i].row);
     config_free(&view);
     if (!tells)
         return true;
     control_audit(c, "config.stage", "smtp_route", "denied", NULL); /* YIELDS */
-    return err_set(err, E_DENIED,
-                   "Only administrators may change an SMTP route with an outgoing SMTP Auth "
-                   "profile: its hosts are told the password.");
+    return told_password(err);
 }
 
 static bool touches_security(const struct changes *c)
@@ -65,6 +74,19 @@ static bool touches_security(const struct changes *c)
         if (is_security(c->items[i].section))
             return true;
     return false;
+}
+
+/* What may not be staged may not come of a merge either, of a conflict that was resolved, or of a
+ * candidate from the time when its author was an administrator. */
+static bool operator_may(const struct changes *merged, struct err *err)
+{
+    for (size_t i = 0; i < merged->n; i++)
+        if (tells_password(merged->items[i].section, merged->items[i].base, merged->items[i].now))
+            return told_password(err);
+    return !touches_security(merged) ||
+           err_set(err, E_DENIED,
+                   "Your changes are about users, certificates or authentication, which only "
+                   "administrators may commit; take them back with clearchanges.");
 }
 
 static json_t *date_json(usec_t t)
@@ -471,7 +493,8 @@ bool control_may_change(struct control *c, const struct section *s, struct err *
     if (!is_security(s) || control_role(c) >= ROLE_ADMIN)
         return true;
     control_audit(c, "config.stage", s->name, "denied", NULL); /* YIELDS */
-    return err_set(err, E_DENIED, "Only administrators may change a %s.", s->noun);
+    return err_set(err, E_DENIED, "Only administrators may change %s %s.", str_article(s->noun),
+                   s->noun);
 }
 
 static bool add_edit(struct control *c, const struct config *view, const json_t *change,
@@ -493,7 +516,7 @@ static bool add_edit(struct control *c, const struct config *view, const json_t 
             if (!config_row(view, s, from))
                 ok = err_set(err, E_NOT_FOUND, "There is no %s %s.", s->noun, str_printable(from));
             else if (config_row(view, s, name))
-                ok = err_set(err, E_EXISTS, "There is a %s %s already.", s->noun,
+                ok = err_set(err, E_EXISTS, "There is %s %s %s already.", str_article(s->noun), s->noun,
                              str_printable(name));
             else {
                 config_edits_put(e, s, from, NULL);
@@ -886,7 +909,8 @@ static bool do_commit(struct control *c, const json_t *args, json_t *data, struc
                        .keep = json_bool_of(args, "keep", true),
                        .check_only = json_bool_of(args, "check", false),
                        .plan = json_str(args, "plan", NULL),
-                       .who = &who};
+                       .who = &who,
+                       .may = control_role(c) < ROLE_ADMIN ? operator_may : NULL};
     bool ok = commit_run(*control_candidate(c), &k, err); /* YIELDS */
 
     if (k.conflicts.n)

@@ -327,10 +327,16 @@ static void settle_race(struct session *s, const struct target *t, const struct 
     }
 }
 
+/* Mail that was redirected does not go to a host of the route: no name and password go with it. */
+static const struct smtpauth_profile *profile_there(const struct session *s)
+{
+    return s->via ? NULL : route_auth(s->cfg, s->domain);
+}
+
 /* YIELDS. As the profile of the route says; true when there is none. false: why, and s->trouble. */
 static bool log_in(struct session *s, char *why, size_t size)
 {
-    const struct smtpauth_profile *p = route_auth(s->cfg, s->domain);
+    const struct smtpauth_profile *p = profile_there(s);
 
     if (!p || auth_outgoing(s->client, s->cfg, p, why, size)) /* YIELDS */
         return true;
@@ -407,7 +413,7 @@ static bool connect_next(struct session *s, unsigned flags)
     struct host_evidence *e = xcalloc(1, sizeof(*e)); /* too large for the stack */
     bool ok = false;
 
-    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
+    auth_identity(s->cfg, profile_there(s), s->identity);
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
         const struct target *t = &s->targets.items[s->next++];
@@ -452,7 +458,7 @@ static bool still_serves(struct session *s, unsigned flags)
     struct route_problem ignored;
     bool ok = false;
 
-    auth_identity(s->cfg, route_auth(s->cfg, s->domain), s->identity);
+    auth_identity(s->cfg, profile_there(s), s->identity);
     if (!client_alive(s->client) || !str_eq(s->client->identity, s->identity))
         return false;
     if (clock_now() < s->expires && str_eq(s->evidence.domain, s->domain) &&

@@ -65,7 +65,8 @@ void evidence_of_domain(const struct config *cfg, const char *domain, const stru
         (struct tls_evidence){.level = controls.tls,
                               .fallback = setup ? setup->preferred_fallback : FALLBACK_BEFORE_220,
                               .dane = controls.dane,
-                              .authenticates = t->routed && route_auth(cfg, domain) ? 1 : 0};
+                              .authenticates =
+                                  t->routed && !t->redirected && route_auth(cfg, domain)};
     /* Nobody but the administrator vouches for where a route leads, and address literals have no
      * domain. */
     if (controls.mta_sts && !t->routed && *domain && *domain != '[')

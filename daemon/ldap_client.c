@@ -15,10 +15,9 @@
 #include "daemon/tls.h"
 #include "daemon/trust.h"
 
-#define REQUEST_MAX (256u << 10) /* bytes; a filter has a thousand, with values a few times that   \
-                                  */
+#define REQUEST_MAX (256u << 10) /* bytes; a filter has a thousand, with values a few times that */
 #define MESSAGES_MAX 200u /* that answer one search: references, mostly */
-#define VALUES_MAX 100u /* of an attribute: a user with more passwords is not looked at further */
+#define VALUES_MAX 20u /* of an attribute: a user with more passwords is not looked at further */
 
 void ldap_result_print(const struct ldap_result *r, char out[300])
 {

@@ -1,5 +1,7 @@
 /* limits.c - see limits.h. A host is remembered while it is connected, or while an hour of counted
- * recipients runs; the table is swept when it has doubled, so its size follows what is in use. */
+ * recipients runs; the table is swept when it has doubled, so its size follows what is in use. When
+ * it is full, others are forgotten for those that come: whoever has networks without end must not
+ * have memory without end. */
 #include "daemon/limits.h"
 
 #include <limits.h>
@@ -13,6 +15,7 @@
 #include "store/base/str.h"
 
 #define SWEEP_LEAST 1024
+#define HOSTS_MAX 200000u /* not connected, some 250 bytes each */
 
 struct limits_listener {
     unsigned id, connections;
@@ -107,6 +110,25 @@ static void sweep(void)
     sweep_at = hosts.n * 2 < SWEEP_LEAST ? SWEEP_LEAST : hosts.n * 2;
 }
 
+/* Forgets one that is not connected, wherever the last look has ended. */
+static void make_room(void)
+{
+    static size_t at;
+    const char *key;
+    void *value;
+
+    for (int turn = 0; turn < 2 && hosts.n >= HOSTS_MAX; turn++, at = 0) {
+        while (map_next(&hosts, &at, &key, &value)) {
+            struct limits_host *h = value;
+
+            if (h->connections)
+                continue;
+            forget(h);
+            return;
+        }
+    }
+}
+
 static void host_key(const struct limits_listener *l, const struct addr *a, char *key, size_t size)
 {
     unsigned n = a->family == AF_INET ? 4 : 8;
@@ -129,6 +151,7 @@ struct limits_host *limits_host_enter(struct limits_listener *l, const struct ad
     } else {
         if (!h) {
             sweep();
+            make_room();
             h = xcalloc(1, sizeof(*h));
             str_copy(h->key, sizeof(h->key), key);
             map_set(&hosts, key, h);

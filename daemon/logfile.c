@@ -391,7 +391,7 @@ static void take_subscriptions(void)
                 subs[j].push = NULL;
                 if (next[i].fd >= 0)
                     set_roll_next(&next[i], birth_of(next[i].fd));
-                if (memcmp(&subs[j].set.push, &wanted[i].push, sizeof(wanted[i].push)) != 0)
+                if (!logpush_same(&subs[j].set.push, &wanted[i].push))
                     logpush_free(&next[i].push);
             }
         }

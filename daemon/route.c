@@ -484,6 +484,7 @@ enum route_result route_resolve_via(const struct config *cfg, const char *via, c
 
     memset(out, 0, sizeof(*out));
     out->ttl = MAX_TTL;
+    out->redirected = via != NULL;
     memset(problem, 0, sizeof(*problem));
     route_controls(cfg, domain, &controls);
     if (route_discards(r))

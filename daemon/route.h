@@ -76,6 +76,7 @@ struct targets {
     unsigned nhosts;
     bool routed; /* by an SMTP route other than USEDNS: nobody but the administrator vouches for the
                     hosts */
+    bool redirected; /* to a host that is none of the route's */
     bool mx_secure; /* the MX answer of the domain was signed, or the answer that there is none */
     char expanded[256]; /* the domain after CNAMEs */
     unsigned ttl; /* seconds until the DNS may say something else */

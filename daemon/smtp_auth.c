@@ -4,12 +4,14 @@
  *
  * What the certificate of a client means where one is asked for:
  *
- *   valid                          goes on; a certificate profile asks the directory whose it is,
- * and that user has authenticated, as by AUTH invalid, or the directory      verify_client:
- * everything but QUIT is refused, with the reason. Without it the does not know it client goes on
- * as if it had shown none, unless it has to authenticate and the profile leaves it no other way:
- * then it is refused, too the directory does not answer  454 to MAIL, until AUTH has said who it is
- *   none                           verify_client and TLS required: refused. Otherwise it goes on */
+ * - It is valid: the session goes on. A certificate profile asks the directory whose it is, and
+ *   that user has authenticated, as by AUTH.
+ * - It is invalid, or the directory does not know it: with verify_client everything but QUIT is
+ *   refused, with the reason. Without, the client goes on as if it had shown none; unless it has to
+ *   authenticate and the profile leaves it no other way: then it is refused, too.
+ * - The directory does not answer: 454 to MAIL, until AUTH has said who it is.
+ * - There is none: with verify_client and TLS required, or from the beginning of the session, the
+ *   client is refused. Otherwise it goes on. */
 #include "daemon/smtp_server.h"
 
 #include <openssl/crypto.h>
@@ -71,8 +73,7 @@ static const struct smtpauth_profile *password_profile(const struct smtp *s)
                : NULL;
 }
 
-/* Of the verb for this client: who has shown a certificate can do no more than say so (EXTERNAL).
- */
+/* Of the verb for this client: who has shown a certificate can do no more than say so. */
 static const struct smtpauth_profile *verb_profile(const struct smtp *s)
 {
     return s->certified ? certificate_profile(s) : password_profile(s);
@@ -131,9 +132,17 @@ static void authenticated(struct smtp *s, const char *user, const char *how,
     maillog_auth(s->icid, true, s->user, how, p->name);
 }
 
+/* Without a certificate nobody gets on. Where the session begins with TLS nobody has to set tls, so
+ * "off" does not mean that it is a matter of choice. */
+static bool needs_certificate(const struct smtp *s)
+{
+    return s->flow->verify_client &&
+           (s->flow->tls == TLS_REQUIRED || (s->flow->tls == TLS_OFF && smtp_implicit_tls(s)));
+}
+
 bool smtp_may_send(struct smtp *s)
 {
-    if (s->flow->verify_client && s->flow->tls == TLS_REQUIRED && !s->cert_valid) {
+    if (needs_certificate(s) && !s->cert_valid) {
         /* TLS is kept from this host by an exception: that is no way around the certificate */
         smtp_reply(s, 530, "5.7.0", "A client certificate is required");
         return false;
@@ -213,7 +222,7 @@ void smtp_judge_certificate(struct smtp *s, const struct client_cert *c)
 
     switch (c->state) {
     case CLIENT_CERT_NONE:
-        if (s->flow->verify_client && s->flow->tls == TLS_REQUIRED)
+        if (needs_certificate(s))
             refuse_certificate(s, "A client certificate is required", "none was shown", "");
         break;
     case CLIENT_CERT_INVALID:
@@ -355,34 +364,40 @@ static bool ready(struct smtp *s, const struct smtpauth_profile *p)
     return false;
 }
 
-void smtp_auth(struct smtp *s)
+/* YIELDS. false: the client has been told, and nothing of what it said was looked at. */
+static bool begin(struct smtp *s, const struct smtpauth_profile *p)
 {
-    const struct smtpauth_profile *p = verb_profile(s);
     struct slice mechanism, initial;
     struct auth_client c;
     struct auth *a;
 
-    if (!ready(s, p)) {
-        cleanse(s->args);
-        return;
-    }
     if (!split_args(s->args, &mechanism, &initial)) {
         smtp_bad_command(s, 501, "5.5.4", "Syntax: AUTH mechanism");
-        return;
+        return false;
     }
     if (!initial.p && smtp_out_of_step(s))
-        return;
+        return false;
     if (s->certified && !slice_ieq(mechanism, "EXTERNAL")) {
         smtp_reply(s, 504, "5.5.4", "The client certificate has authenticated this session.");
-        return;
+        return false;
     }
     c = auth_client(s, p);
     a = auth_begin(&c, mechanism);
     if (!a) {
         smtp_bad_command(s, 504, "5.5.4", "Unrecognized authentication type");
-        return;
+        return false;
     }
     s->tried_auth = true;
     exchange(s, a, p, initial); /* YIELDS */
     auth_free(&a);
+    return true;
+}
+
+void smtp_auth(struct smtp *s)
+{
+    const struct smtpauth_profile *p = verb_profile(s);
+    struct slice args = s->args;
+
+    if (!ready(s, p) || !begin(s, p)) /* YIELDS */
+        cleanse(args);
 }

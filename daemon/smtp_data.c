@@ -67,7 +67,8 @@ static void header_end(struct smtp_intake *in)
     put(i, line, (size_t)n);
 }
 
-/* Our trace line, RFC 5321 section 4.4 and RFC 3848, 6531 for the protocol's name. What the peer
+/* What stands before the text that came: the header of a bounce nobody has tagged (bvconfig), and our
+ * trace line, RFC 5321 section 4.4 and RFC 3848, 6531 for the protocol's name. What the peer
  * said of itself was checked by smtp_parse_helo, its name comes from verified DNS; neither can
  * leave the comment it stands in. */
 static void put_received(struct intake *i)
@@ -78,11 +79,13 @@ static void put_received(struct intake *i)
     char ip[ADDR_TEXT], date[40];
     bool tls = conn_is_tls(s->conn), utf8 = m->flags & MSG_SMTPUTF8;
 
-    if (!s->listener->add_received)
-        return;
     buf_reserve(&b, 1000);
     if (m->flags & MSG_UNTAGGED)
         buf_printf(&b, "%s\r\n", CONFIG_SINGLE(access_config(s->access), bv_setup)->header);
+    if (!s->listener->add_received) {
+        put(i, b.p, b.n);
+        return;
+    }
     buf_printf(&b, "Received: from %s (%s%s[%s%s])\r\n", s->helo, s->reverse ? s->reverse : "",
                s->reverse ? " " : "", s->peer.family == AF_INET6 ? "IPv6:" : "",
                addr_text(&s->peer, ip));

@@ -6,7 +6,7 @@ import shutil
 
 import lab
 import dnstree
-from authserver import AuthServer, Stripper
+from authserver import AuthServer, Stripper, b64
 
 box = lab.Sandbox()
 tree = dnstree.DnsTree(box)
@@ -162,6 +162,21 @@ def stripped():
         lab.equal(server.attempts, [])
 
 
+@lab.test("mail that is redirected to another host takes no password along, whatever certificate that host has")
+def redirected():
+    setup()
+    elsewhere = AuthServer(cert("elsewhere.example"), "PLAIN LOGIN", USERS, demands=False)
+    tree.a("elsewhere.example", "127.0.0.1")
+    route("redirected.example", AuthServer(SMART, "PLAIN", USERS))
+    gateway.console("suspenddel 0")
+    mid = submit("a@redirected.example")
+    gateway.console("redirectrecipients host elsewhere.example:%d" % elsewhere.port)
+    gateway.console("resumedel")
+    lab.equal(delivered(mid), True)
+    lab.equal({s["user"] for s in elsewhere.sessions}, {None})
+    lab.equal((elsewhere.attempts, elsewhere.saw(PASSWORD)), ([], False))
+
+
 @lab.test("a certificate of somebody else never gets the password")
 def impostors():
     setup()
@@ -204,6 +219,7 @@ def odd_servers():
             (dict(mechanisms=""), r"the server does not offer SMTP authentication"),
             (dict(mechanisms="CRAM-MD5 GSSAPI"), r"the server offers no mechanism of SMTP authentication that we use"),
             (dict(replies={"AUTH": "454 4.7.0 Directory is down"}), r"454 4\.7\.0 Directory is down"),
+            (dict(replies={"AUTH": "500 5.5.1 What is AUTH PLAIN %s?" % b64("\0gw@lab.example\0" + PASSWORD)}), r"500 5\.5\.1 *$"),
             (dict(replies={"AUTH": "334 AAAA"}), r"what the server asks is not what PLAIN demands"),
             (dict(replies={"AUTH": "235 2.7.0 Come in"}, mechanisms="SCRAM-SHA-256"),
              r"the server has not shown that it knows the passphrase itself"),

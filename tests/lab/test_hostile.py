@@ -120,20 +120,21 @@ READ = ["config.get", "config.list", "config.diff", "config.export", "commit.las
         "log.tail", "log.grep", "cert.list", "cert.detail", "cert.check", "queue.list", "authority.status", "authority.list",
         "alert.list", "sts.list", "sts.show",
         "host.status", "host.top", "host.rate", "host.in", "log.find", "log.events", "tls.failures",
-        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find", "crl.list", "crl.check", "ldap.status"]
+        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find", "crl.list", "crl.check",
+        "ldap.status"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status", "status.rate"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
           "queue.delete", "queue.bounce", "queue.redirect", "queue.message", "queue.oldest", "queue.archive", "log.rollover",
           "status.reset", "debug.fibers", "dane.verify", "tls.verify", "alert.test", "sts.refresh", "tls.failures.clear",
           "dns.query", "dns.flush", "net.ping", "telnet.open", "telnet.send", "telnet.close", "dest.import", "dest.export", "dest.clear",
-          "access.import", "access.export", "access.clear", "access.reset", "crl.update", "ldap.check", "ldap.test", "ldap.flush",
-          "auth.unlock"]
+          "access.import", "access.export", "access.clear", "access.reset",
+          "auth.unlock", "crl.update", "ldap.check", "ldap.test", "ldap.flush"]
 ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "authority.import", "authority.export", "authority.update",
        "sts.flush"]
 
 
-@lab.test("an operator chooses DNS servers, but trusts no key of his own")
+@lab.test("an operator chooses DNS servers, but trusts no key of his own, and touches nothing that makes others safe")
 def trust_anchors():
     lab.need_root()
 
@@ -142,9 +143,12 @@ def trust_anchors():
                 for section, name, body in (
                     ("dns_server", "192.0.2.1", {"address": "192.0.2.1"}),
                     ("dns_anchor", "example", {"domain": "example", "records": ["DS 1 13 2 " + "ab" * 32]}),
+                    ("crl_setup", "-", {"inbound": False}), ("crl_source", "own", {"name": "own", "url": "http://evil.example.com/x.crl"}),
+                    ("bv_setup", "-", {}), ("bv_key", "0", {"name": "0", "key": {"$plain": "mine"}}),
+                    ("resource_limits", "-", {}),
                 )]
 
-    lab.equal(as_daemon("operator", tries), ["ok", "E_DENIED"])
+    lab.equal(as_daemon("operator", tries), ["ok"] + ["E_DENIED"] * 6)
 
 
 @lab.test("an operator gets to see nobody's password: neither what is stored nor what is sent where he says")
@@ -183,6 +187,47 @@ def passwords():
     lab.equal(as_daemon("operator", tries), [False] + ["E_DENIED"] * 9 + ["ok", "ok"])
     done = gate.console("showconfig")
     lab.equal("hunter2" in done.stdout, False)
+
+
+@lab.test("an operator does not bring a smart host's password to a host of his by a conflict or a merge")
+def by_merge():
+    lab.need_root()
+    admin = Control(gate.home)
+
+    def hosts_of(c, name):
+        return c.ok("config.get", section="smtp_route", name=name)["body"]["hosts"]
+
+    def tries(c):
+        def stage(name, **fields):
+            body = c.ok("config.get", section="smtp_route", name=name)["body"]
+            c.stage("smtp_route", name, dict(body, **fields))
+
+        codes = []
+        stage("by.example.com", hosts=["evil.example.com"], auth_profile="")
+        for field in ("auth_profile", None):
+            how = {"field": field} if field else {}
+            codes.append(c.call("config.resolve", section="smtp_route", name="by.example.com", take="theirs", **how).get("code", "ok"))
+            codes.append(c.call("commit").get("code", "ok"))
+        c.ok("config.clear")
+        stage("later.example.com", hosts=["evil.example.com"])
+        os.write(turn[1], b"x")
+        lab.eventually(lambda: c.ok("config.get", section="smtp_route", name="later.example.com", revision="running")["body"]["auth_profile"])
+        codes.append(c.call("commit").get("code", "ok"))
+        c.ok("config.clear")
+        return codes
+
+    def gives_profile():
+        done.append(os.read(turn[0], 1))
+        gate.configure("smtproutes set later.example.com auth_profile=smarthost\n")
+
+    done, turn = [], os.pipe()
+    gate.configure("smtproutes new later.example.com relay.example.com\n")
+    administrator = threading.Thread(target=gives_profile, daemon=True)
+    administrator.start()
+    codes = as_daemon("operator", tries)
+    administrator.join(20)
+    lab.equal((done, codes), ([b"x"], ["ok", "E_DENIED", "ok", "ok", "E_DENIED"]))
+    lab.equal([hosts_of(admin, n) for n in ("by.example.com", "later.example.com")], [["relay.example.com"]] * 2)
 
 
 @lab.test("every operation asks for its role")

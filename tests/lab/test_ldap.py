@@ -153,6 +153,17 @@ def attribute():
     s.close()
 
 
+@lab.test("a user with many costly passwords keeps nobody waiting for longer than an answer may take")
+def costly():
+    directory().user("costly", userPassword=["{CRYPT}$6$rounds=1000000$salt%d$%s" % (i, "x" * 86) for i in range(60)])
+    s = Staged(server(query_timeout=1, **service()), query(method="attribute"))
+    began = time.monotonic()
+    verdict, events = s.test(user="costly", pass_phrase="pass")
+    lab.match(events[0]["reason"], "the 20 values of the attribute userPassword take too long")
+    lab.equal((verdict, time.monotonic() - began < 6), ("error", True))
+    s.close()
+
+
 @lab.test("allowance: no card, exempt, an emergency that lasts; not with a card and an emergency of the past")
 def allowance():
     s = Staged(server(), query(allowance=ALLOWANCE))

@@ -134,6 +134,34 @@ static void failure(void **state)
     message_free(&m);
 }
 
+/* A binary message may hold anything, and its report goes by DATA: what one host takes for the end
+ * of a line and the other not must not come along. */
+static void binary(void **state)
+{
+    static const char *const headers[] = {"Subject: a\r.\r\r\n\r\nText.\r\n", "Subject: a\n.\nb\r\n\r\n",
+                                          "Subject: a\n\n\r.\rMAIL FROM:<x@example.net>\r\n"};
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.6.3", status_phrase("5.6.3"), 0, "binary", ""};
+    struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
+    char *text;
+
+    (void)state;
+    m->flags |= MSG_BINARY;
+    text = text_of(&b);
+    assert_non_null(strstr(text, "Subject: Hello\r\n"));
+    assert_null(strstr(text, "Text."));
+    free(text);
+    for (size_t i = 0; i < countof(headers); i++) {
+        b.original = (struct slice){headers[i], strlen(headers[i])};
+        text = text_of(&b);
+        assert_null(strstr(text, "Subject: a"));
+        for (const char *p = text; (p = strchr(p, '\r')); p++)
+            assert_int_equal(p[1], '\n');
+        free(text);
+    }
+    message_free(&m);
+}
+
 static void delay(void **state)
 {
     struct message *m = message();
@@ -349,7 +377,7 @@ static void domains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(failure),      cmocka_unit_test(delay),
+        cmocka_unit_test(failure),      cmocka_unit_test(binary), cmocka_unit_test(delay),
         cmocka_unit_test(relay),        cmocka_unit_test(how_much_of_the_original),
         cmocka_unit_test(eight_bit),    cmocka_unit_test(phrases),
         cmocka_unit_test(stored_forms), cmocka_unit_test(domains),

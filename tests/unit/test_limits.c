@@ -194,11 +194,41 @@ static int setup(void **unused)
     return 0;
 }
 
+/* Half a million networks, each with a counted recipient: the first is forgotten, who is connected is
+ * not. */
+static void test_full(void **unused)
+{
+    struct limits_listener *a = limits_listener("full");
+    struct addr one = ip("192.0.2.1"), two = ip("192.0.2.2"), six = ip("2001:db8::1");
+    struct limits_host *first = limits_host_enter(a, &one, 1), *stays = limits_host_enter(a, &two, 1);
+
+    (void)unused;
+    assert_false(limits_invalid(first, 1));
+    assert_true(limits_invalid(first, 1));
+    assert_false(limits_invalid(stays, 1));
+    assert_true(limits_invalid(stays, 1));
+    limits_host_leave(first);
+    for (unsigned i = 0; i < 500000; i++) {
+        struct limits_host *h;
+
+        memcpy(six.ip + 4, &i, sizeof(i));
+        assert_non_null(h = limits_host_enter(a, &six, 1));
+        limits_invalid(h, 1);
+        limits_host_leave(h);
+    }
+    assert_true(limits_harvests(stays, 1));
+    first = limits_host_enter(a, &one, 1);
+    assert_false(limits_harvests(first, 1));
+    limits_host_leave(first);
+    limits_host_leave(stays);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_full),
         cmocka_unit_test(test_recipients_per_hour),
         cmocka_unit_test(test_hosts_are_forgotten),
         cmocka_unit_test(test_invalid_recipients),
