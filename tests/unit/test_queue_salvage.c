@@ -301,7 +301,7 @@ static void noise(void **state)
 
     (void)state;
     assert_int_equal(stat(path, &st), 0);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 15; i++) {
         for (int k = 0; k < 40; k++) {
             x = x * 1664525u + 1013904223u;
             spoil(1 + (x >> 8) % (uint32_t)(st.st_size / PAGE - 1), (x >> 4) % 64, 1 + x % 3, (int)(x >> 20));
