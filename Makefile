@@ -75,7 +75,7 @@ $(B)/postern: $(B)/shell/main.o $(B)/shell.a $(B)/store.a
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/shell.a $(B)/daemon.a $(B)/store.a
 	$(call say,LINK)
 	$(LINKING) -lcmocka $(LIBS)
-NEEDS_OURS := bench_store bench_fiber bench_ldap bench_attempt bench_crl bench_queue_fill
+NEEDS_OURS := bench_store bench_fiber bench_ldap bench_attempt bench_crl bench_queue_fill bench_access
 $(addprefix $(B)/tests/bench/,$(NEEDS_OURS)): $(B)/daemon.a $(B)/store.a
 $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(call say,LINK)

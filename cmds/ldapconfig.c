@@ -108,8 +108,14 @@ static void say_server(struct ui *ui, struct session *s, const struct row *r)
 static bool print_line(void *arg, const json_t *data)
 {
     struct ui *ui = arg;
+    AUTO(buf) struct buf line = BUF_INIT(4096);
 
-    out_stream(ui, json_str(data, "line", ""), json_deep_copy(data));
+    if (out_json(ui)) {
+        out_stream(ui, "", json_deep_copy(data));
+    } else {
+        str_escape_again(&line, json_str(data, "line", ""), strlen(json_str(data, "line", "")));
+        out_item(ui, "", buf_str(&line));
+    }
     return !out_stopped(ui);
 }
 

@@ -1,5 +1,6 @@
 /* ldaptest.c - a query of ldapconfig tried by hand: what was asked, of whom, and what it means. Every host of the
  * server is asked, nothing comes from the cache, and it is the caller's uncommitted configuration that counts. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,14 +126,18 @@ struct results {
     char *reason; /* the last that was printed */
 };
 
-/* A filter's own backslashes stay as they are. */
+/* A filter's own backslashes stay as they are; a sentence is broken where the terminal ends. */
 static void put_line(struct ui *ui, const char *title, const char *value)
 {
     AUTO(buf) struct buf text = BUF_INIT(16384);
+    char lead[16];
 
+    snprintf(lead, sizeof(lead), "%-10s ", title);
     str_escape_again(&text, value, strlen(value));
-    if (text.n)
-        out_line(ui, "%-10s %s", title, buf_str(&text));
+    if (text.n && str_eq(title, "Reason:"))
+        out_item(ui, lead, buf_str(&text));
+    else if (text.n)
+        out_line(ui, "%s%s", lead, buf_str(&text));
 }
 
 static bool print_result(void *arg, const json_t *data)

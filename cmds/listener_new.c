@@ -123,7 +123,7 @@ static void ask_routes(struct ui *ui, struct session *s, const struct strlist *a
         return;
     strlist_join(&domains, ", ", &names);
     question = xasprintf("Would you like to configure SMTP routes for %s?", buf_str(&names));
-    if (ask_yes(ui, "routes", question, true)) {
+    if (ask_yes(ui, "routes", question, ui_interactive(ui))) {
         free(question);
         question = xasprintf(
             "Enter the destination mail server where you want mail for %s to be delivered.\n"

@@ -274,7 +274,11 @@ const struct command cmd_listenerconfig = {
     .detail = "A listener accepts mail on an address and port. A public listener accepts mail for "
               "the recipients of its "
               "Recipient Access Table, a private one relays for the senders its Host Access Table "
-              "allows.",
+              "allows. Both tables are imported from and exported to files of the export area in the "
+              "format that \"print\" shows, which is that of other systems: what they know and this "
+              "gateway does not (scanning, reputation) is left out with a warning, and an import "
+              "replaces the whole table in one change. First match wins; ALL is the last entry. "
+              "SIZE has a trailing k or M, -1 in a file is no limit.",
     .usage =
         "listenerconfig new NAME public|private ADDRESS PROTOCOL\n"
         "listenerconfig edit NAME hostaccess new sendergroup GROUP HOST[,HOST...] POLICY|BEHAVIOR "

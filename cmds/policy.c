@@ -467,7 +467,11 @@ static void ask_others(struct asking *a)
     for (size_t i = 0; i < a->row->section->nfields; i++) {
         const struct field *f = &a->row->section->fields[i];
 
-        if (is_parameter(a->row, f) && !among(said, countof(said), f->name))
+        if (!is_parameter(a->row, f) || among(said, countof(said), f->name))
+            continue;
+        if (f->type == &type_boolean || f->choices == choices_switches)
+            ask_switch_field(a, f->name);
+        else
             ask(a, f->name);
     }
 }

@@ -1,6 +1,7 @@
 /* access.c - see access.h. The ranges of all sender groups, which may overlap, are cut into
  * disjoint intervals that each name the first entry that matches; finding a sender is one binary
- * search. Groups whose policy says CONTINUE decide nothing, so they are left out. */
+ * search. Groups whose policy says CONTINUE decide nothing, so they are left out. A few hosts more or
+ * less make a table that leans on the one before: only the intervals they touch are cut anew. */
 #include "daemon/access.h"
 
 #include <pthread.h>
@@ -20,9 +21,9 @@
 
 typedef unsigned __int128 ip_number; /* of either family; each has its own table */
 
-struct entry { /* one line of a sender group, numbered in the order of matching */
+struct entry { /* one line of a sender group; group and index are the order of matching */
     const char *text;
-    unsigned group;
+    uint32_t group, index;
 };
 
 struct group {
@@ -37,16 +38,28 @@ struct intervals { /* lo[i] up to before lo[i + 1] belongs to entry[i] or to nob
     uint32_t *entry;
 };
 
+struct spans { /* the ranges themselves, in no order */
+    size_t n, cap;
+    uint32_t *lo4, *hi4; /* two of the four */
+    ip_number *lo6, *hi6;
+    uint32_t *entry;
+};
+
+/* One that leans on a base has its groups and entries, and further entries numbered behind them. */
 struct hat {
     int refs;
+    struct hat *base; /* complete; NULL: this one is */
     struct arena arena;
     struct group *groups; /* the last is "None" */
     unsigned ngroups;
     struct entry *entries;
-    uint32_t nentries;
-    struct intervals v4, v6;
-    struct map names; /* "host.example", ".example": pointer to the entry */
-    uint32_t first_name, all; /* least numbers, NO_ENTRY: there is none */
+    uint32_t nentries; /* without the base's */
+    struct spans s4, s6; /* without the base's */
+    struct intervals v4, v6; /* with the base's */
+    struct map names; /* "host.example", ".example": pointer to the entry; without the base's */
+    uint32_t *gone; /* entries of either that are no more */
+    size_t ngone;
+    uint32_t first_name, all; /* the first of their kind, NO_ENTRY: there is none */
 };
 
 /* A large table that changed a little is the old one and a map of the differences in front of it.
@@ -90,6 +103,7 @@ static ip_number number_of(const struct addr *a)
 struct range {
     ip_number lo, hi;
     uint32_t entry;
+    uint64_t order; /* of the entry */
 };
 
 struct ranges {
@@ -97,13 +111,82 @@ struct ranges {
     size_t n, cap;
 };
 
-static void ranges_add(struct ranges *r, const struct net *net, uint32_t entry)
+static void spans_add(struct spans *s, const struct net *net, uint32_t entry)
 {
-    if (r->n == r->cap) {
-        r->cap = r->cap ? r->cap * 2 : 64;
-        r->items = xrealloc(r->items, r->cap * sizeof(*r->items));
+    bool v4 = net->lo.family == AF_INET;
+
+    if (s->n == s->cap) {
+        s->cap = s->cap ? s->cap * 2 : 16;
+        s->entry = xrealloc(s->entry, s->cap * sizeof(*s->entry));
+        if (v4) {
+            s->lo4 = xrealloc(s->lo4, s->cap * sizeof(*s->lo4));
+            s->hi4 = xrealloc(s->hi4, s->cap * sizeof(*s->hi4));
+        } else {
+            s->lo6 = xrealloc(s->lo6, s->cap * sizeof(*s->lo6));
+            s->hi6 = xrealloc(s->hi6, s->cap * sizeof(*s->hi6));
+        }
     }
-    r->items[r->n++] = (struct range){number_of(&net->lo), number_of(&net->hi), entry};
+    if (v4) {
+        s->lo4[s->n] = (uint32_t)number_of(&net->lo);
+        s->hi4[s->n] = (uint32_t)number_of(&net->hi);
+    } else {
+        s->lo6[s->n] = number_of(&net->lo);
+        s->hi6[s->n] = number_of(&net->hi);
+    }
+    s->entry[s->n++] = entry;
+}
+
+static void spans_free(struct spans *s)
+{
+    free(s->lo4);
+    free(s->hi4);
+    free(s->lo6);
+    free(s->hi6);
+    free(s->entry);
+}
+
+static const struct entry *entry_at(const struct hat *h, uint32_t i)
+{
+    uint32_t before = h->base ? h->base->nentries : 0;
+
+    return i < before ? &h->base->entries[i] : &h->entries[i - before];
+}
+
+/* The first to match has the least; NO_ENTRY the greatest of all. */
+static uint64_t order_of(const struct hat *h, uint32_t i)
+{
+    const struct entry *e;
+
+    if (i == NO_ENTRY)
+        return UINT64_MAX;
+    e = entry_at(h, i);
+    return (uint64_t)e->group << 32 | e->index;
+}
+
+static bool is_gone(const struct hat *h, uint32_t entry)
+{
+    for (size_t i = 0; i < h->ngone; i++)
+        if (h->gone[i] == entry)
+            return true;
+    return false;
+}
+
+/* The spans of a table that touch lo up to hi, cut to that. */
+static void take_spans(const struct hat *h, const struct spans *s, ip_number lo, ip_number hi,
+                       struct ranges *out)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        ip_number a = s->lo4 ? s->lo4[i] : s->lo6[i], b = s->lo4 ? s->hi4[i] : s->hi6[i];
+
+        if (a > hi || b < lo || is_gone(h, s->entry[i]))
+            continue;
+        if (out->n == out->cap) {
+            out->cap = out->cap ? out->cap * 2 : 64;
+            out->items = xrealloc(out->items, out->cap * sizeof(*out->items));
+        }
+        out->items[out->n++] = (struct range){a < lo ? lo : a, b > hi ? hi : b, s->entry[i],
+                                              order_of(h, s->entry[i])};
+    }
 }
 
 static int compare_ranges(const void *a, const void *b)
@@ -125,7 +208,7 @@ static void heap_push(struct range **heap, size_t *n, struct range *r)
 {
     size_t i = (*n)++;
 
-    for (; i > 0 && heap[(i - 1) / 2]->entry > r->entry; i = (i - 1) / 2)
+    for (; i > 0 && heap[(i - 1) / 2]->order > r->order; i = (i - 1) / 2)
         heap[i] = heap[(i - 1) / 2];
     heap[i] = r;
 }
@@ -136,17 +219,25 @@ static void heap_pop(struct range **heap, size_t *n)
     size_t i = 0, kid;
 
     for (; (kid = 2 * i + 1) < *n; i = kid) {
-        if (kid + 1 < *n && heap[kid + 1]->entry < heap[kid]->entry)
+        if (kid + 1 < *n && heap[kid + 1]->order < heap[kid]->order)
             kid++;
-        if (heap[kid]->entry >= last->entry)
+        if (heap[kid]->order >= last->order)
             break;
         heap[i] = heap[kid];
     }
     heap[i] = last;
 }
 
+static ip_number interval_at(const struct intervals *t, size_t i)
+{
+    return t->lo4 ? t->lo4[i] : t->lo6[i];
+}
+
+/* From lo on; what was said about lo before does not count. */
 static void intervals_add(struct intervals *out, ip_number lo, uint32_t entry)
 {
+    if (out->n && interval_at(out, out->n - 1) == lo)
+        out->n--;
     if (out->n ? out->entry[out->n - 1] == entry : entry == NO_ENTRY)
         return;
     if (out->lo4)
@@ -156,7 +247,17 @@ static void intervals_add(struct intervals *out, ip_number lo, uint32_t entry)
     out->entry[out->n++] = entry;
 }
 
-static void intervals_make(struct intervals *out, struct ranges *r, bool v4)
+static void intervals_room(struct intervals *out, size_t n, bool v4)
+{
+    out->entry = xcalloc(n + 1, sizeof(*out->entry));
+    if (v4)
+        out->lo4 = xcalloc(n + 1, sizeof(*out->lo4));
+    else
+        out->lo6 = xcalloc(n + 1, sizeof(*out->lo6));
+}
+
+/* Cuts the ranges, which lie between lo and hi, into intervals behind those of out, which has room for two more each. */
+static void intervals_cut(struct intervals *out, struct ranges *r, ip_number last)
 {
     ip_number *points;
     struct range **heap;
@@ -166,14 +267,9 @@ static void intervals_make(struct intervals *out, struct ranges *r, bool v4)
         return;
     points = xcalloc(r->n * 2, sizeof(*points));
     heap = xcalloc(r->n, sizeof(struct range *));
-    out->entry = xcalloc(r->n * 2, sizeof(*out->entry));
-    if (v4)
-        out->lo4 = xcalloc(r->n * 2, sizeof(*out->lo4));
-    else
-        out->lo6 = xcalloc(r->n * 2, sizeof(*out->lo6));
     for (size_t i = 0; i < r->n; i++) {
         points[npoints++] = r->items[i].lo;
-        if (r->items[i].hi != (v4 ? UINT32_MAX : ~(ip_number)0))
+        if (r->items[i].hi < last)
             points[npoints++] = r->items[i].hi + 1;
     }
     qsort(points, npoints, sizeof(*points), compare_numbers);
@@ -188,6 +284,19 @@ static void intervals_make(struct intervals *out, struct ranges *r, bool v4)
     }
     free(points);
     free(heap);
+}
+
+static void intervals_make(struct intervals *out, const struct hat *h, const struct spans *s, bool v4)
+{
+    ip_number last = v4 ? UINT32_MAX : ~(ip_number)0;
+    struct ranges r = {0};
+
+    if (!s->n)
+        return;
+    take_spans(h, s, 0, last, &r);
+    intervals_room(out, r.n * 2, v4);
+    intervals_cut(out, &r, last);
+    free(r.items);
 }
 
 static uint32_t intervals_find(const struct intervals *t, ip_number ip)
@@ -205,6 +314,30 @@ static uint32_t intervals_find(const struct intervals *t, ip_number ip)
             hi = mid;
     }
     return lo ? t->entry[lo - 1] : NO_ENTRY;
+}
+
+/* The intervals of old, but cut anew between lo and hi, where ranges of h have come or gone. */
+static void intervals_recut(struct intervals *out, const struct intervals *old, const struct hat *h, ip_number lo,
+                            ip_number hi, bool v4)
+{
+    ip_number last = v4 ? UINT32_MAX : ~(ip_number)0;
+    struct ranges r = {0};
+    size_t i = 0;
+
+    if (h->base)
+        take_spans(h, v4 ? &h->base->s4 : &h->base->s6, lo, hi, &r);
+    take_spans(h, v4 ? &h->s4 : &h->s6, lo, hi, &r);
+    intervals_room(out, old->n + r.n * 2 + 3, v4);
+    for (; i < old->n && interval_at(old, i) < lo; i++)
+        intervals_add(out, interval_at(old, i), old->entry[i]);
+    intervals_add(out, lo, NO_ENTRY);
+    intervals_cut(out, &r, last);
+    if (hi < last)
+        intervals_add(out, hi + 1, intervals_find(old, hi + 1));
+    for (; i < old->n; i++)
+        if (interval_at(old, i) > hi)
+            intervals_add(out, interval_at(old, i), old->entry[i]);
+    free(r.items);
 }
 
 static void intervals_free(struct intervals *t)
@@ -286,23 +419,50 @@ static const struct mail_policy *policy_of(const struct config *cfg, const char 
     return p;
 }
 
+static const struct entry *find_name(const struct hat *h, const char *name)
+{
+    const struct entry *e = map_get(&h->names, name);
+
+    return e || !h->base ? e : map_get(&h->base->names, name);
+}
+
+static bool comes_before(const struct entry *a, const struct entry *b)
+{
+    return a->group != b->group ? a->group < b->group : a->index < b->index;
+}
+
 static void add_name(struct hat *h, const char *text, uint32_t number)
 {
+    const struct entry *e = entry_at(h, number), *there;
     char name[256];
 
     str_copy(name, sizeof(name), text);
     str_lower(name);
-    if (!map_get(&h->names, name))
-        map_set(&h->names, name, &h->entries[number]);
-    if (h->first_name == NO_ENTRY)
+    there = find_name(h, name);
+    if (!there || comes_before(e, there))
+        map_set(&h->names, name, (void *)(uintptr_t)e);
+    if (order_of(h, number) < order_of(h, h->first_name))
         h->first_name = number;
+}
+
+/* The entry of this number, the last one so far: into the tables. */
+static void add_entry(struct hat *h, uint32_t number)
+{
+    const char *text = entry_at(h, number)->text;
+    struct net net;
+
+    if (str_ieq(text, "ALL"))
+        h->all = order_of(h, number) < order_of(h, h->all) ? number : h->all;
+    else if (net_parse(text, &net, NULL))
+        spans_add(net.lo.family == AF_INET ? &h->s4 : &h->s6, &net, number);
+    else
+        add_name(h, text, number);
 }
 
 static struct hat *hat_new(const struct config *cfg, const struct row *row)
 {
     const struct listener *l = row->data;
     struct hat *h = xcalloc(1, sizeof(*h));
-    struct ranges r4 = {0}, r6 = {0};
     size_t n, total = 0;
     const struct row **groups = config_ordered(cfg, &section_sender_group, row->name, &n);
 
@@ -323,53 +483,267 @@ static struct hat *hat_new(const struct config *cfg, const struct row *row)
         h->groups[h->ngroups].policy = arena_strdup(&h->arena, g->policy);
         flow_make(&h->groups[h->ngroups].flow, l, p);
         for (size_t k = 0; k < g->hosts.n; k++) {
-            const char *text = arena_strdup(&h->arena, g->hosts.items[k]);
             uint32_t number = h->nentries++;
-            struct net net;
 
-            h->entries[number] = (struct entry){text, h->ngroups};
-            if (str_ieq(text, "ALL"))
-                h->all = h->all == NO_ENTRY ? number : h->all;
-            else if (net_parse(text, &net, NULL))
-                ranges_add(net.lo.family == AF_INET ? &r4 : &r6, &net, number);
-            else
-                add_name(h, text, number);
+            h->entries[number] = (struct entry){arena_strdup(&h->arena, g->hosts.items[k]),
+                                                h->ngroups, (uint32_t)k};
+            add_entry(h, number);
         }
         h->ngroups++;
     }
     h->groups[h->ngroups].name = "None";
     h->groups[h->ngroups].policy = "";
     flow_make(&h->groups[h->ngroups++].flow, l, NULL);
-    intervals_make(&h->v4, &r4, true);
-    intervals_make(&h->v6, &r6, false);
-    free(r4.items);
-    free(r6.items);
+    intervals_make(&h->v4, h, &h->s4, true);
+    intervals_make(&h->v6, h, &h->s6, false);
     free(groups);
     return h;
 }
 
 static void hat_free(struct hat *h)
 {
-    if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
+    if (!h || __atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL))
         return;
+    hat_free(h->base);
     intervals_free(&h->v4);
     intervals_free(&h->v6);
+    spans_free(&h->s4);
+    spans_free(&h->s6);
+    free(h->gone);
     map_free(&h->names);
     arena_free(&h->arena);
     free(h);
 }
 
-/* The least entry that matches by address alone. */
+/* --- a table that leans on the one before --- */
+
+#define CHANGES_MAX 16 /* hosts, in one step */
+#define LEAN_MAX 1000u /* entries come or gone, before the table is made afresh */
+
+struct change {
+    const char *host;
+    const char *group;
+    uint32_t index;
+    bool gone;
+};
+
+struct changes {
+    struct change items[CHANGES_MAX];
+    size_t n;
+    bool too_many;
+};
+
+static void note(struct changes *c, const struct sender_group *g, size_t k, bool gone)
+{
+    c->too_many = c->too_many || c->n == CHANGES_MAX;
+    if (!c->too_many)
+        c->items[c->n++] = (struct change){g->hosts.items[k], g->name, (uint32_t)k, gone};
+}
+
+static bool lists(const struct strlist *l, size_t from, size_t to, const char *host)
+{
+    for (size_t i = from; i < to; i++)
+        if (str_eq(l->items[i], host))
+            return true;
+    return false;
+}
+
+/* What lies between the beginning and the end that both lists share. */
+static void compare_hosts(const struct sender_group *a, const struct sender_group *b, struct changes *c)
+{
+    size_t front = 0, n = a->hosts.n, m = b->hosts.n;
+
+    while (front < n && front < m && str_eq(a->hosts.items[front], b->hosts.items[front]))
+        front++;
+    while (n > front && m > front && str_eq(a->hosts.items[n - 1], b->hosts.items[m - 1])) {
+        n--;
+        m--;
+    }
+    c->too_many = c->too_many || n - front > CHANGES_MAX || m - front > CHANGES_MAX;
+    for (size_t i = front; i < n && !c->too_many; i++)
+        if (!lists(&b->hosts, front, m, a->hosts.items[i]))
+            note(c, a, i, true);
+    for (size_t i = front; i < m && !c->too_many; i++)
+        if (!lists(&a->hosts, front, n, b->hosts.items[i]))
+            note(c, b, i, false);
+}
+
+/* The hosts by which the groups of two snapshots differ; false: they differ otherwise, or by too many. */
+static bool find_changes(const struct config *old, const struct config *cfg, const char *owner,
+                         struct changes *out)
+{
+    size_t i, j, n = config_children(old, &section_sender_group, owner, &i);
+
+    if (n != config_children(cfg, &section_sender_group, owner, &j))
+        return false;
+    for (size_t k = 0; k < n && !out->too_many; k++) {
+        const struct row *a = config_at(old, &section_sender_group, i + k);
+        const struct row *b = config_at(cfg, &section_sender_group, j + k);
+        const struct sender_group *x = a->data, *y = b->data;
+
+        if (a == b)
+            continue;
+        if (!str_eq(a->name, b->name) || x->position != y->position || !str_eq(x->policy, y->policy) ||
+            hat_is_all(x) || hat_is_all(y))
+            return false;
+        compare_hosts(x, y, out);
+    }
+    return !out->too_many;
+}
+
+static bool group_number(const struct hat *h, const char *name, uint32_t *out)
+{
+    for (*out = 0; *out + 1 < h->ngroups; ++*out)
+        if (str_eq(h->groups[*out].name, name))
+            return true;
+    return false; /* its policy says CONTINUE */
+}
+
+static bool find_entry(const struct hat *h, const struct spans *s, uint32_t group, const char *host,
+                       uint32_t *out)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct entry *e = entry_at(h, s->entry[i]);
+
+        if (e->group == group && str_eq(e->text, host) && !is_gone(h, s->entry[i])) {
+            *out = s->entry[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+/* False: a name, or ALL, which may hide others. */
+static bool take_away(struct hat *h, uint32_t group, const struct change *c, struct net *net)
+{
+    bool v4;
+    uint32_t entry;
+
+    if (!net_parse(c->host, net, NULL))
+        return false;
+    v4 = net->lo.family == AF_INET;
+    if (!find_entry(h, v4 ? &h->s4 : &h->s6, group, c->host, &entry) &&
+        !find_entry(h, v4 ? &h->base->s4 : &h->base->s6, group, c->host, &entry))
+        return false;
+    h->gone = xrealloc(h->gone, (h->ngone + 1) * sizeof(*h->gone));
+    h->gone[h->ngone++] = entry;
+    return true;
+}
+
+static bool put_in(struct hat *h, uint32_t group, const struct change *c, struct net *net, bool *is_net)
+{
+    uint32_t number = h->base->nentries + h->nentries;
+
+    if (str_ieq(c->host, "ALL"))
+        return false;
+    *is_net = net_parse(c->host, net, NULL);
+    h->entries[h->nentries++] = (struct entry){arena_strdup(&h->arena, c->host), group, c->index};
+    add_entry(h, number);
+    return true;
+}
+
+static void recut(struct intervals *t, const struct hat *h, const struct net *net)
+{
+    struct intervals old = *t;
+
+    *t = (struct intervals){0};
+    intervals_recut(t, &old, h, number_of(&net->lo), number_of(&net->hi), net->lo.family == AF_INET);
+    intervals_free(&old);
+}
+
+static bool apply(struct hat *h, const struct change *c)
+{
+    struct net net;
+    bool is_net = true;
+    uint32_t group;
+
+    if (!group_number(h, c->group, &group))
+        return true;
+    if (!(c->gone ? take_away(h, group, c, &net) : put_in(h, group, c, &net, &is_net)))
+        return false;
+    if (is_net)
+        recut(net.lo.family == AF_INET ? &h->v4 : &h->v6, h, &net);
+    return true;
+}
+
+static void intervals_copy(struct intervals *to, const struct intervals *from)
+{
+    if (!from->n)
+        return;
+    intervals_room(to, from->n, from->lo4 != NULL);
+    if (from->lo4)
+        memcpy(to->lo4, from->lo4, from->n * sizeof(*from->lo4));
+    else
+        memcpy(to->lo6, from->lo6, from->n * sizeof(*from->lo6));
+    memcpy(to->entry, from->entry, from->n * sizeof(*from->entry));
+    to->n = from->n;
+}
+
+/* A table like was, which may itself lean on another: on the same base, with its differences. */
+static struct hat *hat_lean(struct hat *was, size_t more)
+{
+    struct hat *h = xcalloc(1, sizeof(*h)), *base = was->base ? was->base : was;
+
+    h->refs = 1;
+    h->base = base;
+    __atomic_add_fetch(&base->refs, 1, __ATOMIC_RELAXED);
+    h->groups = base->groups;
+    h->ngroups = base->ngroups;
+    h->first_name = base->first_name;
+    h->all = was->all;
+    intervals_copy(&h->v4, &was->v4);
+    intervals_copy(&h->v6, &was->v6);
+    if (!was->base)
+        was = NULL;
+    h->entries = arena_alloc(&h->arena, ((was ? was->nentries : 0) + more) * sizeof(*h->entries));
+    for (uint32_t i = 0; was && i < was->nentries; i++) {
+        h->entries[i] = (struct entry){arena_strdup(&h->arena, was->entries[i].text),
+                                       was->entries[i].group, was->entries[i].index};
+        h->nentries++;
+        add_entry(h, base->nentries + i);
+    }
+    if (was && was->ngone) {
+        h->gone = xcalloc(was->ngone, sizeof(*h->gone));
+        memcpy(h->gone, was->gone, was->ngone * sizeof(*h->gone));
+        h->ngone = was->ngone;
+    }
+    return h;
+}
+
+/* What was, with the differences between two snapshots; NULL: they are too many, or of the wrong kind. */
+static struct hat *hat_changed(struct hat *was, const struct config *old, const struct config *cfg,
+                               const char *owner)
+{
+    struct changes c = {0};
+    struct hat *h;
+    bool ok = true;
+
+    if (!find_changes(old, cfg, owner, &c) ||
+        (was->base && was->nentries + was->ngone + c.n > LEAN_MAX))
+        return NULL;
+    h = hat_lean(was, c.n);
+    for (size_t i = 0; ok && i < c.n; i++)
+        ok = apply(h, &c.items[i]);
+    if (!ok) {
+        hat_free(h);
+        return NULL;
+    }
+    return h;
+}
+
+/* --- asking --- */
+
+/* The first entry that matches by address alone. */
 static uint32_t by_address(const struct hat *h, const struct addr *a)
 {
     uint32_t found = intervals_find(a->family == AF_INET ? &h->v4 : &h->v6, number_of(a));
 
-    return found < h->all ? found : h->all;
+    return h->all == NO_ENTRY || order_of(h, found) < order_of(h, h->all) ? found : h->all;
 }
 
-static uint32_t by_name(const struct hat *h, const char *host)
+static const struct entry *by_name(const struct hat *h, const char *host)
 {
-    uint32_t best = NO_ENTRY;
+    const struct entry *best = NULL;
     char name[257];
 
     if (!host[0] || strlen(host) > 255)
@@ -379,35 +753,42 @@ static uint32_t by_name(const struct hat *h, const char *host)
     str_lower(name);
     /* "mail.example.com", then ".example.com", ".com" */
     for (const char *p = name + 1; p; p = strchr(p + 1, '.')) {
-        const struct entry *e = map_get(&h->names, p);
+        const struct entry *e = find_name(h, p);
 
-        if (e && (uint32_t)(e - h->entries) < best)
-            best = (uint32_t)(e - h->entries);
+        if (e && (!best || comes_before(e, best)))
+            best = e;
     }
     return best;
 }
 
+/* May a name come before the entry? */
+static bool names_matter(const struct hat *h, uint32_t entry)
+{
+    return h->first_name != NO_ENTRY && order_of(h, h->first_name) < order_of(h, entry);
+}
+
 bool access_needs_name(const struct access_table *t, const struct addr *a)
 {
-    return t->hat->first_name < by_address(t->hat, a); /* NO_ENTRY is the greatest number */
+    return names_matter(t->hat, by_address(t->hat, a));
 }
 
 void access_sender(const struct access_table *t, const struct addr *a, const char *host,
                    struct access_match *out)
 {
     const struct hat *h = t->hat;
-    uint32_t entry = by_address(h, a), named = NO_ENTRY;
+    uint32_t number = by_address(h, a);
+    const struct entry *e = number == NO_ENTRY ? NULL : entry_at(h, number), *named = NULL;
     const struct group *g;
 
-    if (h->first_name < entry)
+    if (names_matter(h, number))
         named = by_name(h, host);
-    if (named < entry)
-        entry = named;
-    g = &h->groups[entry == NO_ENTRY ? h->ngroups - 1 : h->entries[entry].group];
+    if (named && (!e || comes_before(named, e)))
+        e = named;
+    g = &h->groups[e ? e->group : h->ngroups - 1];
     out->flow = &g->flow;
     out->group = g->name;
     out->policy = g->policy;
-    out->entry = entry == NO_ENTRY ? "ALL" : h->entries[entry].text;
+    out->entry = e ? e->text : "ALL";
 }
 
 /* --- recipient access ------------------------------------------------------------------------ */
@@ -685,13 +1066,16 @@ struct access *access_new(const struct config *cfg, const struct access *old)
         t->row = config_at(cfg, &section_listener, i);
         was = old ? access_table(old, t->row->name) : NULL;
         if (was && was->row == t->row &&
-            same_children(old->cfg, cfg, &section_mail_policy, t->row->name) &&
-            same_children(old->cfg, cfg, &section_sender_group, t->row->name)) {
-            t->hat = was->hat;
-            __atomic_add_fetch(&t->hat->refs, 1, __ATOMIC_RELAXED);
-        } else {
-            t->hat = hat_new(cfg, t->row);
+            same_children(old->cfg, cfg, &section_mail_policy, t->row->name)) {
+            if (same_children(old->cfg, cfg, &section_sender_group, t->row->name)) {
+                t->hat = was->hat;
+                __atomic_add_fetch(&t->hat->refs, 1, __ATOMIC_RELAXED);
+            } else {
+                t->hat = hat_changed(was->hat, old->cfg, cfg, t->row->name);
+            }
         }
+        if (!t->hat)
+            t->hat = hat_new(cfg, t->row);
         if (was && same_children(old->cfg, cfg, &section_rcpt_access, t->row->name)) {
             t->rat = was->rat;
             __atomic_add_fetch(&t->rat->refs, 1, __ATOMIC_RELAXED);

@@ -11,7 +11,10 @@
 #include "daemon/alert.h"
 #include "daemon/candidate.h"
 #include "daemon/commit.h"
+#include "daemon/config_backup.h"
+#include "daemon/fiber.h"
 #include "daemon/listeners.h"
+#include "daemon/loop.h"
 #include "daemon/reload.h"
 #include "daemon/writer.h"
 #include "store/base/home.h"
@@ -19,6 +22,8 @@
 #include "store/factory.h"
 #include "store/secret.h"
 #include "store/x509.h"
+
+#define BACKUP_EVERY SECONDS(3)
 
 static struct writer *writer;
 static uid_t owner_uid;
@@ -293,18 +298,92 @@ static bool load(sqlite3 *db, const char *home, struct err *err)
     return db_prune_secrets(db, err) && db_candidates(db, keep_candidate, NULL, err);
 }
 
+static sqlite3 *open_and_load(const char *home, struct err *err)
+{
+    sqlite3 *db;
+
+    *err = (struct err){0};
+    if (!db_open(home, &db, err))
+        return NULL;
+    if (load(db, home, err))
+        return db;
+    sqlite3_close(db);
+    candidates_free();
+    config_free(&head);
+    return NULL;
+}
+
+static void found_damaged(void)
+{
+    log_critical("config.db is damaged");
+    alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "configuration damaged",
+                "The configuration database is damaged. The gateway goes on with the configuration it has in memory; "
+                "its next start takes the backup. Please save the configuration now (saveconfig).");
+}
+
+/* --- the backup --- */
+
+static char *home_path;
+static uint64_t saved_revision; /* in the backup; 0: not known */
+
+static bool backup_job(sqlite3 *db, void *unused, struct err *err)
+{
+    (void)unused;
+    return config_backup_make(db, home_path, err);
+}
+
+/* YIELDS. Makes it when there is something new; returns how long to wait for the next time. */
+static msec_t back_up(void)
+{
+    struct config *now = config_db_head();
+    uint64_t revision = config_revision(now);
+    msec_t began = clock_now(), pause = BACKUP_EVERY;
+    struct err err = {0};
+
+    if (revision != saved_revision) {
+        if (writer_call(writer, backup_job, NULL, &err))
+            saved_revision = revision;
+        else
+            log_warning("%s", err.text);
+        if ((clock_now() - began) * 100 > pause) /* it costs commits no more than a hundredth of the time */
+            pause = (clock_now() - began) * 100;
+    }
+    config_free(&now);
+    return pause;
+}
+
+static void backup_fiber(void *unused)
+{
+    msec_t pause = BACKUP_EVERY;
+
+    (void)unused;
+    while (fiber_sleep(pause))
+        pause = back_up();
+}
+
+bool config_db_watch(struct err *err)
+{
+    return fiber_spawn(loops_get(0), "configuration backup", backup_fiber, NULL)
+               ? true
+               : err_set(err, E_LIMIT, "too many fibers");
+}
+
 bool config_db_start(const char *home, uid_t owner, struct err *err)
 {
     sqlite3 *db;
 
     owner_uid = owner;
-    if (!secret_init(home, err) || !db_open(home, &db, err))
+    if (!secret_init(home, err) || !config_backup_missing(home, err))
         return false;
-    if (!load(db, home, err)) {
-        sqlite3_close(db);
+    db = open_and_load(home, err);
+    if (!db && config_backup_restore(home))
+        db = open_and_load(home, err);
+    if (!db)
         return false;
-    }
     writer = writer_new("config", db, NULL, NULL);
+    writer_on_damage(writer, found_damaged);
+    home_path = xstrdup(home);
+    saved_revision = config_backup_is_new(home) ? config_revision(head) : 0;
     return true;
 }
 
@@ -342,7 +421,10 @@ bool config_db_activate(struct err *err)
 
 void config_db_stop(void)
 {
+    if (writer && head && config_revision(head) > 1)
+        back_up();
     writer_free(&writer);
+    str_free(&home_path);
     candidates_free();
     config_free(&head);
 }

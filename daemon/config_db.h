@@ -15,6 +15,7 @@ bool config_db_start(const char *home, uid_t owner, struct err *err);
 /* Prepares and publishes the head: the first configuration of this process. A head that was written but never published
  * and cannot be prepared is taken back: the revision before it is restored as a new one. */
 bool config_db_activate(struct err *err);
+bool config_db_watch(struct err *err); /* once, when the loops run: keeps a backup (config_backup.h) until the fibers are stopped */
 void config_db_stop(void);
 uid_t config_db_owner(void);
 

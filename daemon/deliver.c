@@ -1162,7 +1162,7 @@ static bool deliver_item(struct session *s, struct item *item)
             t.profile = &deliver_last_resort;
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
-        t.expires = m->received + (usec_t)t.profile->max_queue_seconds * 1000000;
+        t.expires = queue_received(item) + (usec_t)t.profile->max_queue_seconds * 1000000;
         ok = decide_batch(s, &b, &t);
         if (!ok) {
             left += b.n;

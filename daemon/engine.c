@@ -215,6 +215,7 @@ static const struct step {
     {"the loops",              start_loops,          stop_loops},
     {"what is configured",     activate,             listeners_stop},
     {"the alerts",             start_alerts,         NULL        },
+    {"the backups",            config_db_watch,      NULL        },
     {"the certificate watch",  expiry_start,         NULL        },
     {"the TLS exceptions",     exceptions_start,     NULL        },
     {"the control socket",     start_control,        control_stop},

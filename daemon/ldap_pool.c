@@ -647,14 +647,15 @@ static bool ask_host(struct ldap_pool *p, struct host *h, const struct question 
     return false;
 }
 
-/* How many of the hosts from the i-th in turn on are up, or have not been tried yet? */
+/* How many of the hosts from the i-th in turn on are up, or have not been tried yet? 0: the i-th is
+ * down. */
 static size_t open_from(struct ldap_pool *p, size_t first, size_t i)
 {
     size_t n = 0;
 
     pthread_mutex_lock(&lock);
-    for (; i < p->n; i++)
-        n += p->hosts[(first + i) % p->n].state != DOWN;
+    for (size_t k = i; k < p->n && (k == i || n); k++)
+        n += p->hosts[(first + k) % p->n].state != DOWN;
     pthread_mutex_unlock(&lock);
     return n;
 }
@@ -678,17 +679,16 @@ static void probed(struct host *h)
     pthread_mutex_unlock(&lock);
 }
 
-/* What is said of all hosts together. */
-static bool none_answers(struct ldap_pool *p, const struct buf *whys, struct err *err)
+/* What is said of all hosts together: of those that were asked, else why nobody was. */
+static bool none_answers(struct ldap_pool *p, struct buf *whys, struct err *err)
 {
-    AUTO(buf) struct buf text = BUF_INIT(400);
-
-    pthread_mutex_lock(&lock);
-    if (!whys->n)
-        reasons(p, &text); /* they were known to be down, and not asked */
-    pthread_mutex_unlock(&lock);
+    if (!whys->n) {
+        pthread_mutex_lock(&lock);
+        reasons(p, whys);
+        pthread_mutex_unlock(&lock);
+    }
     return err_set(err, err->code ? err->code : E_NET, "LDAP server %s: %s", p->name,
-                   whys->n ? buf_str(whys) : buf_str(&text));
+                   whys->n ? buf_str(whys) : "there was no time to ask");
 }
 
 /* YIELDS. First those that are not down, in turn, each with its share of the time. */
@@ -697,11 +697,11 @@ static bool ask_open(struct ldap_pool *p, size_t first, const struct question *q
 {
     for (size_t i = 0; i < p->n && clock_now() < deadline && !fiber_stopping(); i++) {
         struct host *h = &p->hosts[(first + i) % p->n];
-        size_t left = open_from(p, first, i), after = open_from(p, first, i + 1);
+        size_t left = open_from(p, first, i);
         msec_t now = clock_now();
 
-        if (left == after)
-            continue; /* this one is down */
+        if (!left)
+            continue;
         if (ask_host(p, h, q, now + (deadline - now) / (msec_t)left, err))
             return true;
         buf_printf(whys, "%s%s: %s", whys->n ? "; " : "", h->name, err->text);

@@ -215,8 +215,8 @@ static bool take_number(struct slice *in, unsigned want, int *out)
 
     if (!take_tag(in, want, &s) || s.n < 1 || s.n > 4)
         return false;
-    value = (signed char)s.p[0];
-    for (size_t i = 1; i < s.n; i++)
+    value = (unsigned char)s.p[0] & 0x80 ? -1 : 0; /* two's complement */
+    for (size_t i = 0; i < s.n; i++)
         value = value * 256 + (unsigned char)s.p[i];
     *out = (int)value;
     return true;

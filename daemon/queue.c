@@ -437,8 +437,11 @@ static struct dest *dest_for(const struct config *cfg, const char *key, const ch
     return d;
 }
 
+/* No retry is further away than a day (bounceconfig): beyond two, the clock was set back meanwhile. */
 static msec_t due_of(usec_t next_try, msec_t now, usec_t wall)
 {
+    if (next_try > wall + 2 * 86400 * (usec_t)1000000)
+        return now;
     return next_try <= wall ? now : now + (next_try - wall) / 1000 + 1;
 }
 
@@ -1352,6 +1355,25 @@ const struct reload_part reload_queue = {"the queue", prepare, publish, discard}
 
 /* --- for the console --- */
 
+usec_t queue_received(const struct item *i)
+{
+    usec_t when;
+
+    pthread_mutex_lock(&q.lock);
+    when = i->message->received;
+    pthread_mutex_unlock(&q.lock);
+    return when;
+}
+
+void queue_clock_jumped(usec_t by)
+{
+    pthread_mutex_lock(&q.lock);
+    for (size_t i = 0; i < q.schedule.index_cap; i++)
+        if (q.schedule.index[i])
+            q.schedule.index[i]->received += by;
+    pthread_mutex_unlock(&q.lock);
+}
+
 uint64_t queue_messages(void)
 {
     uint64_t n;
@@ -1725,7 +1747,8 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
 
         if (!changed_since(late, c->m->mid))
             continue;
-        fresh = read_message(db, c->m->mid, err);
+        fresh = read_message(db, c->m->mid, NULL);
+        c->unread = !fresh;
         if (fresh) {
             message_free(&c->m);
             c->m = fresh;
@@ -1739,11 +1762,12 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (c->e->m) {
             message_free(&c->m);
             c->m = message_ref(c->e->m);
-        } else {
+        } else if (!c->unread) {
             number_rcpts(j->cfg, c->m, c->e, fallback_of(c->e));
             keep_resident(c->e, message_ref(c->m), true);
         }
-        choose_rcpts(j->pick, c);
+        if (!c->unread || c->e->m)
+            choose_rcpts(j->pick, c);
         return_items(c, false, now);
         if (!c->n && at_rest(c->e))
             drop_resident(c->e);

@@ -23,6 +23,8 @@ void queue_wake(struct waiting *w);
 
 /* What became of an item; all its recipients' states are in the message. */
 void queue_done(struct item *i); /* nothing of it is left */
+/* When its message came, by the clock as it goes now: after a jump not what the message itself says. */
+usec_t queue_received(const struct item *i);
 void queue_defer(struct item *i, unsigned left, usec_t next_try);
 void queue_postpone(struct item *i, msec_t delay); /* was not tried after all */
 void queue_session_end(struct dest *d);
@@ -69,6 +71,7 @@ struct claim {
     bool *items; /* which items of e are taken: e->nitems */
     enum rcpt_state verdict; /* RCPT_QUEUED: they stay */
     bool finished; /* that was its last recipient */
+    bool unread; /* its row is damaged: left alone */
 };
 struct claims {
     struct claim *list;

@@ -31,6 +31,7 @@
 #include "store/base/str.h"
 
 #define LOG_DISK_WARN ((uint64_t)256 << 20)
+#define CLOCK_JUMP 60 /* seconds that are no correction any more */
 #define TRIM_EVERY SECONDS(10)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -305,6 +306,30 @@ static void look_at_disk(const char *what, const char *below, const char *path, 
                 free_bytes >> 20, path, below);
 }
 
+/* Retries, timeouts and rates go by a clock that never jumps; the age of messages, certificates and policies
+ * goes by the other one. */
+static void look_at_clock(void)
+{
+    static usec_t last_wall;
+    static msec_t last_now;
+    usec_t wall = clock_wall(), jump;
+    msec_t now = clock_now();
+    int64_t seconds;
+
+    jump = last_wall ? wall - last_wall - (now - last_now) * 1000 : 0;
+    last_wall = wall;
+    last_now = now;
+    seconds = jump / 1000000;
+    if (seconds > -CLOCK_JUMP && seconds < CLOCK_JUMP)
+        return;
+    queue_clock_jumped(jump);
+    log_critical("the clock was set by %" PRId64 " seconds", seconds);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, "clock",
+                "The clock of the machine was set %s by %" PRId64 " seconds. Queued mail is neither retried "
+                "sooner nor given up for it; certificates, policies and exceptions are judged by the new time.",
+                seconds > 0 ? "forward" : "back", seconds > 0 ? seconds : -seconds);
+}
+
 static void watch_fiber(void *unused)
 {
     bool queue_low = false, log_low = false;
@@ -318,6 +343,7 @@ static void watch_fiber(void *unused)
         const struct resource_limits *set = cfg ? CONFIG_SINGLE(cfg, resource_limits) : NULL;
         char below[120];
 
+        look_at_clock();
         if (set) {
             look(set);
             snprintf(below, sizeof(below), "Below %" PRIu64 " MiB no mail is accepted.",

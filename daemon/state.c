@@ -14,6 +14,17 @@ EMBED(state_schema, "schema/state.sql");
 
 static struct writer *writer;
 
+/* One page that cannot be read would otherwise be met weeks later, in the middle of something. */
+static bool is_whole(sqlite3 *db)
+{
+    sqlite3_stmt *s = NULL;
+    bool ok = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &s, NULL) == SQLITE_OK &&
+              sqlite3_step(s) == SQLITE_ROW && str_eq((const char *)sqlite3_column_text(s, 0), "ok");
+
+    sqlite3_finalize(s);
+    return ok;
+}
+
 static sqlite3 *open_database(const char *path, struct err *err)
 {
     sqlite3 *db = NULL;
@@ -24,9 +35,13 @@ static sqlite3 *open_database(const char *path, struct err *err)
                      "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
                      "PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;",
                      NULL, NULL, NULL) == SQLITE_OK &&
-        sqlite3_exec(db, state_schema, NULL, NULL, NULL) == SQLITE_OK)
-        return db;
-    err_set(err, E_IO, "opening %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
+        sqlite3_exec(db, state_schema, NULL, NULL, NULL) == SQLITE_OK) {
+        if (is_whole(db))
+            return db;
+        err_set(err, E_IO, "%s is damaged", path);
+    } else {
+        err_set(err, E_IO, "opening %s: %s", path, db ? sqlite3_errmsg(db) : "no memory");
+    }
     sqlite3_close(db);
     return NULL;
 }

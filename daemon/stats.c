@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/alert.h"
 #include "daemon/loop.h"
 #include "daemon/worker.h"
 #include "store/base/buf.h"
@@ -178,7 +179,7 @@ static void save(void)
     pthread_mutex_lock(&file_lock);
     temporary = xasprintf("%s.new", path);
     fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    ok = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
+    ok = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n && fdatasync(fd) == 0;
     if (fd >= 0)
         close(fd);
     if (!ok || rename(temporary, path) != 0)
@@ -218,14 +219,20 @@ static void load(void)
     FILE *f = fopen(path, "re");
     char line[200];
     bool ok = true;
+    unsigned count = 0;
 
     if (!f)
         return; /* the first start */
-    while (fgets(line, sizeof(line), f))
+    while (fgets(line, sizeof(line), f)) {
         ok = load_line(line) && ok;
+        count++;
+    }
     fclose(f);
-    if (!ok)
+    if (!ok || !count) {
         log_warning("stats: %s is damaged; some counters start again", path);
+        alert_raise(ALERT_SYSTEM, ALERT_WARNING, "counters damaged",
+                    "The file of the counters was damaged at the start; some of them begin again at 0.");
+    }
 }
 
 /* --- life ------------------------------------------------------------------------------------ */

@@ -265,6 +265,8 @@ static struct job *run_group(struct writer *w, struct job *first)
 static void run_alone(struct writer *w, struct job *j)
 {
     j->ok = j->fn(w->db, j->arg, &j->err);
+    if (!j->ok)
+        look_for_damage(w);
     if (!sqlite3_get_autocommit(w->db)) { /* it left its own transaction open */
         if (j->ok)
             j->ok = err_set(&j->err, E_IO, "transaction was not ended");

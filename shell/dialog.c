@@ -529,7 +529,7 @@ enum form { FORM_TEXT, FORM_BATCH };
 
 static void put_statement(struct ui *ui, const struct row *r)
 {
-    AUTO(buf) struct buf line = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf line = BUF_INIT((size_t)16 << 20);
 
     text_statement(r, NULL, &line);
     buf_char(&line, '\n');
@@ -780,30 +780,16 @@ static void set_secret(struct ui *ui, struct session *s, struct row *r, const st
 /* += and -= of a list. */
 static void change_list(struct ui *ui, struct row *r, const struct field *f, const struct word *w)
 {
-    struct strlist now = {0}, change = {0}, result = {0};
-    AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf text = BUF_INIT((size_t)16 << 20);
     struct err err = {0};
 
     if (f->type != &type_list) {
         ui_fail(ui, E_USAGE, "\"%s\" is no list: use %s=VALUE.", w->key, w->key);
         return;
     }
-    strlist_copy(&now, row_slot(r, f));
-    strlist_split(&change, w->value, ',');
-    for (size_t i = 0; i < now.n; i++) {
-        if (w->op == '+' || !strlist_has(&change, now.items[i]))
-            strlist_add(&result, now.items[i]);
-    }
-    for (size_t i = 0; i < change.n && w->op == '+'; i++) {
-        if (!strlist_has(&result, change.items[i]))
-            strlist_add(&result, change.items[i]);
-    }
-    strlist_join(&result, ", ", &text);
+    list_change(row_slot(r, f), w->value, w->op, &text);
     if (!row_set(r, f->name, buf_str(&text), &err))
         ui_error(ui, &err);
-    strlist_free(&now);
-    strlist_free(&change);
-    strlist_free(&result);
 }
 
 static void set_word(struct ui *ui, struct session *s, struct row *r, struct word *w)

@@ -108,11 +108,17 @@ void check_client_identity(const struct listener *l, const struct mail_policy *p
     bool lets_in = !p || p->behavior == BEHAVIOR_ACCEPT || p->behavior == BEHAVIOR_RELAY;
     bool verifies = p && p->verify_client ? p->verify_client == SWITCH_ON : l->verify_client;
 
-    if (auth_of(l, p) != AUTH_OFF && (!p || p->auth) && !*l->smtp_auth)
+    /* Whoever puts AUTH on offer first and chooses the profile then does no harm; demanding it shuts everybody out. */
+    if (auth_of(l, p) == AUTH_REQUIRED && lets_in && (!p || p->auth) && !*l->smtp_auth)
         check_error(out, "auth",
-                    "Nobody can authenticate, for listener %s has no SMTP authentication profile; choose one (smtp_auth) "
-                    "or set auth to \"off\".",
+                    "Nobody could authenticate, so nobody could send, for listener %s has no SMTP authentication profile; "
+                    "choose one (smtp_auth) first, or set auth to \"off\".",
                     l->name);
+    else if (auth_of(l, p) == AUTH_PREFERRED && lets_in && (!p || p->auth) && !*l->smtp_auth && !out->errors_only)
+        check_warning(out, "auth",
+                      "SMTP authentication is never offered, for listener %s has no SMTP authentication profile; choose "
+                      "one (smtp_auth).",
+                      l->name);
     if (verifies && lets_in && !has_tls(l, p) && (!p || p->tls || p->verify_client))
         check_error(out, "verify_client",
                     "A client shows its certificate in TLS, which is off; set tls to \"preferred\" or \"required\", or "

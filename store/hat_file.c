@@ -82,6 +82,7 @@ static const struct param {
     {"smtp_auth",               "auth",                 WORDS   },
     {"auth_needs_tls",          "auth_needs_tls",       WORDS   },
     {"line_endings",            "line_endings",         WORDS   },
+    {"accept_untagged_bounces", "untagged_bounces",     WORDS   },
 };
 
 /* Known elsewhere, and nothing here: the beginnings of their names. */
@@ -168,6 +169,25 @@ static void put_value(const struct row *r, const struct field *f, const struct p
     }
 }
 
+/* Settings without a name in the files of other systems have ours. */
+static bool has_param(const struct field *f)
+{
+    if (f->key || str_eq(f->name, "behavior"))
+        return true;
+    for (size_t i = 0; i < countof(params); i++)
+        if (str_eq(params[i].field, f->name))
+            return true;
+    return false;
+}
+
+static void put_lead(bool *open, const char *name, struct buf *out)
+{
+    if (!*open)
+        buf_str_add(out, " {\n");
+    *open = true;
+    buf_printf(out, "        %s = ", name);
+}
+
 /* reject_code and reject_text of a policy that refuses are its banner; the greeting it never gives
  * has no name in the file and is printed under that of the other. */
 static void put_params(const struct row *r, struct buf *out)
@@ -182,11 +202,17 @@ static void put_params(const struct row *r, struct buf *out)
 
         if (f->type->equal(row_slot(r, f), row_slot(fresh, f)))
             continue;
-        if (!open)
-            buf_str_add(out, " {\n");
-        open = true;
-        buf_printf(out, "        %s = ", p->name);
+        put_lead(&open, p->name, out);
         put_value(r, f, p, out);
+        buf_char(out, '\n');
+    }
+    for (size_t i = 0; i < r->section->nfields; i++) {
+        const struct field *f = &r->section->fields[i];
+
+        if (has_param(f) || f->type->equal(row_slot(r, f), row_slot(fresh, f)))
+            continue;
+        put_lead(&open, f->name, out);
+        put_string(out, row_text(r, f->name));
         buf_char(out, '\n');
     }
     row_free(&fresh);
@@ -543,6 +569,16 @@ static const char *our_value(const struct param *p, const struct field *f, const
     return value;
 }
 
+static const struct field *own_field(const char *name)
+{
+    const struct field *f = NULL;
+
+    for (size_t i = 0; !f && i < section_mail_policy.nfields; i++)
+        if (str_ieq(section_mail_policy.fields[i].name, name))
+            f = &section_mail_policy.fields[i];
+    return f && !has_param(f) ? f : NULL;
+}
+
 /* Where "_verify" would begin. */
 static size_t verify_form(const char *value)
 {
@@ -561,6 +597,9 @@ static bool set_param(struct reading *r, struct row *policy, const char *name, c
         p = find_param("smtp_auth");
     if (str_ieq(name, "use_override_hostname")) /* the name itself says whether */
         return true;
+    f = p ? NULL : own_field(name);
+    if (f)
+        return row_set(policy, f->name, value, &err) || refuse(r, r->line, f->name, "%s", err.text);
     if (!p && is_foreign(name)) {
         skip(r, PARAMETERS, name);
         return true;

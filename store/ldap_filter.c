@@ -326,7 +326,6 @@ static bool parse_item(struct parser *p, struct node *node)
         return parse_values(p, node);
     node->values = arena_alloc(&p->t->arena, sizeof(*node->values));
     node->nvalues = 1;
-    begin = p->at;
     if (!parse_value(p, node->values))
         return false;
     if (*p->at == '*')

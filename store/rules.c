@@ -395,7 +395,7 @@ bool check_time_of_day(const struct field *f, const char *text, struct err *err)
 {
     (void)f;
     if (strlen(text) == 5 && text[2] == ':' && strspn(text, DIGITS) == 2 && strspn(text + 3, DIGITS) == 2 &&
-        atoi(text) < 24 && atoi(text + 3) < 60)
+        strncmp(text, "24", 2) < 0 && text[3] < '6')
         return true;
     return err_set(err, E_INVALID, "The time must be HH:MM, from 00:00 to 23:59.");
 }

@@ -53,13 +53,11 @@ static bool add_value(const struct field *f, const struct row *r,
     return ok;
 }
 
-static bool add_statement(const struct row *r, const struct text_secrets *secrets, struct buf *out,
-                          struct err *err)
+/* "listenerconfig edit InboundMail hostaccess set sendergroup BLACKLIST" */
+static void add_head(const struct row *r, const char *verb, struct buf *out)
 {
     const struct section *s = r->section;
-    struct row *fresh = row_new(s, NULL);
     char w[3][32];
-    bool ok = true;
 
     command_words(s, w);
     buf_str_add(out, w[0]);
@@ -68,13 +66,38 @@ static bool add_statement(const struct row *r, const struct text_secrets *secret
     if (s->single) {
         ; /* it has no name */
     } else if (s->parent) {
-        buf_printf(out, " edit %.*s %s set %s%s", (int)strcspn(r->name, "/"), r->name, w[1], w[2],
-                   *w[2] ? " " : "");
+        buf_printf(out, " edit %.*s %s %s %s%s", (int)strcspn(r->name, "/"), r->name, w[1], verb,
+                   w[2], *w[2] ? " " : "");
         value_quote(row_leaf(r), out);
     } else {
-        buf_str_add(out, " set ");
+        buf_printf(out, " %s ", verb);
         value_quote(r->name, out);
     }
+}
+
+#define LIST_LINE_MAX (WORDS_MAX_LINE - 8192) /* bytes of a list in one line */
+
+/* The items from there on that fit in a line; where the rest begins. */
+static size_t add_items(const struct strlist *l, size_t from, struct buf *out)
+{
+    AUTO(buf) struct buf text = BUF_INIT(WORDS_MAX_LINE);
+    size_t i = from;
+
+    for (; i < l->n && (i == from || text.n + strlen(l->items[i]) < LIST_LINE_MAX); i++)
+        buf_printf(&text, "%s%s", i > from ? ", " : "", l->items[i]);
+    value_quote(buf_str(&text), out);
+    return i;
+}
+
+static bool add_statement(const struct row *r, const struct text_secrets *secrets, struct buf *out,
+                          struct err *err)
+{
+    const struct section *s = r->section;
+    struct row *fresh = row_new(s, NULL);
+    size_t *rest = xcalloc(s->nfields, sizeof(*rest)); /* of long lists: what follows in more lines */
+    bool ok = true;
+
+    add_head(r, "set", out);
     for (size_t i = 0; ok && i < s->nfields; i++) {
         const struct field *f = &s->fields[i];
 
@@ -83,11 +106,25 @@ static bool add_statement(const struct row *r, const struct text_secrets *secret
         if (s->lead && str_eq(f->name, s->lead)) {
             buf_char(out, ' ');
             ok = add_value(f, r, secrets, out, err);
+        } else if (!is_default(f, r, fresh) && f->type == &type_list) {
+            buf_printf(out, " %s=", f->name);
+            rest[i] = add_items(row_slot(r, f), 0, out);
         } else if (!is_default(f, r, fresh)) {
             buf_printf(out, " %s=", f->name);
             ok = add_value(f, r, secrets, out, err);
         }
     }
+    for (size_t i = 0; ok && i < s->nfields; i++) {
+        const struct strlist *l = row_slot(r, &s->fields[i]);
+
+        while (rest[i] && rest[i] < l->n) {
+            buf_char(out, '\n');
+            add_head(r, "edit", out);
+            buf_printf(out, " %s+=", s->fields[i].name);
+            rest[i] = add_items(l, rest[i], out);
+        }
+    }
+    free(rest);
     row_free(&fresh);
     return ok;
 }
@@ -250,17 +287,9 @@ static bool set_field(struct import *in, struct row *r, const char *key, char op
         return ok || err_wrap(in->err, "%s", key);
     }
     if (f && op != '=' && f->type == &type_list) {
-        AUTO(strlist) struct strlist given = {0}, kept = {0};
-        AUTO(buf) struct buf joined = BUF_INIT((size_t)1 << 20);
-        const struct strlist *now = row_slot(r, f);
+        AUTO(buf) struct buf joined = BUF_INIT((size_t)16 << 20);
 
-        strlist_split(&given, value, ',');
-        for (size_t i = 0; i < now->n; i++)
-            if (op == '+' || !strlist_has(&given, now->items[i]))
-                strlist_add(&kept, now->items[i]);
-        for (size_t i = 0; op == '+' && i < given.n; i++)
-            strlist_add(&kept, given.items[i]);
-        strlist_join(&kept, ", ", &joined);
+        list_change(row_slot(r, f), value, op, &joined);
         whole = buf_take(&joined);
     } else if (f && op != '=') {
         return err_set(in->err, E_USAGE, "%s: only lists know %c=", key, op);

@@ -32,7 +32,7 @@ struct text_secrets { /* secrets are the daemon's; without callbacks references 
     const char *note; /* a comment line of the head, without "# "; or NULL */
 };
 
-/* One statement with the fields that differ from their defaults, without a line end. */
+/* One statement with the fields that differ from their defaults, without a line end; a long list goes on in more lines. */
 void text_statement(const struct row *r, const struct text_secrets *secrets, struct buf *out);
 
 bool text_export(const struct config *cfg, const struct text_secrets *secrets, struct buf *out, struct err *err);

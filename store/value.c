@@ -424,21 +424,54 @@ static void choice_copy(void *dst, const void *src)
 
 /* --- list --- */
 
-/* Each once, in their order; lists of hosts have a hundred thousand. */
-static void list_take(struct strlist *slot, const struct strlist *items)
+/* Drops what stood there before; lists of hosts have a hundred thousand items. */
+static void drop_repeated(struct strlist *l)
 {
-    struct strlist unique = {0};
-    struct map seen = {0};
+    size_t slots = 16, kept = 0;
+    size_t *seen; /* open addressing: place of the item + 1 */
 
-    for (size_t i = 0; i < items->n; i++) {
-        if (map_get(&seen, items->items[i]))
+    while (slots < l->n * 2)
+        slots *= 2;
+    seen = xcalloc(slots, sizeof(*seen));
+    for (size_t i = 0; i < l->n; i++) {
+        size_t at = map_hash(l->items[i]) & (slots - 1);
+
+        while (seen[at] && strcmp(l->items[seen[at] - 1], l->items[i]) != 0)
+            at = (at + 1) & (slots - 1);
+        if (seen[at]) {
+            free(l->items[i]);
             continue;
-        map_set(&seen, items->items[i], &unique);
-        strlist_add(&unique, items->items[i]);
+        }
+        l->items[kept] = l->items[i];
+        seen[at] = ++kept;
     }
-    map_free(&seen);
+    l->n = kept;
+    free(seen);
+}
+
+/* Each once, in their order; steals the items. */
+static void list_take(struct strlist *slot, struct strlist *items)
+{
+    drop_repeated(items);
     strlist_free(slot);
-    *slot = unique;
+    *slot = *items;
+    *items = (struct strlist){0};
+}
+
+void list_change(const struct strlist *now, const char *change, char op, struct buf *out)
+{
+    AUTO(strlist) struct strlist given = {0};
+    struct map gone = {0};
+
+    strlist_split(&given, change, ',');
+    for (size_t i = 0; i < given.n && op != '+'; i++)
+        map_set(&gone, given.items[i], &given);
+    for (size_t i = 0; i < now->n; i++)
+        if (!map_get(&gone, now->items[i]))
+            buf_printf(out, "%s%s", out->n ? ", " : "", now->items[i]);
+    for (size_t i = 0; i < given.n && op == '+'; i++)
+        buf_printf(out, "%s%s", out->n ? ", " : "", given.items[i]);
+    map_free(&gone);
 }
 
 static bool list_parse(const struct field *f, const char *text, void *slot, struct err *err)
@@ -484,6 +517,10 @@ static bool list_from_json(const struct field *f, const json_t *j, void *slot, s
 
         if (!item || !line_check(item, NULL))
             return err_set(err, E_INVALID, "The value must be a list of strings.");
+        if (*item && !strpbrk(item, ", \t")) {
+            strlist_add(&items, item);
+            continue;
+        }
         strlist_split(&parts, item, ','); /* a comma separates wherever it comes from */
         for (size_t k = 0; k < parts.n; k++)
             strlist_add(&items, parts.items[k]);

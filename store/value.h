@@ -50,6 +50,10 @@ bool value_set(const struct field *f, void *slot, const char *text, struct err *
 /* The field's own rules alone, on a value that is there already. */
 bool value_check(const struct field *f, const void *slot, struct err *err);
 
+/* The text form of a list with the items of change added (op '+'; those there already stay once when it is set) or taken
+ * out (op '-'). */
+void list_change(const struct strlist *now, const char *change, char op, struct buf *out);
+
 /* Text form as a new string; the caller frees it. */
 char *value_text(const struct field *f, const void *slot);
 

@@ -361,7 +361,7 @@ class Bench:
     def parts(self):
         """The measurements of our own parts: the runtime's and the configuration store's."""
         certs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bench_certs.py")
-        for program in ("bench_fiber", "bench_store", certs):
+        for program in ("bench_fiber", "bench_store", "bench_access", certs):
             try:
                 command = [sys.executable, certs] if program == certs else [lab.tool(program)]
                 done = lab.run(command + (["--short"] if self.short else []), timeout=300)

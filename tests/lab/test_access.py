@@ -91,6 +91,24 @@ def table():
     return gate.console(HAT + "print").stdout
 
 
+@lab.test("listeners: made in one line, on either family; a taken port and a wrong protocol are refused")
+def listeners():
+    ports = [lab.free_port() for _ in range(3)]
+    gate.configure("listenerconfig new Six private ::1 smtp port=%d\n"
+                   "listenerconfig new Submit public 127.0.0.1 submission port=%d domains=example.org\n" % (ports[0], ports[1]))
+    config = gate.console("showconfig").stdout
+    lab.match(config, r"(?m)^listenerconfig set Six kind=private .*address=::1 port=%d " % ports[0])
+    lab.match(config, r"(?m)^listenerconfig set Submit protocol=submission address=127\.0\.0\.1 port=%d " % ports[1])
+    lab.match(gate.console("listenerconfig edit Six hostaccess print").stdout, r"RELAYLIST:\n        \$RELAYED ")
+    lab.match(gate.console("listenerconfig edit Submit rcptaccess print").stdout, r"example\.org ACCEPT\nALL REJECT")
+    for line, code, word in (("listenerconfig new Seven public 127.0.0.1 qmqp", 2, "choose one of: smtp, smtps, submission"),
+                             ("listenerconfig new Seven public 127.0.0.1 smtp port=%d; commit" % ports[1], 2, "already uses port"),
+                             ("listenerconfig new Seven blackhole 127.0.0.1 smtp", 2, "")):
+        done = gate.console(line, check=False)
+        lab.equal((done.returncode, word in done.stderr), (code, True), line + ": %d " % done.returncode + done.stderr)
+    gate.configure("listenerconfig delete Six\nlistenerconfig delete Submit\n")
+
+
 @lab.test("sender groups: the lines real scripts use")
 def groups():
     gate.configure(HAT + "edit sendergroup BLACKLIST new 192.0.2.7\n")

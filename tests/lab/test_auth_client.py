@@ -1,6 +1,8 @@
 # AUTH as a client: smart hosts get a name and a password over TLS that is proven to be theirs, and nobody else gets them.
 
+import os
 import re
+import shutil
 
 import lab
 import dnstree
@@ -83,6 +85,31 @@ def mechanisms():
         lab.equal(server.saw(PASSWORD), taken != "SCRAM-SHA-256", taken)
     lab.equal(len(log.find(r"Info: DCID: \d+ IP: 127.0.0.1 SMTP authentication using the profile OUT succeeded\.")), 5)
     lab.equal(PASSWORD in log.text(), False)
+
+
+@lab.test("Postfix with Cyrus SASL takes each mechanism")
+def postfix():
+    setup()
+    lab.need_program("saslpasswd2")
+    for offered in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+        peer = lab.Postfix(discard=True, tuned=True, tls=SMART, start=False, main={
+            "smtpd_sasl_auth_enable": "yes", "smtpd_tls_auth_only": "yes", "smtpd_sasl_security_options": "noanonymous",
+            "mynetworks": "192.0.2.1", "smtpd_relay_restrictions": "permit_sasl_authenticated, reject"})
+        database = peer.box.path("sasldb2")
+        lab.run(["saslpasswd2", "-p", "-c", "-f", database, "-u", "lab.example", "gw"], input=PASSWORD)
+        shutil.chown(database, "postfix", "postfix")
+        os.chmod(peer.box.dir, 0o755)
+        conf = peer.box.write("etc/sasl/smtpd.conf", "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s\n"
+                              "mech_list: %s\n" % (database, offered))
+        os.chmod(os.path.dirname(conf), 0o755)
+        os.chmod(conf, 0o644)
+        peer.start()
+        domain = "px%d.example" % peer.port
+        route(domain, peer)
+        lab.equal(delivered(submit("a@" + domain)), True, offered + ":\n" + peer.log_text())
+        lab.eventually(lambda: re.search(r"sasl_method=%s, sasl_username=gw@lab\.example" % offered, peer.log_text()), 10,
+                       "the log names the user")
+        peer.stop()
 
 
 @lab.test("a name and a password too long for one line")

@@ -179,4 +179,64 @@ def body():
     gate.stop()
 
 
+def entries(gate):
+    return re.findall(r"kept\d\.example", gate.console("destconfig list").stdout)
+
+
+@lab.test("config.db damaged, empty or gone: the gateway starts from its backup and says so")
+def configuration():
+    box = lab.Sandbox()
+    gate, sink = start(box, "destconfig new kept1.example use_tls=require")
+    path = box.path("home", "config.db")
+    lab.eventually(lambda: os.path.exists(path + ".backup"), 20, "a backup without a restart")
+    gate.console('destconfig new kept2.example use_tls=require; commit "second" Y')
+    gate.stop() # the second one is saved now
+    for n, damage in enumerate((lambda: overwrite(path, 0, os.urandom(PAGE)), lambda: overwrite(path, PAGE, os.urandom(40 * PAGE)),
+                                lambda: os.truncate(path, 0), lambda: os.unlink(path))):
+        damage()
+        gate.start()
+        lab.equal(sorted(set(entries(gate))), ["kept1.example", "kept2.example"], "damage %d" % n)
+        lab.match(alerts(gate), "The configuration database was %s at the start. The gateway runs with its backup of"
+                  % ("damaged" if n < 2 else "missing"))
+        lab.equal(len(glob.glob(path + ".damaged-*")) > 0, True)
+        book = lab.Book()
+        fill(gate, book, 3, "c%d" % n) # certificates, routes: all of it is there
+        lab.equal(book.settled(sink), 0)
+        gate.console('destconfig edit kept1.example use_tls=on; commit "works" Y')
+        gate.stop()
+    overwrite(box.path("home", "audit.db"), 0, os.urandom(PAGE))
+    gate.start()
+    lab.match(alerts(gate), "The audit trail could not be read at the start")
+    lab.equal(len(set(entries(gate))), 2)
+    gate.stop()
+
+
+@lab.test("what was learnt and the counters: set aside, begun anew, told")
+def state():
+    box = lab.Sandbox()
+    gate, sink = start(box)
+    book = lab.Book()
+    fill(gate, book, 20)
+    book.settled(sink)
+    gate.stop()
+    path = box.path("home", "state.db")
+    with open(path, "rb") as f:
+        pages = len(f.read()) // PAGE
+    overwrite(path, PAGE, os.urandom((pages - 1) * PAGE)) # all but the first: it opens
+    overwrite(box.path("home", "counters"), 0, b"\0" * 5)
+    gate.start()
+    told = alerts(gate)
+    lab.match(told, "The database of learnt policies and alerts could not be opened")
+    lab.match(told, "The file of the counters was damaged at the start")
+    lab.equal(os.path.exists(path + ".damaged"), True)
+    book = lab.Book()
+    fill(gate, book, 3, "again")
+    lab.equal(book.settled(sink), 0)
+    gate.stop()
+    os.truncate(box.path("home", "counters"), 0)
+    gate.start()
+    lab.equal(alerts(gate).count("The file of the counters"), 2)
+    gate.stop()
+
+
 lab.main()

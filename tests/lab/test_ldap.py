@@ -270,6 +270,71 @@ def refusals():
     s.close()
 
 
+# --- servers that do what we say ------------------------------------------------------------------------------
+
+class Fake:
+    """A server that does with each connection what answer(socket) does."""
+
+    def __init__(self, answer):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self.listener.getsockname()[1]
+        self.connections = []
+        self.answer = answer
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                c, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.append(c)
+            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
+
+    def _serve(self, c):
+        try:
+            self.answer(c)
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+        for c in self.connections:
+            c.close()
+
+
+def tlv(tag, *parts):
+    data = b"".join(parts)
+    n = len(data)
+    head = bytes([n]) if n < 128 else b"\x84" + n.to_bytes(4, "big")
+    return bytes([tag]) + head + data
+
+
+def message(ident, *parts):
+    return tlv(0x30, tlv(2, bytes([ident])), *parts)
+
+
+def result(tag, code=0, text=b""):
+    return tlv(tag, tlv(10, bytes([code])), tlv(4, b""), tlv(4, text))
+
+
+def entry(dn, *attributes):
+    return tlv(0x64, tlv(4, dn), tlv(0x30, *[tlv(0x30, tlv(4, n), tlv(0x31, *[tlv(4, v) for v in vs])) for n, vs in attributes]))
+
+
+def bound_then(*answers):
+    """Takes the bind (message 1), then answers the search (message 2) with these bytes."""
+    def serve(c):
+        c.recv(65536)
+        c.sendall(message(1, result(0x61)))
+        c.recv(65536)
+        for a in answers:
+            c.sendall(a)
+        while c.recv(65536):
+            pass
+    return serve
+
+
 # --- how it is reached ----------------------------------------------------------------------------------------
 
 @lab.test("ldap.check: bound, refused, unreachable, a name that does not exist")
@@ -346,6 +411,13 @@ def tls_refused():
     # unless the administrator does not care
     s.put(server(other, security="starttls", verify=False))
     lab.equal(s.verdict(user="alice", pass_phrase="secret"), "accept")
+    # what was sent in clear behind the answer to StartTLS counts for nothing
+    stripped = Fake(lambda c: (c.recv(4096), c.sendall(message(1, result(0x78)) + message(2, result(0x61))), c.recv(4096)))
+    s.put(server(hosts=["127.0.0.1:%d" % stripped.port], security="starttls", verify=False))
+    verdict, events = s.test(user="alice", pass_phrase="secret")
+    lab.equal(verdict, "error")
+    lab.match(events[0]["reason"], "bytes after STARTTLS")
+    stripped.close()
     # a server without TLS
     clear = slapd.Slapd(box, tls=False)
     s.put(server(clear, security="starttls"))
@@ -358,69 +430,6 @@ def tls_refused():
 
 
 # --- hosts that are dead, mute, hostile -----------------------------------------------------------------------
-
-class Fake:
-    """A server that does with each connection what answer(socket) does."""
-
-    def __init__(self, answer):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port = self.listener.getsockname()[1]
-        self.connections = []
-        self.answer = answer
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                c, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections.append(c)
-            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
-
-    def _serve(self, c):
-        try:
-            self.answer(c)
-        except OSError:
-            pass
-
-    def close(self):
-        self.listener.close()
-        for c in self.connections:
-            c.close()
-
-
-def tlv(tag, *parts):
-    data = b"".join(parts)
-    n = len(data)
-    head = bytes([n]) if n < 128 else b"\x84" + n.to_bytes(4, "big")
-    return bytes([tag]) + head + data
-
-
-def message(ident, *parts):
-    return tlv(0x30, tlv(2, bytes([ident])), *parts)
-
-
-def result(tag, code=0, text=b""):
-    return tlv(tag, tlv(10, bytes([code])), tlv(4, b""), tlv(4, text))
-
-
-def entry(dn, *attributes):
-    return tlv(0x64, tlv(4, dn), tlv(0x30, *[tlv(0x30, tlv(4, n), tlv(0x31, *[tlv(4, v) for v in vs])) for n, vs in attributes]))
-
-
-def bound_then(*answers):
-    """Takes the bind (message 1), then answers the search (message 2) with these bytes."""
-    def serve(c):
-        c.recv(65536)
-        c.sendall(message(1, result(0x61)))
-        c.recv(65536)
-        for a in answers:
-            c.sendall(a)
-        while c.recv(65536):
-            pass
-    return serve
-
 
 GARBAGE = {
     "HTTP": lambda c: (c.recv(4096), c.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n"), c.recv(4096)),
@@ -558,6 +567,26 @@ def cache():
     lab.equal(status()["cache"], {"entries": 0, "max": 0})
 
 
+@lab.test("AUTH over LDAPS and StartTLS; our certificate; an authority that is trusted no more ends it")
+def auth_over_tls():
+    d = directory()
+    d.password("alice", "secret")
+    pair = d.client_cert()
+    commit(("certificate", "ldapclient", {"certificate": lab.read_text(pair.cert),
+                                          "private_key": {"$plain": lab.read_text(pair.key)}}),
+           ("ldap_setup", "-", {"certificate": "ldapclient"}))
+    for fields in ({"hosts": ["localhost:%d" % d.ldaps_port], "security": "ldaps"}, {"security": "starttls"}):
+        for kind, method in (("anonymous", "bind"), ("external", "attribute")):
+            use(server(auth=kind, cache_ttl=0, **fields), query(method=method))
+            lab.equal([auth("alice", "secret"), auth("alice", "secret")], [235, 235])
+            lab.equal(hosts(), [("up", 2 if method == "bind" else 1)], "used again")
+    gate().configure("certconfig certauthority custom edit directory enabled=no\n")
+    lab.equal(auth("alice", "secret"), 454)
+    lab.match(status()["hosts"][0]["why"], "certificate is not valid")
+    gate().configure("certconfig certauthority custom edit directory enabled=yes\n")
+    lab.eventually(lambda: auth("alice", "secret") == 235, 15, "it is trusted again")
+
+
 @lab.test("connections that users bind on run no search, and the other way round")
 def separate():
     d = slapd.Slapd(box, tls=False, log="stats")
@@ -635,7 +664,7 @@ def balance():
 def down():
     d = slapd.Slapd(box, tls=False)
     d.user("alice", "secret")
-    use(server(d, cache_ttl=0), query())
+    use(server(d, name="dead", cache_ttl=0), query(server="dead")) # whose alerts nobody has seen
     lab.equal(auth("alice", "secret"), 235)
     d.stop()
     lab.equal(auth("alice", "secret"), 454)
@@ -643,15 +672,15 @@ def down():
     lab.equal([auth("alice", p) for p in ("secret", "wrong", "x")], [454, 454, 454])
     if time.monotonic() - began > 2:
         raise lab.Failure("it waits for a host that is known to be down")
-    lab.equal(hosts(), [("down", 0)])
+    lab.equal(hosts("dead"), [("down", 0)])
     alerts = lab.eventually(lambda: [a for a in Control(gate().home).ok("alert.list")["alerts"] if "LDAP" in a["text"]])
     lab.equal([(a["class"], a["severity"]) for a in alerts][:1], [("System", "Critical")])
-    lab.match(alerts[0]["text"], r"no host of the server configuration lab can be used: 127\.0\.0\.1:%d: .*refused" % d.port)
+    lab.match(alerts[0]["text"], r"no host of the server configuration dead can be used: 127\.0\.0\.1:%d: .*refused" % d.port)
     d.start()
-    lab.eventually(lambda: hosts()[0][0] == "up", 15, "it is found again")
+    lab.eventually(lambda: hosts("dead")[0][0] == "up", 15, "it is found again")
     lab.equal(auth("alice", "secret"), 235)
     lab.eventually(lambda: [a for a in Control(gate().home).ok("alert.list")["alerts"]
-                            if "lab can be used again" in a["text"]], 10, "an alert that it is back")
+                            if "dead can be used again" in a["text"]], 10, "an alert that it is back")
     # mute: the session that asks gets 454 in time, others do not notice
     d.freeze()
     with lab.Smtp(gate().private) as waiting, lab.Smtp(gate().private) as other:
@@ -697,7 +726,7 @@ def reload():
 
 @lab.test("mistakes are refused with a sentence that says where and what")
 def mistakes():
-    s = Staged(server())
+    s = Staged(server(), ("ldap_setup", "-", {}))
 
     def refused(section, name, body, pattern):
         answer = s.control.call("config.stage", changes=[{"section": section, "name": name, "body": body}])

@@ -225,7 +225,7 @@ def findevent():
                  r"Message finished MID %d done" % mid, r"Message finished MID %d done" % report):
         lab.match(text, line)
     lab.equal([l for l in text.splitlines() if "wanted" not in l and ("other" in l or re.search(r"ICID 1\b", l) and icid != "1")], [])
-    t = terminal.console(gate)
+    t = terminal.console(gate, rows=400)
     t.ask("findevent", pattern=r"\]> ")
     t.ask("1", pattern=r"\]> ")
     t.ask(r"JOE@client\.lab", pattern=r"\]> ")

@@ -10,13 +10,13 @@ DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 PATTERNS = {
     "<number>": r"[\d,]+", "<port>": r"\d{1,5}", "<date>": DATE + r"(?: \S+)?", "<days>": r"\d+ days", "<day>": r"\d{4}-\d\d-\d\d", "<text>": r"[^\n]*",
     "<print>": r"[kc]:[0-9a-f]{6}", "<home>": r"/\S+/home", "<pem>": r"-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n?",
-    "<user>": re.escape(getpass.getuser()),
+    "<user>": re.escape(getpass.getuser()), "[...]": r"[\s\S]*?",
 }
 TYPED = re.compile(r"(?:(?<=[>:.] )|^)\{([^\n]*)\}$", re.M) # behind what asks for it
 
 
 def as_pattern(text):
-    parts = re.split("(" + "|".join(PATTERNS) + ")", text)
+    parts = re.split("(" + "|".join(map(re.escape, PATTERNS)) + ")", text)
     return "".join(PATTERNS.get(p) or re.escape(p) for p in parts)
 
 

@@ -477,6 +477,87 @@ static void test_intervals_against_a_walk(void **unused)
     config_free(&cfg);
 }
 
+/* Tables that lean on earlier ones give the answers of tables made afresh, whatever came and went before. */
+static void test_senders_come_and_go(void **unused)
+{
+    static const char *const hosts[] = {
+        "10.0.0.0/8",    "10.1.0.0/16", "10.1.2.3",  "10.1.2.0-9",        "10.1.",          "0.0.0.0/0",
+        "255.255.255.255", "0.0.0.0",   "2001:db8::/32", "2001:db8::1",   "::/0",           "a.example.com",
+        ".example.com",  ".com",        "ALL",       "10.255.255.255",    "11.0.0.0",       "fe80::/10"};
+    static const char *const ips[] = {"10.1.2.3",  "10.1.2.4", "10.1.2.10",     "10.1.9.9",       "10.9.9.9",
+                                      "11.0.0.0",  "9.9.9.9",  "0.0.0.0",       "255.255.255.255", "10.255.255.255",
+                                      "2001:db8::1", "2001:db8::2", "2001:db9::", "fe80::1",       "::"};
+    static const char *const names[] = {"", "a.example.com", "b.example.com", "other.com", "x.net"};
+    static const struct object start[] = {
+        {&section_listener,     "L",      "default_behavior=reject"                    },
+        {&section_mail_policy,  "L/A",    "behavior=accept"                            },
+        {&section_mail_policy,  "L/B",    "behavior=reject"                            },
+        {&section_mail_policy,  "L/C",    "behavior=continue"                          },
+        {&section_sender_group, "L/G2",   "position=1|policy=A|hosts=10.1.2.3"         },
+        {&section_sender_group, "L/G1",   "position=2|policy=B|hosts=10.0.0.0/8, .com" },
+        {&section_sender_group, "L/G3",   "position=3|policy=C|hosts=10.1.2.0-9"       },
+        {&section_sender_group, "L/G4",   "position=4|policy=A"                        },
+        {&section_sender_group, "L/ALL",  "position=1000000000|policy=B|hosts=ALL"     }
+    };
+    static const char *const groups[] = {"L/G1", "L/G2", "L/G3", "L/G4"};
+    struct config *cfg = config_of(NULL, start, countof(start));
+    struct access *now = access_new(cfg, NULL);
+
+    (void)unused;
+    srand(7);
+    for (unsigned round = 0; round < 1500; round++) {
+        const char *group = groups[(size_t)rand() % countof(groups)];
+        struct row *r = row_copy(config_row(cfg, &section_sender_group, group));
+        struct strlist *list = &((struct sender_group *)r->data)->hosts, changed = {0};
+        struct config_edit edit = {&section_sender_group, group, r};
+        struct access *lean, *fresh;
+        struct config *next;
+
+        for (unsigned k = 0; k < 1 + (unsigned)rand() % 3; k++) { /* each host in or out */
+            const char *host = hosts[(size_t)rand() % countof(hosts)];
+            size_t at = (size_t)rand() % (list->n + 1);
+            bool there = strlist_has(list, host);
+
+            for (size_t i = 0; i <= list->n; i++) {
+                if (i == at && !there)
+                    strlist_add(&changed, host);
+                if (i < list->n && !str_eq(list->items[i], host))
+                    strlist_add(&changed, list->items[i]);
+            }
+            strlist_free(list);
+            *list = changed;
+            changed = (struct strlist){0};
+        }
+        row_freeze(r);
+        next = config_edit(cfg, &edit, 1, 2);
+        row_free(&r);
+        lean = access_new(next, now);
+        fresh = access_new(next, NULL);
+        for (size_t i = 0; i < countof(ips); i++) {
+            for (size_t k = 0; k < countof(names); k++) {
+                const struct access_table *a = access_table(lean, "L"), *b = access_table(fresh, "L");
+                struct addr address = ip(ips[i]);
+                struct access_match x, y, nameless;
+
+                access_sender(a, &address, names[k], &x);
+                access_sender(b, &address, names[k], &y);
+                access_sender(b, &address, "", &nameless);
+                if (!str_eq(x.group, y.group) || !str_eq(x.policy, y.policy) ||
+                    (!str_eq(y.group, nameless.group) && !access_needs_name(a, &address)))
+                    fail_msg("round %u: %s %s: %s %s, not %s %s", round, ips[i], names[k], x.group, x.entry,
+                             y.group, y.entry);
+            }
+        }
+        access_free(&now);
+        access_free(&fresh);
+        config_free(&cfg);
+        now = lean;
+        cfg = next;
+    }
+    access_free(&now);
+    config_free(&cfg);
+}
+
 static double nanoseconds(void)
 {
     struct timespec t;
@@ -585,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_changes_upon_changes),
         cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_intervals_against_a_walk),
+        cmocka_unit_test(test_senders_come_and_go),
         cmocka_unit_test(test_large_tables),
     };
 

@@ -206,8 +206,8 @@ static void clients_have_to_be_known(void **state)
     static const char relaylist[] = "listenerconfig OutboundMail hostaccess sendergroup RELAYLIST";
 
     (void)state;
-    expect(IN "auth=preferred", in, "auth", "has no SMTP authentication profile; choose one (smtp_auth)");
-    expect(IN "auth=required", in, "auth", "has no SMTP authentication profile");
+    expect(IN "auth=preferred", NULL, NULL, NULL); /* a warning */
+    expect(IN "auth=required", in, "auth", "has no SMTP authentication profile; choose one (smtp_auth)");
     expect(RELAYED "auth=required", relayed, "auth", "listener OutboundMail has no SMTP authentication profile");
     expect(PW IN "auth=required smtp_auth=pw", NULL, NULL, NULL); /* a warning: TLS is off */
     expect(IN "verify_client=yes", in, "verify_client", "set tls to \"preferred\" or \"required\"");
@@ -285,6 +285,8 @@ static void warnings_about_policies(void **state)
         {"listenerconfig set InboundMail accept_code=221",                        "listenerconfig InboundMail", "accept_code",   "code 220"     },
         {AUTH "auth=required",                          "listenerconfig InboundMail", "auth",          "never offered"},
         {"listenerconfig set InboundMail tls_senders=a@b.example",                "listenerconfig InboundMail", "tls_senders",   "no difference"},
+        {"listenerconfig set InboundMail tls=preferred auth=preferred", "listenerconfig InboundMail", "auth",
+         "no SMTP authentication profile; choose one (smtp_auth)."},
         {AUTH "; listenerconfig edit InboundMail hostaccess edit policy ACCEPTED auth=preferred",
          "listenerconfig InboundMail hostaccess policy ACCEPTED",                                               "auth",          "never offered"},
         {"listenerconfig edit OutboundMail hostaccess edit sendergroup RELAYLIST hosts+=.example",

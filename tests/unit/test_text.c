@@ -12,6 +12,7 @@
 
 #include "store/factory.h"
 #include "store/text.h"
+#include "store/words.h"
 
 static struct config *factory(void)
 {
@@ -120,6 +121,43 @@ static void round_trip(void **state)
         free(second);
         config_free(&c), config_free(&from), config_free(&again);
     }
+}
+
+/* A list that is longer than a line may be goes on in further lines, all of which a console would take. */
+static void long_lists(void **state)
+{
+    struct config *from = factory(), *c, *again;
+    struct row *r = row_copy(config_row(from, &section_sender_group, "InboundMail/BLACKLIST"));
+    struct config_edit edit = {&section_sender_group, "InboundMail/BLACKLIST", r};
+    struct err err = {0};
+    char *text, *second;
+    size_t lines = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        char host[40];
+
+        snprintf(host, sizeof(host), "h%u.example.com", i);
+        strlist_add(&((struct sender_group *)r->data)->hosts, host);
+    }
+    row_freeze(r);
+    c = config_edit(from, &edit, 1, 2);
+    text = export(c);
+    for (const char *p = text, *nl; (nl = strchr(p, '\n')) != NULL; p = nl + 1) {
+        assert_true(nl - p < WORDS_MAX_LINE);
+        lines += strncmp(p, "listenerconfig edit InboundMail hostaccess edit sendergroup BLACKLIST hosts+=", 76) == 0;
+    }
+    assert_true(lines > 3);
+    again = import(from, text, true, &err);
+    if (!again)
+        fail_msg("%s", err.text);
+    second = export(again);
+    assert_string_equal(text, second);
+    assert_memory_equal(config_hash(c), config_hash(again), 32);
+    free(text);
+    free(second);
+    row_free(&r);
+    config_free(&c), config_free(&from), config_free(&again);
 }
 
 static void json_round_trip(void **state)
@@ -249,7 +287,7 @@ static void passphrases(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),  cmocka_unit_test(json_round_trip),
+        cmocka_unit_test(round_trip),  cmocka_unit_test(long_lists), cmocka_unit_test(json_round_trip),
         cmocka_unit_test(statements),  cmocka_unit_test(merging_keeps_the_rest),
         cmocka_unit_test(passphrases),
     };
