@@ -12,12 +12,13 @@ extern const struct menu ldap_query_menu; /* the queries of all servers */
 /* The names of the queries of a server (NULL: of all) and of a kind (-1: of all), in order. */
 void ldap_queries(struct session *s, const char *server, int kind, struct strlist *out);
 
-/* Asks which of them, by name or number; without a question when there is just one and the line says none. NULL: none, or
- * given up. The caller frees it. */
-char *ldap_ask_query(struct ui *ui, struct session *s, const struct strlist *names, const char *question);
+/* Asks which of them, by name or number; without a question when there is just one and the line
+ * says none. NULL: none, or given up. The caller frees it. */
+char *ldap_ask_query(struct ui *ui, struct session *s, const struct strlist *names,
+                     const char *question);
 
-/* Asks for what the query is to be tried with and tries it, on the configuration with what the operation has changed.
- * True: the answer is yes. */
+/* Asks for what the query is to be tried with and tries it, on the configuration with what the
+ * operation has changed. True: the answer is yes. */
 bool ldap_try_query(struct ui *ui, struct session *s, const char *query);
 
 /* Operation of menus: one of the queries of the server, or of all, is tried. */

@@ -14,9 +14,8 @@ static const struct ldap_query *query_of(const struct row *r)
 static const struct ldap_preset *preset_of(struct session *s, const char *server)
 {
     struct row *r = session_get(s, &section_ldap_server, server);
-    const struct ldap_preset *p =
-        ldap_preset(r ? (enum ldap_types)((const struct ldap_server *)r->data)->server_type
-                      : LDAP_OTHER);
+    const struct ldap_preset *p = ldap_preset(
+        r ? (enum ldap_types)((const struct ldap_server *)r->data)->server_type : LDAP_OTHER);
 
     row_free(&r);
     return p;
@@ -85,16 +84,16 @@ static void ask_rest(struct ui *ui, struct session *s, struct row *r, bool edite
     }
 }
 
-static void create(struct ui *ui, struct session *s, const char *server, enum ldap_query_kinds kind)
+static void create(struct ui *ui, struct session *s, const char *server,
+                   enum ldap_query_kinds which)
 {
     struct row *r = session_new(s, &section_ldap_query, NULL);
 
     row_set(r, "server", server, NULL);
-    row_set(r, "kind", choices_ldap_query_kinds[kind].word, NULL);
+    row_set(r, "kind", choices_ldap_query_kinds[which].word, NULL);
     start_with(s, r);
     ask_rest(ui, s, r, false);
-    ui_say(ui,
-           "Query \"%s\" created. SMTP Auth profiles use it that name it: smtpauthconfig.",
+    ui_say(ui, "Query \"%s\" created. SMTP Auth profiles use it that name it: smtpauthconfig.",
            r->name);
 }
 
@@ -107,7 +106,7 @@ static void edit(struct ui *ui, struct session *s, char *name)
     free(name);
 }
 
-static void delete(struct ui *ui, struct session *s, char *name)
+static void drop(struct ui *ui, struct session *s, char *name)
 {
     if (name && ask_deletable(ui, s, &section_ldap_query, name, NULL)) {
         session_delete(s, &section_ldap_query, name);
@@ -118,13 +117,19 @@ static void delete(struct ui *ui, struct session *s, char *name)
 
 /* --- the queries of one kind of one server ---------------------------------------------------- */
 
-static char *pick(struct ui *ui, struct session *s, const struct row *server,
-                  enum ldap_query_kinds kind, const char *verb)
+static enum ldap_query_kinds kind; /* which of the two menus runs: they are the same otherwise */
+
+static void of_kind(struct session *s, const struct row *server, struct strlist *out)
+{
+    ldap_queries(s, server->name, kind, out);
+}
+
+static char *pick(struct ui *ui, struct session *s, const struct row *server, const char *verb)
 {
     AUTO(strlist) struct strlist names = {0};
     char *question = xasprintf("Select the query you wish to %s:", verb), *name;
 
-    ldap_queries(s, server->name, kind, &names);
+    of_kind(s, server, &names);
     if (!names.n)
         ui_fail(ui, E_NOT_FOUND, "The server %s has no such query.", server->name);
     name = ldap_ask_query(ui, s, &names, question);
@@ -153,12 +158,11 @@ static void say_query(struct ui *ui, const struct row *r)
     }
 }
 
-static void say_kind(struct ui *ui, struct session *s, const struct row *server,
-                     enum ldap_query_kinds kind)
+static void say_kind(struct ui *ui, struct session *s, const struct row *server)
 {
     AUTO(strlist) struct strlist names = {0};
 
-    ldap_queries(s, server->name, kind, &names);
+    of_kind(s, server, &names);
     if (!names.n)
         ui_say(ui, "The server %s has no query for this.", server->name);
     for (size_t i = 0; i < names.n; i++) {
@@ -172,65 +176,65 @@ static void say_kind(struct ui *ui, struct session *s, const struct row *server,
     }
 }
 
-static bool has_kind(struct session *s, const struct row *server, enum ldap_query_kinds kind)
+static bool kind_any(struct session *s, const struct row *server)
 {
     AUTO(strlist) struct strlist names = {0};
 
-    ldap_queries(s, server->name, kind, &names);
+    of_kind(s, server, &names);
     return names.n;
 }
 
-static void test(struct ui *ui, struct session *s, char *name)
+static void kind_new(struct ui *ui, struct session *s, struct row *server)
 {
-    if (name && !ldap_try_query(ui, s, name) && !ui_interactive(ui) && !ui_failed(ui))
-        ui_unsuccessful(ui);
-    free(name);
+    create(ui, s, server->name, kind);
 }
 
-/* The same menu twice: an operation knows the server, and by its name the kind. */
-#define KIND_MENU(word, KIND, text)                                                                \
-    static void word##_new(struct ui *ui, struct session *s, struct row *server)                   \
-    {                                                                                              \
-        create(ui, s, server->name, KIND);                                                         \
-    }                                                                                              \
-    static void word##_edit(struct ui *ui, struct session *s, struct row *server)                  \
-    {                                                                                              \
-        edit(ui, s, pick(ui, s, server, KIND, "edit"));                                            \
-    }                                                                                              \
-    static void word##_delete(struct ui *ui, struct session *s, struct row *server)                \
-    {                                                                                              \
-        delete (ui, s, pick(ui, s, server, KIND, "delete"));                                       \
-    }                                                                                              \
-    static void word##_test(struct ui *ui, struct session *s, struct row *server)                  \
-    {                                                                                              \
-        test(ui, s, pick(ui, s, server, KIND, "test"));                                            \
-    }                                                                                              \
-    static void word##_say(struct ui *ui, struct session *s, const struct row *server)             \
-    {                                                                                              \
-        say_kind(ui, s, server, KIND);                                                             \
-    }                                                                                              \
-    static bool word##_any(struct session *s, const struct row *server)                            \
-    {                                                                                              \
-        return has_kind(s, server, KIND);                                                          \
-    }                                                                                              \
-    static const struct menu_op word##_ops[] = {                                                   \
-        {"EDIT",   "Modify the query.",                   NULL, word##_edit,   word##_any},        \
-        {"TEST",   "Test the query.",                     NULL, word##_test,   word##_any},        \
-        {"DELETE", "Remove the query.",                   NULL, word##_delete, word##_any},        \
-        {"NEW",    "Create another query for " text ".",  NULL, word##_new,    NULL      },        \
-    };                                                                                             \
-    static const struct menu word##_menu = {word##_say, word##_ops, countof(word##_ops),           \
-                                            &section_ldap_query};                                  \
-    void ldap_##word(struct ui *ui, struct session *s, struct row *server)                         \
-    {                                                                                              \
-        if (!word##_any(s, server) && !ui_peek(ui, 0))                                             \
-            word##_new(ui, s, server);                                                             \
-        else                                                                                       \
-            run_menu(ui, s, &word##_menu, server);                                                 \
-    }
+static void kind_edit(struct ui *ui, struct session *s, struct row *server)
+{
+    edit(ui, s, pick(ui, s, server, "edit"));
+}
 
-KIND_MENU(smtpauth, LDAP_SMTPAUTH, "SMTP authentication")
-KIND_MENU(certauth, LDAP_CERTAUTH, "certificate authentication")
+static void kind_test(struct ui *ui, struct session *s, struct row *server)
+{
+    AUTO(str) char *name = pick(ui, s, server, "test");
+
+    if (name && !ldap_try_query(ui, s, name) && !ui_interactive(ui) && !ui_failed(ui))
+        ui_unsuccessful(ui);
+}
+
+static void kind_delete(struct ui *ui, struct session *s, struct row *server)
+{
+    drop(ui, s, pick(ui, s, server, "delete"));
+}
+
+static const struct menu_op kind_ops[] = {
+    {"EDIT",   "Modify a query.",       NULL, kind_edit,   kind_any},
+    {"TEST",   "Test a query.",         NULL, kind_test,   kind_any},
+    {"DELETE", "Remove a query.",       NULL, kind_delete, kind_any},
+    {"NEW",    "Create another query.", NULL, kind_new,    NULL    },
+};
+static const struct menu kind_menu = {say_kind, kind_ops, countof(kind_ops), &section_ldap_query};
+
+/* The first query is asked for at once. */
+static void run_kind(struct ui *ui, struct session *s, struct row *server)
+{
+    if (!kind_any(s, server) && !ui_peek(ui, 0))
+        kind_new(ui, s, server);
+    else
+        run_menu(ui, s, &kind_menu, server);
+}
+
+void ldap_smtpauth(struct ui *ui, struct session *s, struct row *server)
+{
+    kind = LDAP_SMTPAUTH;
+    run_kind(ui, s, server);
+}
+
+void ldap_certauth(struct ui *ui, struct session *s, struct row *server)
+{
+    kind = LDAP_CERTAUTH;
+    run_kind(ui, s, server);
+}
 
 /* --- the queries of all servers --------------------------------------------------------------- */
 
@@ -302,7 +306,7 @@ static void query_edit(struct ui *ui, struct session *s, struct row *unused)
 static void query_delete(struct ui *ui, struct session *s, struct row *unused)
 {
     (void)unused;
-    delete (ui, s, ask_name(ui, s, &section_ldap_query, NULL, "delete"));
+    drop(ui, s, ask_name(ui, s, &section_ldap_query, NULL, "delete"));
 }
 
 static const struct menu_op query_ops[] = {

@@ -28,7 +28,8 @@ static unsigned port_of(const struct ldap_server *l)
 /* "HOST:PORT", as it is or with the port of all of them. */
 static void put_host(const struct ldap_server *l, const char *host, struct buf *out)
 {
-    const char *end = *host == '[' ? strchr(host, ']') : NULL, *colon = strchr(end ? end : host, ':');
+    const char *end = *host == '[' ? strchr(host, ']') : NULL,
+               *colon = strchr(end ? end : host, ':');
 
     if (colon && !strchr(colon + 1, ':'))
         buf_str_add(out, host);
@@ -167,8 +168,9 @@ static void ask_bind(struct ui *ui, struct session *s, struct row *r)
     for (int i = 0; i < 3; i++) /* a certificate is shown in TLS alone */
         if (i != LDAP_BIND_EXTERNAL || l->security != LDAP_CLEAR)
             choices[i] = (struct ui_choice){choices_ldap_binds[i].word, choices_ldap_binds[i].text};
-    chosen = ask_choice(ui, "auth", f->prompt, choices,
-                        l->auth == LDAP_BIND_EXTERNAL && l->security == LDAP_CLEAR ? 0 : (int)l->auth);
+    chosen =
+        ask_choice(ui, "auth", f->prompt, choices,
+                   l->auth == LDAP_BIND_EXTERNAL && l->security == LDAP_CLEAR ? 0 : (int)l->auth);
     row_set(r, "auth", choices[chosen].word, NULL);
     if (l->auth == LDAP_BIND_PASSWORD) {
         ask_needed(ui, r, "bind_dn");
@@ -178,7 +180,8 @@ static void ask_bind(struct ui *ui, struct session *s, struct row *r)
     }
 }
 
-/* dc=lab,dc=example of gw.lab.example: the usual base of the organisation that this gateway is of. */
+/* dc=lab,dc=example of gw.lab.example: the usual base of the organisation that this gateway is of.
+ */
 static char *likely_base(struct session *s, const struct ldap_preset *p)
 {
     const char *dot = strchr(session_hostname(s), '.');
@@ -210,7 +213,8 @@ static void ask_port(struct ui *ui, struct row *r, bool usual)
                                usual ? likely_port(l) : port_of(l), 1, 65535);
     char number[24];
 
-    snprintf(number, sizeof(number), "%llu", (unsigned long long)(port == usual_port(l) ? 0 : port));
+    snprintf(number, sizeof(number), "%llu",
+             (unsigned long long)(port == usual_port(l) ? 0 : port));
     if (!ui_failed(ui))
         row_set(r, "port", number, NULL);
 }
@@ -302,11 +306,17 @@ static void main_new(struct ui *ui, struct session *s, struct row *unused)
 
 static void main_edit(struct ui *ui, struct session *s, struct row *unused)
 {
-    struct row *r = ask_row(ui, s, &section_ldap_server, NULL, "edit");
+    const char *word = ui_word(ui); /* first: "name=" further on is that of a query */
+    AUTO(str) char *name = word ? xstrdup(word) : NULL;
+    struct row *r = name ? session_edit(s, &section_ldap_server, name)
+                         : ask_row(ui, s, &section_ldap_server, NULL, "edit");
 
     (void)unused;
     if (r)
         run_menu(ui, s, &server_menu, r);
+    else if (name)
+        ui_fail(ui, E_NOT_FOUND, "There is no LDAP server configuration \"%s\".",
+                str_printable(name));
 }
 
 /* The queries of a server go with it, unless a profile uses one of them. */
@@ -351,31 +361,69 @@ static void main_query(struct ui *ui, struct session *s, struct row *unused)
 }
 
 static const struct menu_op main_ops[] = {
-    {"NEW",    "Create a new server configuration.",   NULL, main_new,    NULL      },
-    {"SETUP",  "Configure LDAP options.",              NULL, main_setup,  NULL      },
-    {"EDIT",   "Modify a server configuration.",       NULL, main_edit,   dialog_any},
-    {"DELETE", "Remove a server configuration.",       NULL, main_delete, dialog_any},
-    {"QUERY",  "Manage the queries of all servers.",   NULL, main_query,  dialog_any},
+    {"NEW",    "Create a new server configuration.", NULL, main_new,    NULL      },
+    {"SETUP",  "Configure LDAP options.",            NULL, main_setup,  NULL      },
+    {"EDIT",   "Modify a server configuration.",     NULL, main_edit,   dialog_any},
+    {"DELETE", "Remove a server configuration.",     NULL, main_delete, dialog_any},
+    {"QUERY",  "Manage the queries of all servers.", NULL, main_query,  dialog_any},
 };
 static const struct menu main_menu = {say_servers, main_ops, countof(main_ops),
                                       &section_ldap_server};
+
+/* --- completion of what the menus take from a line --- */
+
+static void offer_queries(struct session *s, const char *server, int kind, struct offers *out)
+{
+    AUTO(strlist) struct strlist names = {0};
+
+    ldap_queries(s, server, kind, &names);
+    for (size_t i = 0; i < names.n; i++)
+        offer(out, names.items[i], NULL);
+}
+
+/* "edit NAME smtpauth edit QUERY" */
+static void complete(struct session *s, const struct strlist *words, struct offers *out)
+{
+    static const char *const verbs[] = {"new", "edit", "delete", "test"};
+    const char *op = words->n > 2 ? words->items[2] : "";
+    bool smtpauth = str_ieq(op, "smtpauth"), kinds = smtpauth || str_ieq(op, "certauth");
+
+    if (words->n < 2 || !str_ieq(words->items[0], "edit"))
+        return;
+    for (size_t i = 0; words->n == 2 && i < countof(server_ops); i++) {
+        AUTO(str) char *word = xstrdup(server_ops[i].name);
+
+        str_lower(word);
+        offer(out, word, server_ops[i].help);
+    }
+    for (size_t i = 0; words->n == 3 && kinds && i < countof(verbs); i++)
+        offer(out, verbs[i], NULL);
+    if (words->n == 3 && str_ieq(op, "test"))
+        offer_queries(s, words->items[1], -1, out);
+    if (words->n == 4 && kinds && !str_ieq(words->items[3], "new"))
+        offer_queries(s, words->items[1], smtpauth ? LDAP_SMTPAUTH : LDAP_CERTAUTH, out);
+}
 
 const struct command cmd_ldapconfig = {
     .name = "ldapconfig",
     .help = "Configure LDAP servers and queries",
     .detail =
         "A server configuration says how a directory is reached: hosts, TLS, who the gateway is "
-        "there, and the base. Its queries say what is asked: SMTPAUTH whether a password is that of "
+        "there, and the base. Its queries say what is asked: SMTPAUTH whether a password is that "
+        "of "
         "a user, and by its allowance query string whether the user may use SMTP AUTH at all; "
         "CERTAUTH whose certificate a client has shown. A query is used by the SMTP Auth profiles "
-        "that name it (smtpauthconfig). {u}, {d}, {a}, {t} and the fields of certificates in braces "
+        "that name it (smtpauthconfig). {u}, {d}, {a}, {t} and the fields of certificates in "
+        "braces "
         "are replaced by their values, which never become part of the filter's syntax. The server "
         "type only sets what the questions offer.",
     .usage = "ldapconfig edit NAME test\n"
-             "ldapconfig edit NAME smtpauth [new|edit|delete|test]\n"
-             "ldapconfig edit NAME certauth [new|edit|delete|test]",
+             "ldapconfig edit NAME smtpauth|certauth new [QUERY] [FIELD=VALUE ...]\n"
+             "ldapconfig edit NAME smtpauth|certauth edit [QUERY] FIELD=VALUE ...\n"
+             "ldapconfig edit NAME smtpauth|certauth delete|test [QUERY]",
     .roles = ROLE_ADMIN,
     .commits = true,
     .section = &section_ldap_server,
     .menu = &main_menu,
+    .complete = complete,
 };

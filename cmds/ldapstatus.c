@@ -47,8 +47,7 @@ static void run_status(struct ui *ui, struct session *s)
     }
     t = out_table_new(ui, "hosts", columns, countof(columns), '=');
     json_array_foreach(servers, i, server)
-        json_array_foreach(json_object_get(server, "hosts"), k, host)
-            put_row(t, server, host);
+        json_array_foreach(json_object_get(server, "hosts"), k, host) put_row(t, server, host);
     out_table_end(&t);
     out_line(ui, "%s", "");
     json_array_foreach(servers, i, server)
@@ -67,9 +66,10 @@ const struct command cmd_ldapstatus = {
     .name = "ldapstatus",
     .help = "Display the state of the LDAP servers",
     .usage = "ldapstatus",
-    .detail = "Every host of the committed configuration: whether it answers, how many connections "
-              "there are and how many queries wait for one, the time of the last answer, and why it "
-              "is left out for the moment. ldapconfig, EDIT, TEST tries a server now.",
+    .detail =
+        "Every host of the committed configuration: whether it answers, how many connections "
+        "there are and how many queries wait for one, the time of the last answer, and why it "
+        "is left out for the moment. ldapconfig, EDIT, TEST tries a server now.",
     .roles = ROLE_READONLY,
     .run = run_status,
 };
@@ -87,7 +87,8 @@ static void run_flush(struct ui *ui, struct session *s)
     if (data) {
         json_int_t n = json_int(data, "flushed", 0);
 
-        ui_say(ui, "%lld cached LDAP answer%s forgotten.", (long long)n, n == 1 ? " was" : "s were");
+        ui_say(ui, "%lld cached LDAP answer%s forgotten.", (long long)n,
+               n == 1 ? " was" : "s were");
         if (n)
             ui_changed(ui);
         out_data(ui, data);

@@ -1,5 +1,6 @@
-/* ldaptest.c - a query of ldapconfig tried by hand: what was asked, of whom, and what it means. Every host of the
- * server is asked, nothing comes from the cache, and it is the caller's uncommitted configuration that counts. */
+/* ldaptest.c - a query of ldapconfig tried by hand: what was asked, of whom, and what it means.
+ * Every host of the server is asked, nothing comes from the cache, and it is the caller's
+ * uncommitted configuration that counts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,21 +10,22 @@
 static const struct certificate_value {
     const char *key, *question;
 } values[] = {
-    {"cn",  "Enter the common name:"                   },
-    {"sn",  "Enter the serial number, in hexadecimal:" },
-    {"e",   "Enter the mail address:"                  },
-    {"upn", "Enter the principal name:"                },
-    {"dn",  "Enter the subject:"                       },
-    {"i",   "Enter the issuer:"                        },
-    {"fp",  "Enter the SHA-256 fingerprint:"           },
+    {"cn",  "Enter the common name:"                  },
+    {"sn",  "Enter the serial number, in hexadecimal:"},
+    {"e",   "Enter the mail address:"                 },
+    {"upn", "Enter the principal name:"               },
+    {"dn",  "Enter the subject:"                      },
+    {"i",   "Enter the issuer:"                       },
+    {"fp",  "Enter the SHA-256 fingerprint:"          },
 };
 
 /* --- what to ask with --- */
 
 static void ask_person(struct ui *ui, json_t *args)
 {
-    const struct ui_question q = {.text = "Passphrase to use in query (Enter: none, only the user is "
-                                          "looked for):",
+    const struct ui_question q = {.text =
+                                      "Passphrase to use in query (Enter: none, only the user is "
+                                      "looked for):",
                                   .key = "pass_phrase",
                                   .deflt = "",
                                   .secret = true};
@@ -66,10 +68,10 @@ static void ask_values(struct ui *ui, struct session *s, const char *query, json
 }
 
 static const struct ui_choice sources[] = {
-    {"values",  "Enter the values of its fields"      },
-    {"paste",   "Paste a certificate in PEM format"   },
-    {"profile", "A certificate profile of certconfig" },
-    {NULL,      NULL                                  }
+    {"values",  "Enter the values of its fields"     },
+    {"paste",   "Paste a certificate in PEM format"  },
+    {"profile", "A certificate profile of certconfig"},
+    {NULL,      NULL                                 }
 };
 
 /* Questions that others surround go on: what was to be tried is there all the same. */
@@ -90,8 +92,9 @@ static void ask_certificate(struct ui *ui, struct session *s, const char *query,
     if (given)
         json_put_str(args, "certificate", given);
     else if (!any_value(ui, typed) && !ui_interactive(ui))
-        ui_fail(ui, E_USAGE, "Say whose certificate: certificate=PROFILE, certificate=<<END with a PEM "
-                             "text, or values such as cn=NAME sn=NUMBER.");
+        ui_fail(ui, E_USAGE,
+                "Say whose certificate: certificate=PROFILE, certificate=<<END with a PEM "
+                "text, or values such as cn=NAME sn=NUMBER.");
     else if (!json_object_size(typed))
         source = ask_choice(ui, "source", "Certificate to use in query:", sources, 0);
     if (given || ui_failed(ui)) {
@@ -99,8 +102,9 @@ static void ask_certificate(struct ui *ui, struct session *s, const char *query,
         return;
     }
     if (source == 1) {
-        AUTO(str) char *pem = ask_block(ui, "certificate",
-                                        "Paste a certificate in PEM format (end with '.'):");
+        AUTO(str)
+        char *pem =
+            ask_block(ui, "certificate", "Paste a certificate in PEM format (end with '.'):");
 
         if (!ui_failed(ui) && *pem)
             json_put_str(args, "certificate", pem);
@@ -175,7 +179,8 @@ static bool print_result(void *arg, const json_t *data)
 /* "cn=Alice Example, sn=0A1B", the user's name, or where the certificate is from */
 static char *argument_of(const json_t *args)
 {
-    const char *user = json_str(args, "user", NULL), *certificate = json_str(args, "certificate", NULL);
+    const char *user = json_str(args, "user", NULL),
+               *certificate = json_str(args, "certificate", NULL);
     AUTO(buf) struct buf text = BUF_INIT(8000);
     json_t *value;
     const char *key;
@@ -258,14 +263,19 @@ char *ldap_ask_query(struct ui *ui, struct session *s, const struct strlist *nam
                      const char *question)
 {
     struct ui_choice *choices = xcalloc(names->n + 1, sizeof(*choices));
+    const char *given = ui_key(ui, "query");
     char *name = NULL;
     int chosen;
 
     (void)s;
+    if (!given && ui_peek(ui, 0) && strlist_has(names, ui_peek(ui, 0)))
+        given = ui_word(ui);
     for (size_t i = 0; i < names->n; i++)
         choices[i] = (struct ui_choice){names->items[i], names->items[i]};
-    if (names->n == 1 && !ui_peek(ui, 0) && !ui_key(ui, "query")) {
-        name = xstrdup(names->items[0]);
+    if (given && !strlist_has(names, given)) {
+        ui_fail(ui, E_NOT_FOUND, "There is no LDAP query \"%s\" here.", str_printable(given));
+    } else if (given || (names->n == 1 && !ui_peek(ui, 0))) {
+        name = xstrdup(given ? given : names->items[0]);
     } else if (names->n) {
         chosen = ask_choice(ui, "query", question, choices, ui_interactive(ui) ? 0 : -1);
         if (!ui_failed(ui))
@@ -283,7 +293,8 @@ static bool test_one(struct ui *ui, struct session *s, const char *server)
 
     ldap_queries(s, server, -1, &names);
     if (!names.n) {
-        ui_fail(ui, E_NOT_FOUND, "There are no LDAP queries%s. Create one with ldapconfig: SMTPAUTH or CERTAUTH.",
+        ui_fail(ui, E_NOT_FOUND,
+                "There are no LDAP queries%s. Create one with ldapconfig: SMTPAUTH or CERTAUTH.",
                 server ? " of this server" : "");
         return false;
     }
@@ -308,12 +319,24 @@ static void run(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     AUTO(strlist) struct strlist names = {0};
+    struct row *r = words->n ? session_get(s, &section_ldap_query, words->items[0]) : NULL;
+    const struct ldap_query *q = r ? r->data : NULL;
 
-    if (words->n)
-        return;
-    ldap_queries(s, NULL, -1, &names);
+    if (!words->n)
+        ldap_queries(s, NULL, -1, &names);
     for (size_t i = 0; i < names.n; i++)
         offer(out, names.items[i], NULL);
+    if (q && q->kind == LDAP_SMTPAUTH)
+        offer(out, "user=", "Whom to look for; the passphrase is asked for without echo.");
+    for (size_t i = 0; q && q->kind == LDAP_CERTAUTH && i < countof(values); i++) {
+        AUTO(str) char *word = xasprintf("%s=", values[i].key);
+
+        if (strlist_has(&q->fields, values[i].key))
+            offer(out, word, values[i].question);
+    }
+    if (q && q->kind == LDAP_CERTAUTH)
+        offer(out, "certificate=", "A certificate profile of certconfig.");
+    row_free(&r);
 }
 
 const struct command cmd_ldaptest = {
@@ -327,9 +350,11 @@ const struct command cmd_ldaptest = {
         "Asks a query of ldapconfig as SMTP authentication would, of every host of its server, and "
         "prints the filter, the entry that was found and the result. An SMTP authentication query "
         "takes a user's name and, without echo, the passphrase (pass_phrase=- reads it from the "
-        "standard input); without a passphrase only the query strings are tried. A certificate query "
+        "standard input); without a passphrase only the query strings are tried. A certificate "
+        "query "
         "takes the name of a certificate profile, a PEM text, or the values of its fields. "
-        "Uncommitted changes count, the cache does not. In batch the exit code is 0 when the answer "
+        "Uncommitted changes count, the cache does not. In batch the exit code is 0 when the "
+        "answer "
         "is yes, else 1.",
     .roles = ROLE_OPERATOR,
     .run = run,

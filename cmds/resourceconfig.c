@@ -38,7 +38,8 @@ const struct command cmd_resourceconfig = {
     .detail =
         "How much of queue, disk and memory the gateway takes before it slows its senders down, "
         "and then refuses mail for the time being (421, 452) while deliveries go on. Of its file "
-        "descriptors the system decides; a share of them is kept for files. \"status detail\" shows "
+        "descriptors the system decides; a share of them is kept for files. \"status detail\" "
+        "shows "
         "as Resource Conservation how far it is: 0 to 60, or 999 when mail is refused.",
     .roles = ROLE_ADMIN,
     .commits = true,

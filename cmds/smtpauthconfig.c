@@ -1,6 +1,6 @@
-/* smtpauthconfig.c - SMTP Auth profiles: how listeners know who a client is, and who we are at smart
- * hosts; hosts that have guessed too often. A profile has the fields of every kind; only those of its
- * own are asked for and shown. */
+/* smtpauthconfig.c - SMTP Auth profiles: how listeners know who a client is, and who we are at
+ * smart hosts; hosts that have guessed too often. A profile has the fields of every kind; only
+ * those of its own are asked for and shown. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,17 +23,17 @@ static bool is_of_kind(const struct field *f, const struct smtpauth_profile *p)
         const char *field;
         unsigned kinds;
     } own[] = {
-        {"query",         1u << SMTPAUTH_LDAP                                                },
-        {"check_allowed", 1u << SMTPAUTH_LDAP                                                },
-        {"refused",       1u << SMTPAUTH_LDAP                                                },
-        {"refused_code",  1u << SMTPAUTH_LDAP                                                },
-        {"refused_text",  1u << SMTPAUTH_LDAP                                                },
-        {"cert_query",    1u << SMTPAUTH_CERTIFICATE                                         },
-        {"allow_auth",    1u << SMTPAUTH_CERTIFICATE                                         },
-        {"fallback",      1u << SMTPAUTH_CERTIFICATE                                         },
+        {"query",         1u << SMTPAUTH_LDAP                                                   },
+        {"check_allowed", 1u << SMTPAUTH_LDAP                                                   },
+        {"refused",       1u << SMTPAUTH_LDAP                                                   },
+        {"refused_code",  1u << SMTPAUTH_LDAP                                                   },
+        {"refused_text",  1u << SMTPAUTH_LDAP                                                   },
+        {"cert_query",    1u << SMTPAUTH_CERTIFICATE                                            },
+        {"allow_auth",    1u << SMTPAUTH_CERTIFICATE                                            },
+        {"fallback",      1u << SMTPAUTH_CERTIFICATE                                            },
         {"mechanisms",    1u << SMTPAUTH_LDAP | 1u << SMTPAUTH_FORWARD | 1u << SMTPAUTH_OUTGOING},
-        {"username",      1u << SMTPAUTH_OUTGOING                                            },
-        {"password",      1u << SMTPAUTH_OUTGOING                                            },
+        {"username",      1u << SMTPAUTH_OUTGOING                                               },
+        {"password",      1u << SMTPAUTH_OUTGOING                                               },
     };
 
     for (size_t i = 0; i < countof(own); i++)
@@ -141,7 +141,8 @@ static bool accept_server(void *arg, const char *answer, struct err *err)
 
 static bool says_port(const char *host)
 {
-    const char *end = *host == '[' ? strchr(host, ']') : NULL, *colon = strchr(end ? end : host, ':');
+    const char *end = *host == '[' ? strchr(host, ']') : NULL,
+               *colon = strchr(end ? end : host, ':');
 
     return colon && !strchr(colon + 1, ':');
 }
@@ -309,12 +310,12 @@ static bool has_several(struct session *s, const struct row *profile)
 }
 
 static const struct menu_op forward_ops[] = {
-    {"NEW",        "Add a forwarding server.",                 NULL, server_new,         NULL       },
-    {"EDIT",       "Modify a forwarding server.",              NULL, server_edit,        has_servers},
-    {"DELETE",     "Remove a forwarding server.",              NULL, server_delete,      has_servers},
-    {"MOVE",       "Change the order of the servers.",         NULL, server_move,        has_several},
+    {"NEW",        "Add a forwarding server.",                  NULL, server_new,         NULL       },
+    {"EDIT",       "Modify a forwarding server.",               NULL, server_edit,        has_servers},
+    {"DELETE",     "Remove a forwarding server.",               NULL, server_delete,      has_servers},
+    {"MOVE",       "Change the order of the servers.",          NULL, server_move,        has_several},
     {"MECHANISMS", "Choose the mechanisms offered to clients.", NULL, profile_mechanisms, NULL       },
-    {"NAME",       "Change the name of the profile.",          NULL, profile_name,       NULL       },
+    {"NAME",       "Change the name of the profile.",           NULL, profile_name,       NULL       },
 };
 static const struct menu forward_menu = {say_servers, forward_ops, countof(forward_ops),
                                          &section_smtpauth_server};
@@ -355,8 +356,9 @@ static void ask_ldap(struct ui *ui, struct session *s, struct row *r)
     ask_query(ui, s, r, "query", is_smtpauth_query, "SMTPAUTH");
     ask_field(ui, s, r, "check_allowed");
     if (p->check_allowed && !has_allowance(s, p->query))
-        ui_say(ui, "The query %s has no allowance query string: everybody is allowed until it has "
-                   "one (ldapconfig, EDIT, SMTPAUTH).",
+        ui_say(ui,
+               "The query %s has no allowance query string: everybody is allowed until it has "
+               "one (ldapconfig, EDIT, SMTPAUTH).",
                p->query);
     if (p->check_allowed)
         ask_field(ui, s, r, "refused");
@@ -389,7 +391,7 @@ static void ask_outgoing(struct ui *ui, struct session *s, struct row *r)
 
 static void ask_profile(struct ui *ui, struct session *s, struct row *r)
 {
-    static void (*const ask[])(struct ui *ui, struct session *s, struct row *r) = {
+    static void (*const ask[])(struct ui * ui, struct session * s, struct row * r) = {
         [SMTPAUTH_FORWARD] = ask_forward,
         [SMTPAUTH_LDAP] = ask_ldap,
         [SMTPAUTH_CERTIFICATE] = ask_certificate,
@@ -409,7 +411,8 @@ static bool accept_kind(void *arg, const char *answer, struct err *err)
             n++;
         }
     return n == 1 || !*answer ||
-           err_set(err, E_USAGE, "\"%s\" is not one of the types: FORWARD, LDAP, CERTIFICATE, OUTGOING.",
+           err_set(err, E_USAGE,
+                   "\"%s\" is not one of the types: FORWARD, LDAP, CERTIFICATE, OUTGOING.",
                    str_printable(answer));
 }
 
@@ -418,8 +421,11 @@ static int ask_kind(struct ui *ui)
 {
     AUTO(buf) struct buf text = BUF_INIT(1000);
     int kind = -1;
-    struct ui_question q = {
-        .key = "kind", .help = "Enter goes back.", .choices = kinds, .accept = accept_kind, .arg = &kind};
+    struct ui_question q = {.key = "kind",
+                            .help = "Enter goes back.",
+                            .choices = kinds,
+                            .accept = accept_kind,
+                            .arg = &kind};
 
     buf_str_add(&text, "Choose the type of profile you wish to create:");
     for (size_t i = 0; kinds[i].word; i++)
@@ -442,10 +448,11 @@ static void profile_new(struct ui *ui, struct session *s, struct row *unused)
     if (ui_failed(ui))
         return;
     ask_profile(ui, s, r);
-    ui_say(ui, kind == SMTPAUTH_OUTGOING
-                   ? "Profile \"%s\" created. Routes use it that name it: smtproutes."
-                   : "Profile \"%s\" created. Listeners use it that name it: listenerconfig, EDIT, "
-                     "SMTPAUTH.",
+    ui_say(ui,
+           kind == SMTPAUTH_OUTGOING
+               ? "Profile \"%s\" created. Routes use it that name it: smtproutes."
+               : "Profile \"%s\" created. Listeners use it that name it: listenerconfig, EDIT, "
+                 "SMTPAUTH.",
            r->name);
 }
 
@@ -505,7 +512,8 @@ static void profile_clear(struct ui *ui, struct session *s, struct row *unused)
 
     (void)unused;
     session_names(s, &section_smtpauth_profile, NULL, &names);
-    if (!ask_confirm(ui, "confirm", "Are you sure you want to delete all SMTP Auth profiles?", false))
+    if (!ask_confirm(ui, "confirm", "Are you sure you want to delete all SMTP Auth profiles?",
+                     false))
         return;
     for (size_t i = 0; i < names.n; i++)
         if (ask_deletable(ui, s, &section_smtpauth_profile, names.items[i],
@@ -713,8 +721,8 @@ static void locked(struct ui *ui, struct session *s, struct row *unused)
 
 static void unlock(struct ui *ui, struct session *s, struct row *unused)
 {
-    char *address = xstrdup(
-        ask_some(ui, "address", "Enter the IP address of the host to unlock, or \"all\"."));
+    char *address =
+        xstrdup(ask_some(ui, "address", "Enter the IP address of the host to unlock, or \"all\"."));
     json_t *args = json_object(), *data = NULL;
 
     (void)unused;
@@ -748,6 +756,13 @@ static const struct menu_op main_ops[] = {
 static const struct menu main_menu = {say_count, main_ops, countof(main_ops),
                                       &section_smtpauth_profile};
 
+static void complete(struct session *s, const struct strlist *words, struct offers *out)
+{
+    (void)s;
+    if (words->n == 1 && str_ieq(words->items[0], "unlock"))
+        offer(out, "all", "Every host that is locked out.");
+}
+
 const struct command cmd_smtpauthconfig = {
     .name = "smtpauthconfig",
     .help = "Configure SMTP Auth profiles",
@@ -756,7 +771,8 @@ const struct command cmd_smtpauthconfig = {
         "ldapconfig); certificate asks a directory whose certificate the client has shown, and can "
         "leave those without one to another profile; forward tries the password at other SMTP "
         "servers, one after another. A listener uses the profile that is chosen there "
-        "(listenerconfig edit NAME smtp_auth=PROFILE), when the mail flow policy allows or requires "
+        "(listenerconfig edit NAME smtp_auth=PROFILE), when the mail flow policy allows or "
+        "requires "
         "SMTP authentication. outgoing holds the name and password shown at a smart host "
         "(smtproutes edit DOMAIN auth_profile=PROFILE). Of the fields those of the other kinds are "
         "not used. A host that fails too often is locked out for a while; the limits are those of "
@@ -770,4 +786,5 @@ const struct command cmd_smtpauthconfig = {
     .commits = true,
     .section = &section_smtpauth_profile,
     .menu = &main_menu,
+    .complete = complete,
 };

@@ -105,8 +105,10 @@ static void tell(const char *home, const char *what)
         clock_rfc5322((usec_t)st.st_mtime * 1000000, date);
     log_critical("config.db %s; the gateway starts from its backup of %s", what, date);
     alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "configuration restored",
-                "The configuration database %s at the start. The gateway runs with its backup of %s: changes that "
-                "were committed later, and those that were not committed, are missing. What was there is kept "
+                "The configuration database %s at the start. The gateway runs with its backup of "
+                "%s: changes that "
+                "were committed later, and those that were not committed, are missing. What was "
+                "there is kept "
                 "as config.db.damaged-*.",
                 what, date);
 }
@@ -178,7 +180,8 @@ bool config_backup_restore(const char *home)
         log_critical("%s is damaged; it is set aside, and a new audit trail begins", audit);
         again = set_aside(home, "audit.db");
         alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "audit damaged",
-                    "The audit trail could not be read at the start. It is kept as audit.db.damaged-*, and a new one "
+                    "The audit trail could not be read at the start. It is kept as "
+                    "audit.db.damaged-*, and a new one "
                     "begins.");
     }
     if (is_damaged(path) && access(backup, R_OK) == 0 && !is_damaged(backup)) {

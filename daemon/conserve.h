@@ -9,7 +9,14 @@
 
 #include "store/base/clock.h"
 
-enum scarce { SCARCE_MESSAGES, SCARCE_QUEUE, SCARCE_DISK, SCARCE_MEMORY, SCARCE_DESCRIPTORS, SCARCE_KINDS };
+enum scarce {
+    SCARCE_MESSAGES,
+    SCARCE_QUEUE,
+    SCARCE_DISK,
+    SCARCE_MEMORY,
+    SCARCE_DESCRIPTORS,
+    SCARCE_KINDS
+};
 enum conserve_mode { CONSERVE_NOT, CONSERVE_SLOW, CONSERVE_REFUSE };
 
 struct conserve {
@@ -20,8 +27,8 @@ struct conserve {
     } of[SCARCE_KINDS];
 };
 
-/* Takes a new figure: true when the mode of this kind is another now. What refuses goes on until less
- * than resume_at per cent are used, what slows until 5 per cent below slow_at. */
+/* Takes a new figure: true when the mode of this kind is another now. What refuses goes on until
+ * less than resume_at per cent are used, what slows until 5 per cent below slow_at. */
 bool conserve_set(struct conserve *c, enum scarce kind, uint64_t used, uint64_t limit);
 
 /* Free space, of which least must stay: as a share used. */

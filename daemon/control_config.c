@@ -493,7 +493,8 @@ bool control_may_change(struct control *c, const struct section *s, struct err *
     if (!is_security(s) || control_role(c) >= ROLE_ADMIN)
         return true;
     control_audit(c, "config.stage", s->name, "denied", NULL); /* YIELDS */
-    return err_set(err, E_DENIED, "Only administrators may change a %s.", s->noun);
+    return err_set(err, E_DENIED, "Only administrators may change %s %s.", str_article(s->noun),
+                   s->noun);
 }
 
 static bool add_edit(struct control *c, const struct config *view, const json_t *change,
@@ -515,7 +516,7 @@ static bool add_edit(struct control *c, const struct config *view, const json_t 
             if (!config_row(view, s, from))
                 ok = err_set(err, E_NOT_FOUND, "There is no %s %s.", s->noun, str_printable(from));
             else if (config_row(view, s, name))
-                ok = err_set(err, E_EXISTS, "There is a %s %s already.", s->noun,
+                ok = err_set(err, E_EXISTS, "There is %s %s %s already.", str_article(s->noun), s->noun,
                              str_printable(name));
             else {
                 config_edits_put(e, s, from, NULL);

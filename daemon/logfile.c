@@ -54,6 +54,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER, written = PTHREAD_COND_INITIALIZER;
 static struct buf filling; /* under lock */
 static uint64_t ring_lost[LOGFILE_KINDS]; /* under lock: not yet told */
+static bool overflow_told; /* under lock: since the thread took the buffer last */
 static uint64_t batches_asked, batches_done; /* under lock, for logfile_flush */
 static bool stopping, running; /* under lock */
 static struct logfile_subscription wanted[MAX_SUBSCRIPTIONS]; /* under lock */
@@ -390,7 +391,7 @@ static void take_subscriptions(void)
                 subs[j].push = NULL;
                 if (next[i].fd >= 0)
                     set_roll_next(&next[i], birth_of(next[i].fd));
-                if (memcmp(&subs[j].set.push, &wanted[i].push, sizeof(wanted[i].push)) != 0)
+                if (!logpush_same(&subs[j].set.push, &wanted[i].push))
                     logpush_free(&next[i].push);
             }
         }
@@ -462,6 +463,7 @@ static void *write_lines(void *arg)
         filling = swap;
         memcpy(lost, ring_lost, sizeof(lost));
         memset(ring_lost, 0, sizeof(ring_lost));
+        overflow_told = false;
         memcpy(rolls, roll_wanted, sizeof(rolls));
         memset(roll_wanted, 0, sizeof(roll_wanted));
         pthread_mutex_unlock(&lock);
@@ -605,7 +607,7 @@ void logfile_write(enum logfile kind, enum log_level level, const char *text)
 {
     struct record r;
     size_t n;
-    bool was_empty;
+    bool was_empty, first = false;
 
     if (!logfile_wants(kind, level))
         return;
@@ -615,6 +617,8 @@ void logfile_write(enum logfile kind, enum log_level level, const char *text)
     was_empty = filling.n == 0;
     if (!running || sizeof(r) + n > RING_BYTES - filling.n) {
         ring_lost[kind]++;
+        first = running && !overflow_told;
+        overflow_told = overflow_told || first;
         atomic_fetch_add(&lost_total, 1);
     } else {
         buf_add(&filling, &r, sizeof(r));
@@ -623,6 +627,9 @@ void logfile_write(enum logfile kind, enum log_level level, const char *text)
     pthread_mutex_unlock(&lock);
     if (was_empty)
         pthread_cond_signal(&more);
+    if (first) /* not later: the thread may be hanging in a write */
+        alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "log lost",
+                    "Lines of the logs are lost: their disk is too slow or does not answer. Mail goes on.");
 }
 
 bool logfile_flush(void)

@@ -48,6 +48,12 @@ struct logpush {
     struct lookup *lookup; /* under way */
 };
 
+bool logpush_same(const struct logpush_to *a, const struct logpush_to *b)
+{
+    return a->on == b->on && a->tcp == b->tcp && a->port == b->port && a->facility == b->facility &&
+           str_eq(a->host, b->host);
+}
+
 struct logpush *logpush_new(const struct logpush_to *to, const char *tag)
 {
     struct logpush *p = xcalloc(1, sizeof(*p));

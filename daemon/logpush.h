@@ -19,6 +19,8 @@ struct logpush_to {
     unsigned facility; /* its number: 2 is mail */
 };
 
+bool logpush_same(const struct logpush_to *a, const struct logpush_to *b);
+
 struct logpush;
 
 struct logpush *logpush_new(const struct logpush_to *to, const char *tag);

@@ -1,9 +1,9 @@
 /* queue_repair.c - see queue_repair.h.
  *
- * The new database is written as queue.db.new. Then the old files get their second names, and a mark
- * (queue.db.swap) says that from here on the new one counts: whoever finds the mark removes the old
- * log, which would be played into the wrong file, puts the new database in place and removes the
- * mark. A crash anywhere leaves either the old files or the mark. */
+ * The new database is written as queue.db.new. Then the old files get their second names, and a
+ * mark (queue.db.swap) says that from here on the new one counts: whoever finds the mark removes
+ * the old log, which would be played into the wrong file, puts the new database in place and
+ * removes the mark. A crash anywhere leaves either the old files or the mark. */
 #include "daemon/queue_repair.h"
 
 #include <errno.h>
@@ -22,7 +22,8 @@
 #include "store/base/log.h"
 #include "store/base/str.h"
 
-#define ID_JUMP 1000000u /* identifiers that may have been handed out since the last one we know of */
+#define ID_JUMP                                                                                    \
+    1000000u /* identifiers that may have been handed out since the last one we know of */
 #define GAPS_TOLD 20u
 
 extern const char queue_schema[]; /* queue.c */
@@ -128,7 +129,8 @@ static bool exec(sqlite3 *db, const char *sql, struct err *err)
            err_set(err, E_IO, "queue.db.new: %s", sqlite3_errmsg(db));
 }
 
-static bool save_row(void *arg, uint64_t mid, struct slice body, struct slice envelope, struct slice state)
+static bool save_row(void *arg, uint64_t mid, struct slice body, struct slice envelope,
+                     struct slice state)
 {
     struct message *m = message_decode(mid, envelope, state, NULL);
     struct repair *r = arg;
@@ -170,7 +172,8 @@ static void note_gap(void *arg, uint32_t page, uint64_t first, uint64_t last)
         snprintf(text, sizeof(text), "MID %" PRIu64 " and above", first);
     else
         snprintf(text, sizeof(text), "MID %" PRIu64 " to %" PRIu64, first, last);
-    log_critical("queue: repair: page %" PRIu32 " is damaged; what is not found elsewhere of %s is missing",
+    log_critical("queue: repair: page %" PRIu32
+                 " is damaged; what is not found elsewhere of %s is missing",
                  page, text);
     if (r->ngaps < GAPS_TOLD)
         buf_printf(&r->gaps, "%s%s", r->ngaps ? "; " : "", text);
@@ -179,7 +182,8 @@ static void note_gap(void *arg, uint32_t page, uint64_t first, uint64_t last)
     r->ngaps++;
 }
 
-/* Settings and counters, if they can be read; the log, which may have newer ones, is not looked at. */
+/* Settings and counters, if they can be read; the log, which may have newer ones, is not looked at.
+ */
 static void save_values(const char *path, struct repair *r)
 {
     static const char *const ids[] = {"mid", "icid", "dcid"};
@@ -215,7 +219,8 @@ static bool write_new(const char *path, const char *fresh, struct repair *r, str
     bool ok;
 
     unlink(fresh);
-    ok = sqlite3_open_v2(fresh, &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK &&
+    ok = sqlite3_open_v2(fresh, &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) ==
+             SQLITE_OK &&
          exec(r->db, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; BEGIN", err) &&
          exec(r->db, queue_schema, err) &&
          sqlite3_prepare_v2(r->db, "INSERT INTO message VALUES (?1, ?2, ?3, ?4)", -1, &r->insert,
@@ -258,7 +263,9 @@ static void tell(const struct repair *r, const struct salvage *found, const char
 {
     char lost[600];
 
-    snprintf(lost, sizeof(lost), r->ngaps ? "These may be missing, where they were still queued: %s." : "None is missing.%s",
+    snprintf(lost, sizeof(lost),
+             r->ngaps ? "These may be missing, where they were still queued: %s."
+                      : "None is missing.%s",
              r->ngaps ? buf_str((struct buf *)&r->gaps) : "");
     log_critical("queue: repair: %" PRIu64 " messages saved from %" PRIu64 " pages, %" PRIu64
                  " pages and %" PRIu64 " envelopes are damaged%s; the old file is %s",
@@ -266,7 +273,8 @@ static void tell(const struct repair *r, const struct salvage *found, const char
                  found->searched ? ", some may be delivered again" : "", kept);
     alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue repaired",
                 "The queue's database was damaged and has been written anew: %" PRIu64
-                " messages were saved and are delivered. %s%s The old file is kept as %s, bodies without an "
+                " messages were saved and are delivered. %s%s The old file is kept as %s, bodies "
+                "without an "
                 "envelope as lost-* in the spool.",
                 r->saved, lost, found->searched ? " Some may be delivered again." : "", kept);
 }

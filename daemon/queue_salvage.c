@@ -68,7 +68,8 @@ static bool read_file(const char *path, struct file *out, struct err *err)
     }
     out->p = xcalloc(1, (size_t)st.st_size + 1);
     while (at < (size_t)st.st_size) {
-        size_t piece = (size_t)st.st_size - at < PAGE_LEAST * 8 ? (size_t)st.st_size - at : PAGE_LEAST * 8;
+        size_t piece =
+            (size_t)st.st_size - at < PAGE_LEAST * 8 ? (size_t)st.st_size - at : PAGE_LEAST * 8;
         ssize_t got = pread(fd, out->p + at, piece, (off_t)at);
 
         if (got == 0)
@@ -80,7 +81,8 @@ static bool read_file(const char *path, struct file *out, struct err *err)
     return true;
 }
 
-/* --- pages ------------------------------------------------------------------------------------- */
+/* --- pages -------------------------------------------------------------------------------------
+ */
 
 /* NULL: there is no such page. */
 static const unsigned char *page_at(const struct search *s, uint32_t number)
@@ -194,7 +196,8 @@ static void mark_free_pages(struct search *s)
     }
 }
 
-/* --- rows -------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------
+ */
 
 /* 0: it runs over the end. */
 static size_t varint(const unsigned char *p, const unsigned char *end, uint64_t *out)
@@ -272,7 +275,12 @@ static void remember(struct search *s, uint64_t mid)
 static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
 {
     const unsigned char *p = (const unsigned char *)payload->p, *end = p + payload->n, *head;
-    struct slice v[4] = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+    struct slice v[4] = {
+        {NULL, 0},
+        {NULL, 0},
+        {NULL, 0},
+        {NULL, 0}
+    };
     uint64_t size, type, at;
     size_t k = varint(p, end, &size);
 
@@ -320,8 +328,8 @@ static bool read_leaf(struct search *s, const unsigned char *p)
         ok = at >= 8 && at < s->usable;
         k = ok ? varint(c, end, &size) : 0;
         l = k ? varint(c + k, end, &mid) : 0;
-        ok = l && size <= PAYLOAD_MOST && mid <= INT64_MAX && gather(s, c + k + l, end, size, &payload) &&
-             read_row(s, mid, &payload);
+        ok = l && size <= PAYLOAD_MOST && mid <= INT64_MAX &&
+             gather(s, c + k + l, end, size, &payload) && read_row(s, mid, &payload);
         buf_free(&payload);
         all = all && ok;
     }
@@ -383,8 +391,8 @@ static uint32_t root_page(const struct search *s)
     return 2;
 }
 
-bool queue_salvage(const char *path, salvage_row fn, salvage_gap gap, void *arg, struct salvage *out,
-                   struct err *err)
+bool queue_salvage(const char *path, salvage_row fn, salvage_gap gap, void *arg,
+                   struct salvage *out, struct err *err)
 {
     struct search s = {.fn = fn, .gap = gap, .arg = arg, .out = out, .sorted = true};
     bool ok = open_files(&s, path, err);

@@ -43,14 +43,9 @@ struct asking {
     struct strlist names; /* of a numbered list of objects */
 };
 
-/* "A certificate profile", "An SMTP Auth profile": as it is said. */
-static const char *article(const char *noun)
+static const char *article(const struct section *sec)
 {
-    const char *vowels = isupper((unsigned char)noun[0]) && isupper((unsigned char)noun[1])
-                             ? "AEFHILMNORSX"
-                             : "aeioAEIO";
-
-    return strchr(vowels, noun[0]) ? "An" : "A";
+    return str_eq(str_article(sec->noun), "an") ? "An" : "A";
 }
 
 /* Looked up with the row under its new name for a moment. */
@@ -65,7 +60,7 @@ static bool name_is_free(struct asking *a, const struct row *trial, struct err *
     taken = session_taken(a->s, a->row);
     a->row->name = old;
     return !taken || err_set(err, E_EXISTS, "%s %s \"%s\" exists already.",
-                             article(a->row->section->noun), a->row->section->noun,
+                             article(a->row->section), a->row->section->noun,
                              str_printable(row_leaf(trial)));
 }
 
@@ -275,7 +270,8 @@ static void ask_it(struct asking *a, const char *field)
         return;
     a->f = field_find(a->row->section, field);
     if (!a->f) {
-        ui_fail(a->ui, E_USAGE, "A %s has no field \"%s\".", a->row->section->noun, field);
+        ui_fail(a->ui, E_USAGE, "%s %s has no field \"%s\".", article(a->row->section),
+                a->row->section->noun, field);
         return;
     }
     target = a->f->ref ? section_find(a->f->ref) : NULL;
@@ -926,7 +922,7 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
 
     if (verb == NEW) {
         if (!same_as_told(ui, s, there))
-            ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already and differs.", article(sec->noun), sec->noun,
+            ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already and differs.", article(sec), sec->noun,
                     str_printable(name));
         return;
     }
@@ -939,7 +935,7 @@ static void change(struct ui *ui, struct session *s, enum verb verb, const struc
     if (verb == REPLACE)
         fill(ui, s, r, there);
     if (!ui_failed(ui) && !str_eq(r->name, there->name) && session_taken(s, r))
-        ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already.", article(sec->noun), sec->noun,
+        ui_fail(ui, E_EXISTS, "%s %s \"%s\" exists already.", article(sec), sec->noun,
                 str_printable(row_leaf(r)));
     check_fields(ui, r);
 }

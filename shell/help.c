@@ -96,7 +96,8 @@ static void values(struct buf *out, const struct field *f)
         for (const struct choice *c = f->choices; c->word; c++)
             buf_printf(out, "%s`%s`", c == f->choices ? "" : ", ", c->word);
     } else if (f->ref) {
-        buf_printf(out, "name of a %s", section_find(f->ref)->noun);
+        buf_printf(out, "name of %s %s", str_article(section_find(f->ref)->noun),
+                   section_find(f->ref)->noun);
     } else {
         buf_str_add(out, f->type->name);
         if (f->max && (f->type == &type_uint || f->type == &type_port || f->type == &type_size ||
@@ -118,7 +119,7 @@ static void values(struct buf *out, const struct field *f)
 
 static void section_table(struct buf *out, const struct section *sec)
 {
-    buf_printf(out, "\n## Settings of a %s\n\n", sec->noun);
+    buf_printf(out, "\n## Settings of %s %s\n\n", str_article(sec->noun), sec->noun);
     buf_str_add(
         out,
         "| field | meaning | values | default | explanation |\n| --- | --- | --- | --- | --- |\n");

@@ -321,7 +321,8 @@ static bool apply(struct import *in, const struct section *s, const char *given,
     struct row *r;
 
     if (verb == NEW && now)
-        ok = err_set(in->err, E_EXISTS, "there is a %s %s already", s->noun, str_printable(name));
+        ok = err_set(in->err, E_EXISTS, "there is %s %s %s already", str_article(s->noun), s->noun,
+                     str_printable(name));
     else if ((verb == EDIT || verb == DELETE) && !now)
         ok = err_set(in->err, E_NOT_FOUND, "there is no %s %s", s->noun, str_printable(name));
     else if (removes && at < w->n)

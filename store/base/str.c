@@ -1,6 +1,7 @@
 /* str.c - see str.h. */
 #include "store/base/str.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -297,6 +298,13 @@ void str_escape_again(struct buf *out, const char *p, size_t n)
             buf_char(out, '\\');
         start = i + 1;
     }
+}
+
+const char *str_article(const char *noun)
+{
+    bool letters = isupper((unsigned char)noun[0]) && isupper((unsigned char)noun[1]); /* spelt out */
+
+    return strchr(letters ? "AEFHILMNORSX" : "aeioAEIO", noun[0]) ? "an" : "a";
 }
 
 const char *str_printable(const char *s)

@@ -43,6 +43,9 @@ void str_escape(struct buf *out, const char *p, size_t n);
 void str_escape_again(struct buf *out, const char *p, size_t n);
 const char *str_printable(const char *s);        /* the same into a small ring of static per-thread buffers */
 
+/* "a" or "an", as the noun is said: "an SMTP route", "a user". */
+const char *str_article(const char *noun);
+
 /* A list of strings that owns its items: value of the "list" field type, also for general use. */
 struct strlist {
     char **items;

@@ -4,7 +4,7 @@
  *
  * Everything it is told and everything it tells is in one file that both sides map (FAULTFS names
  * it; tests/lab/faults.py is the other side). It can make the n-th call of some kinds fail, come
- * short, do nothing and say it did, or end the process; and it keeps a journal of what was there
+ * short, hang (a write, until the fault is over), do nothing and say it did, or end the process; and it keeps a journal of what was there
  * before each change, until the change was synced: a power cut is then a matter of undoing what
  * was not. A directory entry is durable when its directory was synced, never by a sync of the file.
  * After a failed sync the file's changes count as lost for good, as Linux does it: pages that could
@@ -39,7 +39,7 @@
 
 enum op { OP_WRITE, OP_SYNC, OP_OPEN, OP_CREATE, OP_RENAME, OP_UNLINK, OP_TRUNCATE, OP_ALLOCATE, OP_MKDIR, OP_READ };
 enum mode { MODE_OFF, MODE_COUNT, MODE_FAULT };
-enum action { ACT_FAIL, ACT_SHORT, ACT_LIE, ACT_DIE };
+enum action { ACT_FAIL, ACT_SHORT, ACT_LIE, ACT_DIE, ACT_HANG };
 enum kind { REC_WRITE = 1, REC_SIZE, REC_CREATE, REC_UNLINK, REC_RENAME, REC_MKDIR };
 enum { NOT_SYNCED, SYNCED, LOST };
 
@@ -403,6 +403,11 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
         return positioned ? syscall(SYS_pwrite64, fd, p, n, at) : syscall(SYS_write, fd, p, n);
     pthread_mutex_lock(&lock);
     what = verdict(OP_WRITE, paths[fd]);
+    while (what == ACT_HANG && sh->mode == MODE_FAULT) {
+        pthread_mutex_unlock(&lock);
+        usleep(5000);
+        pthread_mutex_lock(&lock);
+    }
     if (what == ACT_SHORT && n > 1)
         n /= 2;
     if (what == ACT_FAIL || what == ACT_LIE) {

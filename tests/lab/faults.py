@@ -18,7 +18,7 @@ import lab
 
 OPS = ("write", "sync", "open", "create", "rename", "unlink", "truncate", "allocate", "mkdir", "read")
 CHANGES = OPS[:-1]
-ACTIONS = ("fail", "short", "lie", "die")
+ACTIONS = ("fail", "short", "lie", "die", "hang")
 JOURNAL = 1 << 30
 BLOCK = 4096 # what a torn write keeps or loses as a whole
 

@@ -2,11 +2,13 @@
 # tests/fault/faultfs.c. Continuous integration takes a sample of the places where it can go wrong; FULL=1 takes all of them,
 # and `make soak` goes on for as long as it is told.
 
+import contextlib
 import errno
 import os
 import random
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -349,6 +351,52 @@ def late_changes():
     gate.empty()
     lab.equal(book.settled(sink), 0, "delivered again")
     gate.stop()
+
+
+@lab.test("a disk without one free byte: the gateway starts, delivers what it has, and takes mail again when there is room")
+def full_disk():
+    lab.need_root()
+    box = lab.Sandbox()
+    place = box.mkdir("disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=755", "none", place], capture_output=True).returncode:
+        raise lab.Skip("no tmpfs can be mounted")
+    lab.at_end(lambda: subprocess.run(["umount", "-l", place]))
+    port = lab.free_port()
+    gate = lab.Posternd(os.path.join(place, "home"))
+    gate.console('smtproutes new ALL 127.0.0.1:%d; bounceconfig edit Default initial_retry=1 max_retry=1'
+                 ' max_retries=1000; commit "test" Y' % port)
+    book = lab.Book()
+    load = Load(gate.private, book, name="full")
+    load.limit = 200
+    for t in load.threads:
+        t.join(60)
+    lab.equal(load.acknowledged, 200)
+
+    def fill():
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError), open(os.path.join(place, "ballast"), "ab", 0) as f:
+                while f.write(b"x" * size) == size:
+                    pass
+
+    fill()
+    lab.eventually(lambda: load_one(gate.private) == 452, 10, "refused")
+    gate.kill()
+    fill()
+    gate.start()
+    lab.equal(load_one(gate.private), 452)
+    sink = lab.Sink(port=port, digest=box.path("digest"))
+    book.settled(sink)
+    os.unlink(os.path.join(place, "ballast"))
+    lab.eventually(lambda: load_one(gate.private) == 250, 10, "accepted again")
+    lab.eventually(lambda: gate.json("showrecipients all")["data"]["recipients"] == [], 10, "all is forgotten")
+    gate.stop()
+
+
+def load_one(port):
+    """The code of the reply to MAIL."""
+    with lab.Smtp(port) as c:
+        c.ehlo()
+        return c.cmd("MAIL FROM:<a@client.lab.example>")[0]
 
 
 @lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")

@@ -120,15 +120,16 @@ READ = ["config.get", "config.list", "config.diff", "config.export", "commit.las
         "log.tail", "log.grep", "cert.list", "cert.detail", "cert.check", "queue.list", "authority.status", "authority.list",
         "alert.list", "sts.list", "sts.show",
         "host.status", "host.top", "host.rate", "host.in", "log.find", "log.events", "tls.failures",
-        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find", "crl.list", "crl.check", "ldap.status"]
+        "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find", "crl.list", "crl.check",
+        "ldap.status"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status", "status.rate"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
           "queue.delete", "queue.bounce", "queue.redirect", "queue.message", "queue.oldest", "queue.archive", "log.rollover",
           "status.reset", "debug.fibers", "dane.verify", "tls.verify", "alert.test", "sts.refresh", "tls.failures.clear",
           "dns.query", "dns.flush", "net.ping", "telnet.open", "telnet.send", "telnet.close", "dest.import", "dest.export", "dest.clear",
-          "access.import", "access.export", "access.clear", "access.reset", "crl.update", "ldap.check", "ldap.test", "ldap.flush",
-          "auth.unlock"]
+          "access.import", "access.export", "access.clear", "access.reset",
+          "auth.unlock", "crl.update", "ldap.check", "ldap.test", "ldap.flush"]
 ALL = ["cert.new", "cert.paste", "cert.import", "cert.export", "cert.csr", "authority.import", "authority.export", "authority.update",
        "sts.flush"]
 

@@ -249,6 +249,41 @@ def from_scripts():
                 lab.equal("looking-glass" in lab.read_text(path), False, "the passphrase is in %s" % path)
 
 
+@lab.test("lines of scripts: the menus by words, the uniform verbs, profiles in one line")
+def lines():
+    gate = gateway('ldapconfig new Corp hosts=%s base="dc=example,dc=com" security=starttls\n' % HOST)
+
+    def run(line, code=0):
+        done = gate.console(line, check=False)
+        lab.equal((line, done.returncode), (line, code), done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    run('ldapconfig edit Corp smtpauth filter="(uid={u})"; commit -y')
+    run('ldapconfig edit Corp smtpauth new name=Corp.mail filter="(mail={a})"; commit -y')
+    run('ldapconfig edit Corp smtpauth edit Corp.mail base="ou=people,dc=example,dc=com"; commit -y')
+    lab.match(run("ldapconfig query print Corp.mail"), r"Query String: \(mail=\{a\}\)\nBase: ou=people,dc=example,dc=com\n")
+    lab.match(run("ldapconfig edit Corp test"), r"Connected to %s with StartTLS, bound anonymously\." % HOST)
+    run("ldapconfig edit Corp test Corp.smtpauth user=alice")
+    run("ldapconfig edit Corp smtpauth test query=Corp.smtpauth user=nobody", 1)
+    run("ldapconfig edit Corp smtpauth test Corp.nothing user=nobody", 2)
+    run("ldapconfig edit Corp smtpauth test query=Corp.nothing user=nobody", 7)
+    lab.match(run("ldapconfig edit Corp certauth test", 7), "no such query")
+    lab.match(run("smtpauthconfig new certificate cac", 7), "There is no certificate authentication query yet")
+    lab.match(run("smtpauthconfig new kind=outgoing name=out", 2), "A value is missing: username")
+    run('smtpauthconfig new ldap users Corp.smtpauth y reject 525 "go away"; commit -y')
+    lab.equal(gate.json("smtpauthconfig print users")["data"],
+              {"name": "users", "kind": "ldap", "query": "Corp.smtpauth", "check_allowed": True, "refused": "reject",
+               "refused_code": 525, "refused_text": "go away", "mechanisms": ["plain", "login", "scram-sha-256"]})
+    lab.match(run("ldapconfig edit Corp smtpauth delete Corp.smtpauth", 3), r"is used by smtpauthconfig users \(query\)")
+    run("ldapconfig edit Corp smtpauth delete Corp.mail; commit -y")
+    lab.equal([e["name"] for e in gate.json("ldapconfig query list")["data"]["entries"]], ["Corp.smtpauth"])
+    done = lab.run([lab.binary("postern"), "--home", gate.home, "ldapconfig", "edit", "Corp", "server", "auth=password",
+                    "bind_dn=" + slapd.SERVICE_DN, "bind_password=-"], input=slapd.SERVICE_PASSWORD + "\n", check=False)
+    number = lab.match(done.stdout + done.stderr, r"candidate=(\d+)").group(1)
+    run("commit candidate=%s -y" % number)
+    lab.match(run("ldapconfig edit Corp test"), "bound as " + slapd.SERVICE_DN)
+
+
 @lab.test("uncommitted changes are what is tried; the state of the servers and their cache can be seen")
 def tried():
     gate = gateway(BATCH)

@@ -407,6 +407,37 @@ static void heap_keeps_its_order(void **state)
     assert_int_equal(left, 150);
 }
 
+static void assert_heap(void)
+{
+    for (size_t k = 1; k < s.nheap; k++) {
+        assert_true(s.heap[(k - 1) / 2]->due <= s.heap[k]->due);
+        assert_int_equal(s.heap[k]->heap, k + 1);
+    }
+}
+
+/* What takes the place of an item may have to go up, and then its parent comes down to that place. */
+static void heap_moves_both_ways(void **state)
+{
+    static const msec_t due[] = {11, 110, 12, 111, 112, 13, 14};
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct queued *q[7];
+
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned n = 0; n < 7; n++)
+            q[n] = add(100 * round + n + 1, &d[due[n] == 110 || due[n] == 111], 1, due[n], 1, true);
+        assert_ptr_equal(s.heap[3], &q[3]->items[0]);
+        if (round) {
+            assert_int_equal(all_now(d[1], 5), 2); /* none is passed over */
+        } else {
+            assert_true(schedule_claim(&s, &q[3]->items[0]));
+        }
+        assert_heap();
+        while (s.nheap)
+            assert_true(schedule_claim(&s, s.heap[0]));
+    }
+}
+
 static void fewer_recipients_and_another_destination(void **state)
 {
     struct dest *a = dest("a.example", 5), *b = dest("b.example", 5);
@@ -560,6 +591,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(claimed_and_returned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heap_keeps_its_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(heap_moves_both_ways, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fewer_recipients_and_another_destination, set_up, tear_down),
         cmocka_unit_test_setup_teardown(oldest_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),

@@ -459,12 +459,34 @@ static void completions(void **state)
         {"listenerconfig edit InboundMail hostaccess edit sendergroup ", "ONE", "policy="     },
         {"listenerconfig edit InboundMail hostaccess edit sendergroup ONE ", "policy=", "port="},
         {"listenerconfig edit InboundMail rcptaccess new x action=", "action=accept", "port=" },
+        {"ldapconfig edit Corp ",                       "smtpauth",           "Corp.smtpauth" },
+        {"ldapconfig edit Corp smtpauth ",              "delete",             "Corp.smtpauth" },
+        {"ldapconfig edit Corp smtpauth edit ",         "Corp.smtpauth",      "Corp.certauth" },
+        {"ldapconfig edit Corp smtpauth new ",          NULL,                 "Corp.smtpauth" },
+        {"ldapconfig edit Corp test ",                  "Corp.certauth",      "smtpauth"      },
+        {"ldaptest ",                                   "Corp.certauth",      "user="         },
+        {"ldaptest Corp.certauth ",                     "cn=",                "user="         },
+        {"ldaptest Corp.smtpauth ",                     "user=",              "cn="           },
+        {"ldapflush ",                                  "Corp",               "Corp.smtpauth" },
+        {"smtpauthconfig unlock ",                      "all",                "kind="         },
         {"help destc",                                  "destconfig",         "commit"        },
         {"nosuch ",                                     NULL,                 "destconfig"    },
         {"version; destc",                              "destconfig",         "commit"        },
     };
     struct world *w = *state;
+    struct words none = {0};
+    struct row *r;
 
+    ui_begin(w->ui, &none);
+    r = session_new(w->s, &section_ldap_server, NULL);
+    assert_true(row_set(r, "name", "Corp", NULL));
+    for (size_t i = 0; i < 2; i++) {
+        r = session_new(w->s, &section_ldap_query, NULL);
+        assert_true(row_set(r, "name", i ? "Corp.certauth" : "Corp.smtpauth", NULL));
+        assert_true(row_set(r, "server", "Corp", NULL));
+        assert_true(row_set(r, "kind", i ? "certauth" : "smtpauth", NULL));
+    }
+    assert_true(session_flush(w->s, w->ui));
     for (size_t i = 0; i < countof(cases); i++) {
         struct completion c;
         bool has = !cases[i].has, has_not = true;
