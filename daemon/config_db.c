@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -170,6 +171,22 @@ static bool active_job(sqlite3 *db, void *arg, struct err *err)
     return db_set_active(db, (uint64_t)(uintptr_t)arg, err);
 }
 
+static _Atomic uint64_t not_active; /* works, but the disk did not take that it does; 0: none */
+
+static void active_done(void *arg, bool ok)
+{
+    if (!ok)
+        atomic_store(&not_active, (uint64_t)(uintptr_t)arg);
+}
+
+static void try_active_again(void)
+{
+    uint64_t revision = atomic_exchange(&not_active, 0);
+
+    if (revision)
+        writer_post(writer, active_job, active_done, (void *)(uintptr_t)revision);
+}
+
 static bool prune_job(sqlite3 *db, void *arg, struct err *err)
 {
     (void)arg;
@@ -206,7 +223,7 @@ void config_db_set_active(uint64_t revision)
 {
     struct err err;
 
-    writer_post(writer, active_job, NULL, (void *)(uintptr_t)revision);
+    writer_post(writer, active_job, active_done, (void *)(uintptr_t)revision);
     /* Pruning looks at everything, so it waits until there is something worth it. */
     if (revision % 50 == 0 && !config_db_call(prune_job, NULL, &err))
         log_warning("forgetting old revisions: %s", err.text);
@@ -357,8 +374,10 @@ static void backup_fiber(void *unused)
     msec_t pause = BACKUP_EVERY;
 
     (void)unused;
-    while (fiber_sleep(pause))
+    while (fiber_sleep(pause)) {
+        try_active_again();
         pause = back_up();
+    }
 }
 
 bool config_db_watch(struct err *err)

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -397,6 +398,33 @@ def load_one(port):
     with lab.Smtp(port) as c:
         c.ehlo()
         return c.cmd("MAIL FROM:<a@client.lab.example>")[0]
+
+
+@lab.test("a sync of the configuration fails at any place: the commit is refused, or it is there and counts as one that works")
+def commits():
+    gate = Gateway()
+    refused = made = 0
+    for at in range(1, 16) if FULL else (1, 7, 11, 12, 13, 14):
+        gate.disk.arm("sync", errno.EIO, at=at, only="config.db,audit.db")
+        done = gate.console('destconfig new n%d.example use_tls=on; commit "n" Y' % at, check=False)
+        time.sleep(0.4) # the mark is written late
+        gate.disk.clear()
+        made += done.returncode == 0
+        refused += done.returncode != 0
+        lab.equal("disk I/O error" in done.stderr, done.returncode != 0, done.stderr)
+        gate.console("clearchanges y", check=False)
+
+    def active():
+        gate.kill() # the file is locked while the engine lives
+        with contextlib.closing(sqlite3.connect(os.path.join(gate.home, "config.db"))) as db:
+            found = [s for _, s in db.execute("SELECT rev, state FROM revision ORDER BY rev")]
+        gate.start()
+        return found[-1] == "active" and len(found) == made + 2
+
+    lab.equal(refused > 0 and made > 0, True, "%d refused, %d made" % (refused, made))
+    time.sleep(4)
+    lab.equal(active(), True)
+    gate.stop()
 
 
 @lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
