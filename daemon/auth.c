@@ -24,8 +24,8 @@
 #define ANSWER_TIMEOUT SECONDS(60) /* of a directory; its own time limit is shorter */
 #define FORWARD_TIMEOUT SECONDS(120) /* over all servers */
 #define LINE_MAX_BASE64 12288u /* RFC 4954 section 4 */
-#define SCRAM_ITERATIONS                                                                           \
-    4096u /* RFC 7677 section 4; for passwords that a directory has in clear text */
+/* RFC 7677 section 4; for passwords that a directory has in clear text. */
+#define SCRAM_ITERATIONS 4096u
 #define SCRAM_SALT 16u
 
 struct auth {

@@ -25,9 +25,7 @@
 #define SERVER_TIMEOUT SECONDS(15) /* one server, from its name to its answer */
 #define ADDRESS_TIMEOUT SECONDS(5) /* one of its addresses, when there are others */
 #define DOWN_FOR SECONDS(30)
-#define FULL_WAIT                                                                                  \
-    SECONDS(10) /* for a free connection, when all servers have as many as they may                \
-                 */
+#define FULL_WAIT SECONDS(10) /* for a free connection, when all servers have as many as they may */
 #define FULL_PAUSE 50
 #define MAX_ADDRESSES 4u
 

@@ -15,8 +15,8 @@
 
 #define MAX_ENTRIES 20000u /* of each table, some 250 bytes each */
 #define LONGEST_DELAY SECONDS(8)
-#define NAME_ALERT                                                                                 \
-    5u /* an alert about a name comes at so many times the failures that lock a host out */
+/* An alert about a name comes at so many times the failures that lock a host out. */
+#define NAME_ALERT 5u
 
 struct entry {
     struct list node; /* in the table's order: the one that failed last is at the end */

@@ -195,8 +195,7 @@ static void show_subject(struct client_cert *c, X509 *cert)
 
     if (!text)
         return;
-    /* OpenSSL puts quotes where they are needed; what must not be printed is str_escape's to say.
-     */
+    /* OpenSSL puts quotes where they are needed; what must not be printed is str_escape's. */
     X509_NAME_print_ex(
         text, X509_get_subject_name(cert), 0,
         (XN_FLAG_RFC2253 & ~(unsigned long)(ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_ESC_CTRL)) |

@@ -241,13 +241,23 @@ static const char *certificate_of(const struct config *cfg, const char *given, s
     return NULL;
 }
 
+/* Without it the library asks on the engine's terminal, and waits there. */
+static int no_pass_phrase(char *out, int size, int writing, void *arg)
+{
+    (void)out;
+    (void)size;
+    (void)writing;
+    (void)arg;
+    return -1;
+}
+
 static STACK_OF(X509) * read_all(const char *pem)
 {
     STACK_OF(X509) *all = sk_X509_new_null();
     BIO *in = BIO_new_mem_buf(pem, -1);
     X509 *x;
 
-    while (in && (x = PEM_read_bio_X509_AUX(in, NULL, NULL, NULL)))
+    while (in && (x = PEM_read_bio_X509_AUX(in, NULL, no_pass_phrase, NULL)))
         sk_X509_push(all, x);
     ERR_clear_error();
     BIO_free(in);

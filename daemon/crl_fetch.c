@@ -18,9 +18,7 @@
 #include "store/base/home.h"
 #include "store/base/log.h"
 
-#define FETCH_TIME                                                                                 \
-    MINUTES(10) /* for one URL: nobody waits, and long lists come over slow lines                  \
-                 */
+#define FETCH_TIME MINUTES(10) /* for one URL: nobody waits, and long lists come over slow lines */
 #define SUFFIX ".crl"
 #define FRESH ".new-" /* begins no name of a source */
 

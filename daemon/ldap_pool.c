@@ -29,8 +29,7 @@
 #define BACKOFF_FIRST SECONDS(1)
 #define BACKOFF_MAX SECONDS(60)
 #define FAIR_WAIT SECONDS(1) /* who had less time to answer is not down for being late */
-#define TROUBLES                                                                                   \
-    2 /* failed operations in a row, on connections that could be made: then it is down */
+#define TROUBLES 2 /* failed operations in a row, on connections that could be made: then it is down */
 
 enum purpose { FOR_SEARCH, FOR_BIND, PURPOSES };
 
@@ -41,8 +40,8 @@ struct pooled { /* an idle connection */
 };
 
 enum grant { GRANT_NONE, GRANT_CLIENT, GRANT_SLOT, GRANT_DOWN };
-struct waiter { /* on the stack of the fiber that waits; in no list after it was granted something
-                 */
+/* On the stack of the fiber that waits; in no list after it was granted something. */
+struct waiter {
     struct list node;
     struct wait wait;
     enum purpose purpose;
@@ -54,8 +53,8 @@ struct host {
     char *name, *host; /* "[2001:db8::1]:389", "2001:db8::1" */
     unsigned port;
     struct list idle[PURPOSES]; /* used last at the end */
-    struct list
-        waiting; /* while anybody waits nothing is idle that could serve, and all are open */
+    /* While anybody waits nothing is idle that could serve, and all are open. */
+    struct list waiting;
     unsigned open, nwaiting;
     enum { UNKNOWN, UP, DOWN } state;
     char why[300];

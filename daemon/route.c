@@ -474,7 +474,7 @@ enum route_result route_resolve_via(const struct config *cfg, const char *via, c
                                     struct route_problem *problem)
 {
     char *hop = (char *)(uintptr_t)via;
-    const struct smtp_route direct = {.domain = (char *)"ALL", .hosts = {&hop, 1}};
+    const struct smtp_route direct = {.domain = (char *)"ALL", .hosts = {.items = &hop, .n = 1}};
     const struct smtp_route *r = via ? &direct : route_find(cfg, domain);
     struct controls controls;
     struct search s = {.cfg = cfg, .controls = &controls, .out = out, .deadline = deadline};

@@ -266,8 +266,7 @@ static enum sasl_step scram(struct sasl *s, struct slice in, struct buf *out)
     size_t n = 0;
     int rc;
 
-    if (s->step ==
-        3) /* the server's last word was sent; the client's has to be empty (RFC 4954 section 4) */
+    if (s->step == 3) /* the server's last word was sent; the client's has to be empty (RFC 4954) */
         return in.n ? SASL_SYNTAX : SASL_PROVEN;
     if (!in.p && !s->step && !s->client) {
         s->step = 1;

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char home[] = "/tmp/postern-fuzz-XXXXXX";
 static struct loop *l;
-static struct config *plain, *required;
+static struct config *plain, *required, *cleaning;
 static struct config *may_auth, *must_auth; /* SMTP AUTH in clear, by the fixture's users */
 
 static void remove_home(void)
@@ -58,7 +58,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     may_auth = fixture_set(config_ref(plain), "smtpauth_profile", "pw", "kind=ldap", &err);
     may_auth = fixture_set(may_auth, "listener", "In", "auth=preferred|auth_needs_tls=no|smtp_auth=pw", &err);
     must_auth = fixture_set(config_ref(may_auth), "listener", "In", "auth=required", &err);
-    if (!plain || !required || !may_auth || !must_auth)
+    cleaning = fixture_set(config_ref(plain), "listener", "In", "line_endings=clean", &err);
+    if (!plain || !required || !may_auth || !must_auth || !cleaning)
         abort();
     return 0;
 }
@@ -98,7 +99,7 @@ static void check_message(const struct message *m, bool relay)
     if (!body_read(m->body, 0, text, sizeof(text), &got, NULL))
         abort();
     assert(got == body_length(m->body) && got >= 2);
-    for (size_t i = 0; i < got; i++) {
+    for (size_t i = 0; i < got && !(m->flags & MSG_BINARY); i++) {
         assert(text[i]);
         if (text[i] == '\n')
             assert(i && text[i - 1] == '\r');
@@ -150,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     *o = fixture_origin(must          ? must_auth
                         : auth        ? may_auth
                         : data[0] & 2 ? required
+                        : data[0] & 16 ? cleaning
                                       : plain,
                         fds[0], relay ? "10.0.0.1" : "192.0.2.1");
     if (!fiber_spawn(l, "fuzz", serve, o))

@@ -230,6 +230,27 @@ def by_merge():
     lab.equal([hosts_of(admin, n) for n in ("by.example.com", "later.example.com")], [["relay.example.com"]] * 2)
 
 
+@lab.test("an engine in the foreground asks for no passphrase of a PEM text that somebody sends")
+def encrypted_pem():
+    home = box.path("foreground")
+    ports = lab.Posternd(home, start=False).env["POSTERN_TEST_PORTS"]
+    terminal.Terminal([lab.binary("posternd"), "--home", home], env={"POSTERN_TEST_PORTS": ports})
+    lab.eventually(lambda: os.path.exists(os.path.join(home, "run", "control")), 20)
+    c = lab.eventually(lambda: Control(home), 20)
+    c.ok("candidate.anonymous")
+    c.ok("config.stage", changes=[
+        {"section": "ldap_server", "name": "lab", "body": {"hosts": ["127.0.0.1:1"], "base": "dc=x"}},
+        {"section": "ldap_query", "name": "q", "body": {"server": "lab", "kind": "certauth", "filter": "(cn={cn})", "fields": ["cn"],
+                                                        "user_attribute": "uid"}}])
+    pem = ("-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,%s\n\n%s=\n-----END CERTIFICATE-----\n"
+           % ("0" * 32, "A" * 43))
+    number, answers = c.send("ldap.test", query="q", certificate=pem), []
+    waiting = threading.Thread(target=lambda: answers.append(c.receive()), daemon=True)
+    waiting.start()
+    waiting.join(10)
+    lab.equal([(a["id"], a["ok"], a["message"]) for a in answers], [(number, False, "The certificate cannot be read.")])
+
+
 @lab.test("every operation asks for its role")
 def operations():
     lab.need_root()
