@@ -277,11 +277,25 @@ refuse:
                    "to \"/pri=65535\" behind it, USEDNS or /dev/null.");
 }
 
+/* In the file of a table these stand where a host may stand. */
+static bool is_access_rule(const char *text)
+{
+    static const char *const rules[] = {"ACCEPT", "RELAY", "REJECT", "TCPREFUSE", "CONTINUE"};
+
+    for (size_t i = 0; i < countof(rules); i++)
+        if (str_ieq(text, rules[i]))
+            return true;
+    return false;
+}
+
 bool check_sender(const struct field *f, const char *text, struct err *err)
 {
     struct net n;
 
     (void)f;
+    if (is_access_rule(text))
+        return err_set(err, E_INVALID,
+                       "%s is a rule of host access tables, so it cannot be a host; write its full name.", text);
     if (str_eq(text, "ALL") || net_parse(text, &n, NULL))
         return true;
     /* digits, dots, dashes and slashes only: it was meant as an address; net_parse says what is

@@ -326,6 +326,7 @@ static void refusals(void **state)
         {"$P\n$Q\n    ACCEPT\n",                         "line 2, $P: There is no rule below it",                           NULL},
         {"$P\n    MAYBE\n",                              "line 2, $P: This is no rule",                                     NULL},
         {"$P\n    $Q\n",                                 "line 2, $P: A policy cannot be another one",                      NULL},
+        {"REJECT    $BLOCKED\n",                        "line 1, REJECT: REJECT is a rule",                                NULL},
         {"$P x\n    ACCEPT\n",                           "line 1, $P: The name of an entry stands alone",                   NULL},
         {"$P\n    ACCEPT\n$P\n    REJECT\n",             "line 3, $P: The policy stands twice",                             NULL},
         {"$P\n    ACCEPT {\n        tls = \"on\"\n",     "line 4, $P: The closing brace",                                   NULL},
