@@ -571,12 +571,13 @@ static const char *our_value(const struct param *p, const struct field *f, const
 
 static const struct field *own_field(const char *name)
 {
-    const struct field *f = NULL;
+    for (size_t i = 0; i < section_mail_policy.nfields; i++) {
+        const struct field *f = &section_mail_policy.fields[i];
 
-    for (size_t i = 0; !f && i < section_mail_policy.nfields; i++)
-        if (str_ieq(section_mail_policy.fields[i].name, name))
-            f = &section_mail_policy.fields[i];
-    return f && !has_param(f) ? f : NULL;
+        if (str_ieq(f->name, name))
+            return has_param(f) ? NULL : f;
+    }
+    return NULL;
 }
 
 /* Where "_verify" would begin. */
@@ -896,7 +897,7 @@ static bool read_group(struct reading *r, struct slice head)
 {
     char name[NAME_MAX_LENGTH + 1];
     struct group *g;
-    struct rule rule;
+    struct rule rule = {0};
 
     take_name(r, (struct slice){head.p, head.n - 1}, name);
     if (!*name)
@@ -931,7 +932,7 @@ static bool read_host(struct reading *r, struct slice head)
 {
     struct slice host = {head.p, word_length(head)};
     unsigned line = r->line;
-    struct rule rule;
+    struct rule rule = {0};
     struct group *g = r->n ? &r->groups[r->n - 1] : NULL;
 
     if (!rule_below(r, head, host.n, &rule))
@@ -955,7 +956,7 @@ static bool read_all_entry(struct reading *r, struct slice head)
 {
     const struct listener *l = CONFIG_GET(r->base, listener, r->listener);
     unsigned line = r->line;
-    struct rule rule;
+    struct rule rule = {0};
     struct group *g;
 
     if (!rule_below(r, head, word_length(head), &rule))
