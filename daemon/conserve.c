@@ -21,7 +21,7 @@ static uint64_t share_of(const struct conserve *c, enum scarce kind)
 
 bool conserve_set(struct conserve *c, enum scarce kind, uint64_t used, uint64_t limit)
 {
-    enum conserve_mode was = c->of[kind].mode, mode = was;
+    enum conserve_mode was = c->of[kind].mode, mode;
     uint64_t now = share(used, limit), slow = c->slow_at * 100u;
     uint64_t slow_end = slow > SLOW_BAND * 100 ? slow - SLOW_BAND * 100 : 0;
 
