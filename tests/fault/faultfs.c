@@ -51,7 +51,7 @@ struct shared { /* tests/lab/faults.py knows the offsets */
     _Atomic uint64_t free_bytes; /* what statvfs says; 0: the truth */
     _Atomic int64_t clock_us; /* added to the wall clock */
     _Atomic uint64_t frozen; /* the power is off: new processes end at once */
-    uint64_t unused;
+    _Atomic uint64_t died_us; /* when ACT_DIE came, by the monotonic clock */
     char prefix[256]; /* absolute, without a slash at the end */
     char only[128]; /* parts of paths, with commas between; empty: all but log/ and run/ */
     char last[256]; /* what was spoilt last */
@@ -174,6 +174,10 @@ static int verdict(enum op op, const char *path)
     sh->hits++;
     snprintf(sh->last, sizeof(sh->last), "%d %.200s", (int)op, path + strlen(sh->prefix));
     if (sh->action == ACT_DIE) {
+        struct timespec now;
+
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+        sh->died_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
         sh->frozen = 1;
         kill(getpid(), SIGKILL);
         for (;;)
@@ -314,6 +318,13 @@ static long spoilt(int what, long lie)
     return what == ACT_LIE ? lie : -1;
 }
 
+/* Sanitizers must see what is opened, written, read and closed. */
+static int next_open(int dir, const char *name, int flags, mode_t mode)
+{
+    REAL(openat);
+    return next(dir, name, flags, mode);
+}
+
 static int open_below(int dir, const char *name, int flags, mode_t mode, const char *path)
 {
     bool creates = flags & O_CREAT;
@@ -329,7 +340,7 @@ static int open_below(int dir, const char *name, int flags, mode_t mode, const c
     }
     if (creates)
         before_entry(REC_CREATE, path, NULL);
-    fd = (int)syscall(SYS_openat, dir, name, flags, mode);
+    fd = next_open(dir, name, flags, mode);
     if (fd >= 0)
         remember(fd, path);
     pthread_mutex_unlock(&lock);
@@ -342,7 +353,7 @@ static int do_open(int dir, const char *name, int flags, mode_t mode)
 
     if (absolute(dir, name, path))
         return open_below(dir, name, flags, mode, path);
-    return (int)syscall(SYS_openat, dir, name, flags, mode);
+    return next_open(dir, name, flags, mode);
 }
 
 #define OPEN(fn, dirparam, dir)                                                                    \
@@ -391,7 +402,20 @@ EXPORT int close(int fd)
         paths[fd] = NULL;
         pthread_mutex_unlock(&lock);
     }
-    return (int)syscall(SYS_close, fd);
+    REAL(close);
+    return next(fd);
+}
+
+static ssize_t next_write(int fd, const void *p, size_t n, off_t at, bool positioned)
+{
+    static __typeof__(&write) plain;
+    static __typeof__(&pwrite64) there;
+
+    if (!plain) {
+        there = (__typeof__(&pwrite64))real("pwrite64");
+        plain = (__typeof__(&write))real("write");
+    }
+    return positioned ? there(fd, p, n, at) : plain(fd, p, n);
 }
 
 static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool positioned)
@@ -400,7 +424,7 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
     int what;
 
     if (!path_of(fd))
-        return positioned ? syscall(SYS_pwrite64, fd, p, n, at) : syscall(SYS_write, fd, p, n);
+        return next_write(fd, p, n, at, positioned);
     pthread_mutex_lock(&lock);
     what = verdict(OP_WRITE, paths[fd]);
     while (what == ACT_HANG && sh->mode == MODE_FAULT) {
@@ -419,7 +443,7 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
                          : fcntl(fd, F_GETFL) & O_APPEND ? lseek(fd, 0, SEEK_END)
                                                           : lseek(fd, 0, SEEK_CUR),
                          n);
-        put = positioned ? syscall(SYS_pwrite64, fd, p, n, at) : syscall(SYS_write, fd, p, n);
+        put = next_write(fd, p, n, at, positioned);
     }
     pthread_mutex_unlock(&lock);
     return put;
@@ -457,7 +481,8 @@ static ssize_t do_writev(int fd, const struct iovec *v, int n, off_t at, bool po
 
 EXPORT ssize_t writev(int fd, const struct iovec *v, int n)
 {
-    return path_of(fd) ? do_writev(fd, v, n, 0, false) : syscall(SYS_writev, fd, v, n);
+    REAL(writev);
+    return path_of(fd) ? do_writev(fd, v, n, 0, false) : next(fd, v, n);
 }
 EXPORT ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 {
@@ -466,6 +491,18 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 EXPORT ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at)
 {
     return do_writev(fd, v, n, at, true);
+}
+
+static ssize_t next_read(int fd, void *p, size_t n, off_t at, bool positioned)
+{
+    static __typeof__(&read) plain;
+    static __typeof__(&pread64) there;
+
+    if (!plain) {
+        there = (__typeof__(&pread64))real("pread64");
+        plain = (__typeof__(&read))real("read");
+    }
+    return positioned ? there(fd, p, n, at) : plain(fd, p, n);
 }
 
 static ssize_t do_read(int fd, void *p, size_t n, off_t at, bool positioned)
@@ -479,7 +516,7 @@ static ssize_t do_read(int fd, void *p, size_t n, off_t at, bool positioned)
         if (what >= 0)
             return spoilt(what, 0);
     }
-    return positioned ? syscall(SYS_pread64, fd, p, n, at) : syscall(SYS_read, fd, p, n);
+    return next_read(fd, p, n, at, positioned);
 }
 
 EXPORT ssize_t read(int fd, void *p, size_t n)
