@@ -198,6 +198,18 @@ static struct change *take_changes(void)
     return list;
 }
 
+static unsigned free_changes(void)
+{
+    unsigned n = 0;
+
+    for (struct change *c = take_changes(), *next; c; c = next) {
+        next = c->next;
+        change_free(c);
+        n++;
+    }
+    return n;
+}
+
 static void kick_clock(void) /* under the lock */
 {
     if (q.ticking) {
@@ -1088,6 +1100,21 @@ static bool read_values(sqlite3 *db, struct err *err)
     return rc == SQLITE_DONE;
 }
 
+/* A row whose last recipient is done, but which was still to be deleted when the last engine ended. */
+static void forget_later(uint64_t mid, struct slice place)
+{
+    struct body *body = body_decode(place.p, place.n, NULL);
+    struct change *c;
+
+    if (!body)
+        return;
+    c = xcalloc(1, sizeof(*c));
+    c->mid = mid;
+    c->gone = body;
+    *q.changes_end = c;
+    q.changes_end = &c->next;
+}
+
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. false: a page
  * cannot be read, or the disk. */
 static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
@@ -1115,10 +1142,11 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
         if (e) {
             e->segment = spool_segment_of(place.p, place.n);
             schedule_add(&q.schedule, e, now);
+        } else if (m) {
+            forget_later(mid, place);
         } else {
             damaged++;
-            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid,
-                         one.code ? one.text : "no recipient is left");
+            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid, one.text);
         }
         if (mid > atomic_load(&q.ids[ID_MID]))
             atomic_store(&q.ids[ID_MID], mid);
@@ -1223,6 +1251,7 @@ static bool load_again(const struct config *cfg, struct err *err)
     schedule_init(&q.schedule, 1);
     q.schedule.suspended = suspended;
     deststats_forget();
+    free_changes();
     spool_forget_accounts();
     return repair(err) && open_and_read(err) && load_entries(q.db, cfg, err);
 }
@@ -1263,13 +1292,17 @@ static bool load_queue(const struct config *cfg, struct err *err)
     q.db = NULL; /* the writer's now */
     /* A full disk must not keep what is queued from being delivered; they are reserved later. */
     ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
+    pthread_mutex_lock(&q.lock);
+    if (q.changes)
+        post_flush();
+    pthread_mutex_unlock(&q.lock);
     return true;
 }
 
 void queue_stop(void)
 {
     struct flush f = {NULL};
-    unsigned unwritten = 0;
+    unsigned unwritten;
     const char *key;
     size_t pos = 0;
     void *value;
@@ -1284,11 +1317,7 @@ void queue_stop(void)
     }
     sqlite3_close(q.db);
     q.db = NULL;
-    for (struct change *c = take_changes(), *next; c; c = next) {
-        next = c->next;
-        change_free(c);
-        unwritten++;
-    }
+    unwritten = free_changes();
     if (unwritten)
         log_critical("queue: what became of %u messages could not be written; they may be delivered again",
                      unwritten);
@@ -2011,6 +2040,17 @@ uint64_t queue_oldest(void)
     mid = e ? e->mid : 0;
     pthread_mutex_unlock(&q.lock);
     return mid;
+}
+
+void queue_set_rcpt(struct rcpt *r, const struct rcpt *now)
+{
+    pthread_mutex_lock(&q.lock);
+    r->state = now->state;
+    r->attempts = now->attempts;
+    r->next_try = now->next_try;
+    r->warnings = now->warnings;
+    r->last_warning = now->last_warning;
+    pthread_mutex_unlock(&q.lock);
 }
 
 void queue_set_error(struct rcpt *r, char *text)

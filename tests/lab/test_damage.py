@@ -1,9 +1,11 @@
 # Files that are damaged: the queue's database, a body in the spool, what was learnt, the counters, the configuration. The
 # gateway starts by itself, says what is missing, and delivers the rest.
 
+import contextlib
 import glob
 import os
 import re
+import sqlite3
 
 import lab
 
@@ -130,6 +132,31 @@ def queue_running():
     gate.console("resumedel")
     lab.equal(book.settled(sink), 0)
     gate.stop()
+
+
+@lab.test("a row whose recipients are all done, because the engine died before it was deleted, is no damage and goes")
+def finished_row():
+    box = lab.Sandbox()
+    gate, sink = start(box)
+    gate.console("suspenddel 0")
+    fill(gate, lab.Book(), 3, "row")
+    with lab.Smtp(gate.private) as c: # its body has a file of its own
+        c.ehlo()
+        c.message("sender@client.lab.example", "a@dest0.lab.example", lab.make_message("large", 5 << 20, "attachment"))
+        c.quit()
+    gate.stop()
+    with contextlib.closing(sqlite3.connect(box.path("home", "queue.db"))) as db:
+        delivered = bytes((1, 1, 1, 0, 0, 0, 0)) # as message.c writes it: version, state, attempts, times, no text
+        db.execute("UPDATE message SET state = ?", (delivered,))
+        db.commit()
+    gate.start()
+    lab.equal("queue damaged" in alerts(gate) or "cannot be delivered" in alerts(gate), False)
+    spool = box.path("home", "spool")
+    lab.eventually(lambda: not [n for n in os.listdir(spool) if n.startswith("file-")], 10, "its body goes")
+    gate.stop()
+    with contextlib.closing(sqlite3.connect(box.path("home", "queue.db"))) as db:
+        lab.equal(db.execute("SELECT count(*) FROM message").fetchone(), (0,))
+    lab.equal(sink.digests(), [])
 
 
 @lab.test("a body that is damaged is told with its MID, harms no other message, and its sender hears of it in the end")
