@@ -47,6 +47,7 @@
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
+#define COMPACT_FIRST SECONDS(3) /* what a crash leaves behind is a segment for each message that waits */
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
@@ -1048,9 +1049,10 @@ static size_t compact(struct move *m)
 static void compaction_fiber(void *unused)
 {
     struct move *m = xcalloc(1, sizeof(*m));
+    msec_t pause = COMPACT_FIRST;
 
     (void)unused;
-    while (fiber_sleep(COMPACT_EVERY))
+    for (; fiber_sleep(pause); pause = COMPACT_EVERY)
         while (compact(m) && !fiber_stopping())
             ;
     free(m);

@@ -83,4 +83,4 @@ def restart():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)

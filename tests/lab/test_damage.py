@@ -266,4 +266,4 @@ def state():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)

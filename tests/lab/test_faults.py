@@ -445,4 +445,4 @@ def liar():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)

@@ -157,13 +157,18 @@ def no_descriptor():
     used = cpu(gate)
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
-        with socket.create_connection(("127.0.0.1", gate.private), timeout=3) as s:
-            try:
-                codes.add(s.recv(200)[:9])
-            except TimeoutError:
-                codes.add(b"late")
-            except OSError:
-                codes.add(b"reset")
+        s = socket.create_connection(("127.0.0.1", gate.private), timeout=3)
+        try:
+            code = s.recv(200)[:9]
+        except TimeoutError:
+            code = b"late"
+        except OSError:
+            code = b"reset"
+        if code.startswith(b"220") and len(held) < 2 * highest: # it had closed some of its own meanwhile: taken, too
+            held.append(s)
+            continue
+        codes.add(code)
+        s.close()
         time.sleep(0.05)
     lab.equal(cpu(gate) - used < 1, True, "busy")
     lab.equal(b"421 #4.3." in codes, True, str(codes))
@@ -175,4 +180,4 @@ def no_descriptor():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)
