@@ -28,6 +28,7 @@
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
+#include "daemon/queue_clock.h"
 #include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
@@ -92,6 +93,8 @@ static struct {
     struct change *changes, **changes_end; /* under the lock */
     bool flush_posted;
     msec_t flush_again; /* when changes that could not be written are tried again */
+    struct clock_jumps jumps; /* under the lock */
+    bool jumps_changed; /* ... since they were written */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -186,28 +189,38 @@ static void change_free(struct change *c)
     free(c);
 }
 
-static struct change *take_changes(void)
-{
+struct flush { /* what one job of the writer took from the list */
     struct change *list;
+    struct clock_jumps *jumps; /* NULL: as they are on disk */
+};
 
+static void take_changes(struct flush *f)
+{
     pthread_mutex_lock(&q.lock);
-    list = q.changes;
+    f->list = q.changes;
     q.changes = NULL;
     q.changes_end = &q.changes;
     q.flush_posted = false;
+    if (q.jumps_changed) {
+        f->jumps = xmalloc(sizeof(*f->jumps));
+        *f->jumps = q.jumps;
+    }
+    q.jumps_changed = false;
     pthread_mutex_unlock(&q.lock);
-    return list;
 }
 
 static unsigned free_changes(void)
 {
+    struct flush f = {NULL, NULL};
     unsigned n = 0;
 
-    for (struct change *c = take_changes(), *next; c; c = next) {
+    take_changes(&f);
+    for (struct change *c = f.list, *next; c; c = next) {
         next = c->next;
         change_free(c);
         n++;
     }
+    free(f.jumps);
     return n;
 }
 
@@ -220,19 +233,22 @@ static void kick_clock(void) /* under the lock */
 }
 
 /* What could not be written stands first again. */
-static void put_back(struct change *list)
+static void put_back(struct flush *f)
 {
-    struct change **end = &list;
+    struct change **end = &f->list;
 
-    if (!list)
+    if (!f->list && !f->jumps)
         return;
     while (*end)
         end = &(*end)->next;
     pthread_mutex_lock(&q.lock);
-    *end = q.changes;
-    if (!q.changes)
-        q.changes_end = end;
-    q.changes = list;
+    if (f->list) {
+        *end = q.changes;
+        if (!q.changes)
+            q.changes_end = end;
+        q.changes = f->list;
+    }
+    q.jumps_changed = q.jumps_changed || f->jumps;
     q.flush_again = clock_in(FLUSH_RETRY);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
@@ -254,24 +270,37 @@ static bool write_change(sqlite3 *db, const struct change *c, struct err *err)
     return true;
 }
 
-struct flush { /* what one job of the writer took from the list */
-    struct change *list;
-};
+static bool write_jumps(sqlite3 *db, const struct clock_jumps *jumps, struct err *err)
+{
+    sqlite3_stmt *s = writer_stmt("DELETE FROM value WHERE name GLOB '" CLOCK_ROW "*'", err);
+    char name[CLOCK_ROW_SIZE];
+
+    if (!s)
+        return false;
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "writing how the clock was set: %s", sqlite3_errmsg(db));
+    for (unsigned i = 0; i < jumps->n; i++) {
+        clock_jump_row(jumps, i, name);
+        if (!write_value(db, name, (uint64_t)jumps->of[i].by, err))
+            return false;
+    }
+    return true;
+}
 
 static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
 {
-    f->list = take_changes();
+    take_changes(f);
     for (struct change *c = f->list; c; c = c->next)
         if (!write_change(db, c, err))
             return false;
-    return true;
+    return !f->jumps || write_jumps(db, f->jumps, err);
 }
 
 /* After the commit, or its failure. */
 static void end_flush(struct flush *f, bool ok)
 {
     if (!ok)
-        put_back(f->list); /* with the next change, or after a while, or at the end */
+        put_back(f); /* with the next change, or after a while, or at the end */
     while (ok && f->list) {
         struct change *c = f->list;
 
@@ -280,6 +309,8 @@ static void end_flush(struct flush *f, bool ok)
             body_remove(c->gone);
         change_free(c);
     }
+    free(f->jumps);
+    f->jumps = NULL;
 }
 
 static bool flush_job(sqlite3 *db, void *arg, struct err *err)
@@ -313,7 +344,7 @@ static void add_change(struct change *c)
 /* Under the lock. Changes that could not be written: it is time again, or when it will be. */
 static msec_t flush_retry(msec_t now)
 {
-    if (!q.changes || q.flush_posted)
+    if ((!q.changes && !q.jumps_changed) || q.flush_posted)
         return NEVER;
     if (now < q.flush_again)
         return q.flush_again;
@@ -1091,6 +1122,7 @@ static bool read_values(sqlite3 *db, struct err *err)
         for (int k = 0; k < ID_KINDS; k++)
             if (str_eq(name, id_names[k]))
                 atomic_store(&q.ids[k], value);
+        clock_jumps_read(&q.jumps, name, (usec_t)value);
         copy = xmalloc(sizeof(*copy));
         *copy = value;
         free(map_remove(&q.kept, name));
@@ -1100,6 +1132,25 @@ static bool read_values(sqlite3 *db, struct err *err)
         database_error(db, err);
     sqlite3_finalize(s);
     return rc == SQLITE_DONE;
+}
+
+/* The clock may have been set since the row was written. A retry that is further away than the profile lets any be
+ * was to be under a clock that was set back: it is due. */
+static void mend_times(const struct config *cfg, struct message *m, usec_t wall)
+{
+    m->received = clock_jumps_apply(&q.jumps, m->mid, m->received);
+    for (unsigned i = 0; i < m->nrcpts; i++) {
+        struct rcpt *r = &m->rcpts[i];
+        const struct bounce_profile *p;
+        usec_t most;
+
+        if (r->state != RCPT_QUEUED || r->next_try <= wall)
+            continue;
+        p = route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile);
+        most = (usec_t)(p ? p : &deliver_last_resort)->max_retry * 1000000;
+        if (r->next_try > wall + most + most / 10 + 60 * (usec_t)1000000)
+            r->next_try = wall;
+    }
 }
 
 /* A row whose last recipient is done, but which was still to be deleted when the last engine ended. */
@@ -1123,7 +1174,8 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 {
     msec_t now = clock_now();
     usec_t wall = clock_wall();
-    uint64_t damaged = 0;
+    uint64_t damaged = 0, oldest = 0;
+    unsigned njumps = q.jumps.n;
     sqlite3_stmt *s;
     int rc;
 
@@ -1139,11 +1191,15 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 
         if (spool_account(place.p, place.n, &one))
             m = message_decode(mid, column(s, 2), column(s, 3), &one);
-        if (m)
+        if (m) {
+            mend_times(cfg, m, wall);
             e = make_entry(cfg, m, now, wall);
+        }
         if (e) {
             e->segment = spool_segment_of(place.p, place.n);
             schedule_add(&q.schedule, e, now);
+            if (!oldest)
+                oldest = mid;
         } else if (m) {
             forget_later(mid, place);
         } else {
@@ -1160,6 +1216,8 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
         return false;
     }
     sqlite3_finalize(s);
+    clock_jumps_forget(&q.jumps, oldest ? oldest : UINT64_MAX);
+    q.jumps_changed = q.jumps.n != njumps;
     if (damaged) {
         q.unreadable = true;
         alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue damaged",
@@ -1204,6 +1262,7 @@ static sqlite3 *open_database(const char *path, struct err *err)
 static bool open_and_read(struct err *err)
 {
     q.damaged = false;
+    q.jumps.n = 0;
     q.db = open_database(q.path, err);
     if (q.db && read_values(q.db, err))
         return true;
@@ -1295,7 +1354,7 @@ static bool load_queue(const struct config *cfg, struct err *err)
     /* A full disk must not keep what is queued from being delivered; they are reserved later. */
     ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
     pthread_mutex_lock(&q.lock);
-    if (q.changes)
+    if (q.changes || q.jumps_changed)
         post_flush();
     pthread_mutex_unlock(&q.lock);
     return true;
@@ -1303,7 +1362,7 @@ static bool load_queue(const struct config *cfg, struct err *err)
 
 void queue_stop(void)
 {
-    struct flush f = {NULL};
+    struct flush f = {NULL, NULL};
     unsigned unwritten;
     const char *key;
     size_t pos = 0;
@@ -1396,12 +1455,16 @@ usec_t queue_received(const struct item *i)
     return when;
 }
 
-void queue_clock_jumped(usec_t by)
+void queue_clock_jumped(usec_t before, usec_t by)
 {
     pthread_mutex_lock(&q.lock);
     for (size_t i = 0; i < q.schedule.index_cap; i++)
-        if (q.schedule.index[i])
+        if (q.schedule.index[i] && q.schedule.index[i]->received <= before)
             q.schedule.index[i]->received += by;
+    clock_jumps_add(&q.jumps, atomic_load(&q.ids[ID_MID]), before, by);
+    q.jumps_changed = true;
+    if (q.writer)
+        post_flush();
     pthread_mutex_unlock(&q.lock);
 }
 

@@ -312,17 +312,18 @@ static void look_at_clock(void)
 {
     static usec_t last_wall;
     static msec_t last_now;
-    usec_t wall = clock_wall(), jump;
+    usec_t wall = clock_wall(), jump, before;
     msec_t now = clock_now();
     int64_t seconds;
 
     jump = last_wall ? wall - last_wall - (now - last_now) * 1000 : 0;
+    before = wall - jump;
     last_wall = wall;
     last_now = now;
     seconds = jump / 1000000;
     if (seconds > -CLOCK_JUMP && seconds < CLOCK_JUMP)
         return;
-    queue_clock_jumped(jump);
+    queue_clock_jumped(before, jump);
     log_critical("the clock was set by %" PRId64 " seconds", seconds);
     alert_raise(ALERT_SYSTEM, ALERT_WARNING, "clock",
                 "The clock of the machine was set %s by %" PRId64 " seconds. Queued mail is neither retried "

@@ -48,6 +48,7 @@ class Book:
         self.lock = threading.Lock()
         self.sha, self.rcpts, self.at = {}, {}, {} # of acknowledged messages
         self.doubtful, self.refused = {}, {} # ID: SHA-256; no answer came; the answer was no
+        self.offered = {} # ID: recipients, of these too
         self.mids = {}
         self.deletions = [] # (began, answered, domain), of those that left nothing out
         self.attempted = set() # domains a deletion was asked for
@@ -135,6 +136,7 @@ class Sender(threading.Thread):
             return c.cmd("RSET")[0] == 250
         with book.lock:
             book.doubtful[message.id] = message.sha256
+            book.offered[message.id] = rcpts
         if chunks:
             at = 0
             while at < len(message.data):
@@ -451,7 +453,7 @@ class Worker:
                 total["deleted"] += r not in self.came and "@del." in r
                 total["bounced"] += r not in self.came and "@del." not in r
         total["doubtful"] += len(book.doubtful)
-        for d in (book.sha, book.rcpts, book.at, book.doubtful, book.refused):
+        for d in (book.sha, book.rcpts, book.at, book.doubtful, book.refused, book.offered):
             d.clear()
         book.deletions.clear()
         self.begin_count()
@@ -459,9 +461,10 @@ class Worker:
     def count_reports(self, rcpt, reports):
         """A report may come twice, as any message, and be made twice, when what was refused was not yet written."""
         ident = rcpt[2:].partition("@")[0]
-        refusals = sorted(at for r in self.book.rcpts.get(ident, ()) for at in self.denied.get(r, ()))
+        rcpts = self.book.offered[ident]
+        refusals = sorted(at for r in rcpts for at in self.denied.get(r, ()))
         reports.sort()
-        spare = "bounce" in self.asked and any("@b." in r for r in self.book.rcpts.get(ident, ()))
+        spare = "bounce" in self.asked and any("@b." in r for r in rcpts)
         for n, (at, _, _) in enumerate(reports):
             before = reports[n - 1][0]
             if n and not self.explained(before, at) and not any(self.explained(r, at) for r in refusals) and not spare:
