@@ -78,6 +78,8 @@ def queue_page():
     lab.equal(book.settled(sink), 0)
     lab.equal(len([i for i, _ in sink.digests() if i in lost]), 0)
     lab.equal(len(glob.glob(path + ".damaged-*")) >= 1, True)
+    lab.eventually(lambda: lab.match(gate.console("status").stdout, r"^Set aside after damage: +\d+ files, \d+ MiB, the oldest since "), 10)
+    lab.equal(gate.json("status")["data"]["set_aside"]["files"] >= 2, True)
     kept = glob.glob(box.path("home", "spool", "lost-seg-*"))
     lab.equal(len(kept) >= 1, True, "the bodies are kept")
     with open(kept[0], "rb") as f:
@@ -87,6 +89,10 @@ def queue_page():
     lab.equal(book.settled(sink), 0)
     gate.restart()
     lab.equal(len(glob.glob(path + ".damaged-*")), 1, "once")
+    gate.console('resourceconfig setup kept_space=1M; commit "little space" Y')
+    gate.restart() # or within ten minutes
+    lab.eventually(lambda: not glob.glob(box.path("home", "spool", "lost-*")), 10, "they are removed")
+    lab.eventually(lambda: lab.match(alerts(gate), r"\d+ files that were set aside when something was damaged, \d+ MiB, were removed"), 10)
     gate.stop()
 
 
