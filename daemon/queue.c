@@ -1982,7 +1982,7 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
 
 bool queue_written(struct err *err)
 {
-    struct flush f = {NULL};
+    struct flush f = {NULL, NULL};
     bool ok = writer_txn(q.writer, flush_job, &f, err);
 
     end_flush(&f, ok);

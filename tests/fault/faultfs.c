@@ -4,7 +4,7 @@
  *
  * Everything it is told and everything it tells is in one file that both sides map (FAULTFS names
  * it; tests/lab/faults.py is the other side). It can make the n-th call of some kinds fail, come
- * short, hang (a write, until the fault is over), do nothing and say it did, or end the process; and it keeps a journal of what was there
+ * short, hang (a write or an open, until the fault is over), do nothing and say it did, or end the process; and it keeps a journal of what was there
  * before each change, until the change was synced: a power cut is then a matter of undoing what
  * was not. A directory entry is durable when its directory was synced, never by a sync of the file.
  * After a failed sync the file's changes count as lost for good, as Linux does it: pages that could
@@ -187,6 +187,16 @@ static int verdict(enum op op, const char *path)
     return (int)sh->action;
 }
 
+/* Under the lock, which others have meanwhile: waits until the fault is over. */
+static void hang(int what)
+{
+    while (what == ACT_HANG && sh->mode == MODE_FAULT) {
+        pthread_mutex_unlock(&lock);
+        usleep(5000);
+        pthread_mutex_lock(&lock);
+    }
+}
+
 /* --- the journal ------------------------------------------------------------------------------- */
 
 static struct record *record(enum kind kind, const char *a, const char *b, uint64_t length)
@@ -334,7 +344,8 @@ static int open_below(int dir, const char *name, int flags, mode_t mode, const c
     pthread_mutex_lock(&lock);
     creates = creates && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
     what = verdict(creates ? OP_CREATE : OP_OPEN, path);
-    if (what >= 0) {
+    hang(what);
+    if (what >= 0 && what != ACT_HANG) {
         pthread_mutex_unlock(&lock);
         return -1;
     }
@@ -427,11 +438,7 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
         return next_write(fd, p, n, at, positioned);
     pthread_mutex_lock(&lock);
     what = verdict(OP_WRITE, paths[fd]);
-    while (what == ACT_HANG && sh->mode == MODE_FAULT) {
-        pthread_mutex_unlock(&lock);
-        usleep(5000);
-        pthread_mutex_lock(&lock);
-    }
+    hang(what);
     if (what == ACT_SHORT && n > 1)
         n /= 2;
     if (what == ACT_FAIL || what == ACT_LIE) {

@@ -427,6 +427,30 @@ def commits():
     gate.stop()
 
 
+@lab.test("the file of a large message is made while others are synced: its name is on disk, too, before it is acknowledged")
+def slow_name():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    disk = gate.disk
+    disk.journal(True)
+    disk.arm("create", action="hang", times=faults.FOREVER, only="spool/file-")
+    large = Load(gate.private, gate.book, sessions=1, large=1, name="name-large")
+    large.limit = 1
+    lab.eventually(lambda: disk["hits"], 10, "a file is being made")
+    small = Load(gate.private, gate.book, sessions=8, large=0, name="name-small") # some of them on another loop
+    lab.eventually(lambda: small.acknowledged > 10, 10, "others are stored meanwhile")
+    disk.clear()
+    small.stop()
+    lab.eventually(lambda: large.acknowledged, 10)
+    large.stop()
+    gate.kill()
+    disk.power_cut()
+    gate.start()
+    gate.console("resumedel")
+    gate.arrived(30)
+    gate.stop()
+
+
 @lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
 def liar():
     gate = Gateway()
