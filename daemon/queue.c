@@ -95,6 +95,7 @@ static struct {
     msec_t flush_again; /* when changes that could not be written are tried again */
     struct clock_jumps jumps; /* under the lock */
     bool jumps_changed; /* ... since they were written */
+    usec_t clock_offset; /* of the wall clock from the one that never jumps, when it was last looked at; 0: never */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -1447,17 +1448,28 @@ const struct reload_part reload_queue = {"the queue", prepare, publish, discard}
 
 usec_t queue_received(const struct item *i)
 {
-    usec_t when;
+    usec_t when, wall = clock_wall(), jump;
 
     pthread_mutex_lock(&q.lock);
     when = i->message->received;
+    jump = q.clock_offset ? wall - clock_now() * 1000 - q.clock_offset : 0;
     pthread_mutex_unlock(&q.lock);
+    if ((jump >= CLOCK_JUMP_LEAST || jump <= -CLOCK_JUMP_LEAST) && when <= wall - jump)
+        when += jump; /* it was set just now, and nobody has looked since */
     return when;
+}
+
+void queue_clock(usec_t offset)
+{
+    pthread_mutex_lock(&q.lock);
+    q.clock_offset = offset;
+    pthread_mutex_unlock(&q.lock);
 }
 
 void queue_clock_jumped(usec_t before, usec_t by)
 {
     pthread_mutex_lock(&q.lock);
+    q.clock_offset += by;
     for (size_t i = 0; i < q.schedule.index_cap; i++)
         if (q.schedule.index[i] && q.schedule.index[i]->received <= before)
             q.schedule.index[i]->received += by;

@@ -10,6 +10,7 @@
 
 #include "store/base/clock.h"
 
+#define CLOCK_JUMP_LEAST ((usec_t)60 * 1000000) /* less is a correction that changes nothing */
 #define CLOCK_JUMPS 32u /* remembered; of more the oldest is forgotten */
 #define CLOCK_ROW "clock/" /* the names of their rows in the table "value" begin so */
 #define CLOCK_ROW_SIZE 60u

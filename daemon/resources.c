@@ -26,6 +26,7 @@
 #include "daemon/fiber.h"
 #include "daemon/kept.h"
 #include "daemon/queue.h"
+#include "daemon/queue_clock.h"
 #include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "store/base/home.h"
@@ -33,7 +34,6 @@
 #include "store/base/str.h"
 
 #define LOG_DISK_WARN ((uint64_t)256 << 20)
-#define CLOCK_JUMP 60 /* seconds that are no correction any more */
 #define TRIM_EVERY SECONDS(10)
 #define TIDY_EVERY SECONDS(600)
 
@@ -323,9 +323,11 @@ static void look_at_clock(void)
     before = wall - jump;
     last_wall = wall;
     last_now = now;
-    seconds = jump / 1000000;
-    if (seconds > -CLOCK_JUMP && seconds < CLOCK_JUMP)
+    if (jump > -CLOCK_JUMP_LEAST && jump < CLOCK_JUMP_LEAST) {
+        queue_clock(wall - now * 1000);
         return;
+    }
+    seconds = jump / 1000000;
     queue_clock_jumped(before, jump);
     log_critical("the clock was set by %" PRId64 " seconds", seconds);
     alert_raise(ALERT_SYSTEM, ALERT_WARNING, "clock",
