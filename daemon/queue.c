@@ -31,6 +31,7 @@
 #include "daemon/queue_clock.h"
 #include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
+#include "daemon/queue_salvage.h"
 #include "daemon/reload.h"
 #include "daemon/resources.h"
 #include "daemon/route.h"
@@ -1290,7 +1291,7 @@ bool queue_start(const char *home, struct err *err)
     q.changes_end = &q.changes;
     schedule_init(&q.schedule, 1);
     ok = spool_open(spool, err) && queue_repair_finish(q.path, err) &&
-         (!queue_repair_wanted(q.path) || repair(err)) &&
+         ((!queue_repair_wanted(q.path) && !queue_log_damaged(q.path)) || repair(err)) &&
          (open_and_read(err) || (q.damaged && repair(err) && open_and_read(err)));
     free(spool);
     if (!ok)
