@@ -1,6 +1,6 @@
 # Nothing acknowledged is lost when the disk fails, fills up, lies or loses power: the real gateway under load on a disk of
 # tests/fault/faultfs.c. Continuous integration takes a sample of the places where it can go wrong; FULL=1 takes all of them,
-# and `make soak` goes on for as long as it is told.
+# as `make soak` does. test_soak.py goes on for as long as it is told.
 
 import contextlib
 import errno
@@ -17,7 +17,6 @@ import faults
 import lab
 
 FULL = bool(os.environ.get("FULL"))
-SOAK = float(os.environ.get("SOAK_SECONDS", 0))
 rng = random.Random(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 EVERY = " ".join(faults.CHANGES)
 
@@ -138,22 +137,13 @@ class Gateway(lab.Posternd):
         lab.eventually(lambda: self.json("showrecipients all")["data"]["recipients"] == [], timeout, "the queue is empty")
 
 
-def rounds(seconds, least):
-    """Counts up, at least to `least`, and goes on while there is time."""
-    until = time.monotonic() + seconds
-    n = 0
-    while n < least or time.monotonic() < until:
-        yield n
-        n += 1
-
-
 @lab.test("power cuts at any call: what was not synced is gone, what was acknowledged is not")
 def power_cuts():
     gate = Gateway()
     disk = gate.disk
     cuts = undone = silent = 0
     gate.stop()
-    for n in rounds(SOAK, 300 if FULL else 12):
+    for n in range(300 if FULL else 12):
         disk.journal(True)
         at = rng.randrange(1, 200)
         disk.arm(EVERY, at=at, action="die")
@@ -269,26 +259,6 @@ def starts():
     gate.empty()
     lab.note("%d calls failed, the engine was started %d times more: 40 acknowledged, 0 lost, %d came twice"
              % (hits, restarts, copies))
-    gate.stop()
-
-
-@lab.test("kill -9 of everything, again and again, while mail flows")
-def kills():
-    gate = Gateway()
-    load = gate.load(sessions=4, name="k", large=0.01)
-    began = time.monotonic()
-    for n in rounds(SOAK, 200 if FULL else 8):
-        time.sleep(rng.uniform(0.05, 0.5))
-        gate.kill()
-        gate.start(ready=False)
-        gate.ready()
-        if n % 20 == 19:
-            gate.arrived()
-    load.stop()
-    copies = gate.arrived()
-    gate.empty()
-    lab.note("%d kills in %.0f s: %d tried, %d acknowledged, 0 lost, %d came twice"
-             % (n + 1, time.monotonic() - began, load.attempts, len(gate.book.sent), copies))
     gate.stop()
 
 
