@@ -32,7 +32,7 @@ import lab
 
 SOAK = float(os.environ.get("SOAK_SECONDS", 0))
 SEED = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
-OPEN = 1.0 if "san" not in os.path.basename(lab.BUILD) else 5.0
+OPEN = 3.0 if "san" not in os.path.basename(lab.BUILD) else 10.0
 GATEWAYS = int(os.environ.get("SOAK_GATEWAYS") or 6 if SOAK else 3)
 SETTLE = 25 # rounds after which everything is counted
 EVERY = " ".join(faults.CHANGES)
