@@ -358,7 +358,7 @@ static void remember(struct search *s, uint64_t mid)
 /* NULL, body, envelope, state or NULL: what a row of "message" is. */
 static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
 {
-    const unsigned char *p = (const unsigned char *)payload->p, *end = p + payload->n, *head;
+    const unsigned char *p = (const unsigned char *)payload->p, *end = payload->n ? p + payload->n : p, *head;
     struct slice v[4] = {
         {NULL, 0},
         {NULL, 0},
@@ -366,7 +366,7 @@ static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
         {NULL, 0}
     };
     uint64_t size, type, at;
-    size_t k = varint(p, end, &size);
+    size_t k = payload->n ? varint(p, end, &size) : 0;
 
     if (!k || size > payload->n)
         return false;

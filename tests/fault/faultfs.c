@@ -55,8 +55,9 @@ struct shared { /* tests/lab/faults.py knows the offsets */
     char prefix[256]; /* absolute, without a slash at the end */
     char only[128]; /* parts of paths, with commas between; empty: all but log/ and run/ */
     char last[256]; /* what was spoilt last */
+    _Atomic uint64_t logged_us; /* when the last sync but one of queue.db's log that has ended began, by the monotonic clock */
 };
-_Static_assert(sizeof(struct shared) == 768, "faults.py");
+_Static_assert(sizeof(struct shared) == 776, "faults.py");
 
 struct record {
     uint32_t size, kind;
@@ -159,6 +160,14 @@ static void remember(int fd, const char *path)
     paths[fd] = strdup(path);
 }
 
+static uint64_t monotonic_us(void)
+{
+    struct timespec now;
+
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* --- faults ------------------------------------------------------------------------------------ */
 
 /* Under the lock. What is to become of this call: -1: it goes its way. */
@@ -174,10 +183,7 @@ static int verdict(enum op op, const char *path)
     sh->hits++;
     snprintf(sh->last, sizeof(sh->last), "%d %.200s", (int)op, path + strlen(sh->prefix));
     if (sh->action == ACT_DIE) {
-        struct timespec now;
-
-        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-        sh->died_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        sh->died_us = monotonic_us();
         sh->frozen = 1;
         kill(getpid(), SIGKILL);
         for (;;)
@@ -556,6 +562,7 @@ EXPORT ssize_t __pread64_chk(int fd, void *p, size_t n, off64_t at, size_t size)
 
 static int do_sync(int fd, long call)
 {
+    uint64_t began = monotonic_us();
     int what, rc = 0;
 
     if (!path_of(fd))
@@ -571,6 +578,12 @@ static int do_sync(int fd, long call)
             after_sync(fd, SYNCED); /* the journal is the disk */
         else
             rc = (int)syscall(call, fd);
+        if (!rc && strstr(paths[fd], "/queue.db-wal")) {
+            static uint64_t last_began;
+
+            sh->logged_us = last_began;
+            last_began = began;
+        }
     }
     pthread_mutex_unlock(&lock);
     return rc;
