@@ -29,8 +29,10 @@
 #include "daemon/maillog.h"
 #include "daemon/message.h"
 #include "daemon/queue_changes.h"
+#include "daemon/queue_clock.h"
 #include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
+#include "daemon/queue_salvage.h"
 #include "daemon/reload.h"
 #include "daemon/resources.h"
 #include "daemon/route.h"
@@ -47,6 +49,7 @@
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
+#define COMPACT_FIRST SECONDS(3) /* what a crash leaves behind is a segment for each message that waits */
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
@@ -80,6 +83,8 @@ static struct {
     struct wait load; /* of the loader fiber, while loading waits */
     bool load_waits;
 
+    struct clock_jumps jumps; /* under the lock */
+    usec_t clock_offset; /* of the wall clock from the one that never jumps, when it was last looked at; 0: never */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -895,9 +900,10 @@ static size_t compact(struct move *m)
 static void compaction_fiber(void *unused)
 {
     struct move *m = xcalloc(1, sizeof(*m));
+    msec_t pause = COMPACT_FIRST;
 
     (void)unused;
-    while (fiber_sleep(COMPACT_EVERY))
+    for (; fiber_sleep(pause); pause = COMPACT_EVERY)
         while (compact(m) && !fiber_stopping())
             ;
     free(m);
@@ -936,6 +942,7 @@ static bool read_values(sqlite3 *db, struct err *err)
         for (int k = 0; k < ID_KINDS; k++)
             if (str_eq(name, id_names[k]))
                 atomic_store(&q.ids[k], value);
+        clock_jumps_read(&q.jumps, name, (usec_t)value);
         copy = xmalloc(sizeof(*copy));
         *copy = value;
         free(map_remove(&q.kept, name));
@@ -945,6 +952,39 @@ static bool read_values(sqlite3 *db, struct err *err)
         database_error(db, err);
     sqlite3_finalize(s);
     return rc == SQLITE_DONE;
+}
+
+/* The clock may have been set since the row was written. A retry that is further away than the profile lets any be
+ * was to be under a clock that was set back: it is due. */
+static void mend_times(const struct config *cfg, struct message *m, usec_t wall)
+{
+    m->received = clock_jumps_apply(&q.jumps, m->mid, m->received);
+    for (unsigned i = 0; i < m->nrcpts; i++) {
+        struct rcpt *r = &m->rcpts[i];
+        const struct bounce_profile *p;
+        usec_t most;
+
+        if (r->state != RCPT_QUEUED || r->next_try <= wall)
+            continue;
+        p = route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile);
+        most = (usec_t)(p ? p : &deliver_last_resort)->max_retry * 1000000;
+        if (r->next_try > wall + most + most / 10 + 60 * (usec_t)1000000)
+            r->next_try = wall;
+    }
+}
+
+/* A row whose last recipient is done, but which was still to be deleted when the last engine ended. */
+static void forget_later(uint64_t mid, struct slice place)
+{
+    struct body *body = body_decode(place.p, place.n, NULL);
+    struct change *c;
+
+    if (!body)
+        return;
+    c = xcalloc(1, sizeof(*c));
+    c->mid = mid;
+    c->gone = body;
+    changes_add(c);
 }
 
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. false: a page
@@ -969,15 +1009,18 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 
         if (spool_account(place.p, place.n, &one))
             m = message_decode(mid, column(s, 2), column(s, 3), &one);
-        if (m)
+        if (m) {
+            mend_times(cfg, m, wall);
             e = make_entry(cfg, m, now, wall);
+        }
         if (e) {
             e->segment = spool_segment_of(place.p, place.n);
             schedule_add(&q.schedule, e, now);
+        } else if (m) {
+            forget_later(mid, place);
         } else {
             damaged++;
-            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid,
-                         one.code ? one.text : "no recipient is left");
+            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid, one.text);
         }
         if (mid > atomic_load(&q.ids[ID_MID]))
             atomic_store(&q.ids[ID_MID], mid);
@@ -1024,9 +1067,15 @@ static bool recover_message(struct recovery *r, const struct ledger_record *rec,
     /* Its bytes count before they are looked at: nothing else may keep the segment yet. */
     if (m && spool_account(rec->place.p, rec->place.n, err))
         m->body = body_decode(rec->place.p, rec->place.n, err);
-    if (m && m->body && body_check(m->body, err))
+    row = m && m->body && body_check(m->body, err) ? change_row(m, err) : NULL; /* as it was */
+    if (row) {
+        mend_times(r->cfg, m, clock_wall());
         e = make_entry(r->cfg, m, clock_now(), clock_wall());
-    row = e ? change_row(m, err) : NULL;
+    }
+    if (row && !e) {
+        change_free(row);
+        row = NULL;
+    }
     if (row) {
         e->segment = body_segment(m->body);
         schedule_add(&q.schedule, e, clock_now());
@@ -1125,6 +1174,7 @@ static sqlite3 *open_database(const char *path, struct err *err)
 static bool open_and_read(struct err *err)
 {
     q.damaged = false;
+    q.jumps.n = 0;
     q.db = open_database(q.path, err);
     if (q.db && read_values(q.db, err))
         return true;
@@ -1150,7 +1200,7 @@ bool queue_start(const char *home, struct err *err)
     q.path = xasprintf("%s/queue.db", home);
     schedule_init(&q.schedule, 1);
     ok = spool_open(spool, err) && queue_repair_finish(q.path, err) &&
-         (!queue_repair_wanted(q.path) || repair(err)) &&
+         ((!queue_repair_wanted(q.path) && !queue_log_damaged(q.path)) || repair(err)) &&
          (open_and_read(err) || (q.damaged && repair(err) && open_and_read(err)));
     free(spool);
     if (!ok)
@@ -1173,6 +1223,7 @@ static bool load_again(const struct config *cfg, struct err *err)
     schedule_init(&q.schedule, 1);
     q.schedule.suspended = suspended;
     deststats_forget();
+    changes_stop();
     spool_forget_accounts();
     return repair(err) && open_and_read(err) && load_entries(q.db, cfg, err);
 }
@@ -1187,6 +1238,17 @@ static void found_damaged(void)
     _exit(70);
 }
 
+/* Those that were before every message that is left. */
+static void forget_jumps(void)
+{
+    const struct queued *oldest = schedule_oldest(&q.schedule);
+    unsigned n = q.jumps.n;
+
+    clock_jumps_forget(&q.jumps, oldest ? oldest->mid : UINT64_MAX);
+    if (q.jumps.n != n)
+        changes_add(change_jumps(&q.jumps));
+}
+
 /* With the first configuration: destinations have limits and routes only now. */
 static bool load_queue(const struct config *cfg, struct err *err)
 {
@@ -1199,6 +1261,7 @@ static bool load_queue(const struct config *cfg, struct err *err)
     if (!load_entries(q.db, cfg, err) && !(q.damaged && load_again(cfg, err)))
         return false;
     read_ledger(cfg, &recovered);
+    forget_jumps();
     if (!q.kept.n && spool_bodies()) { /* it was there before: somebody took it away */
         q.missing = true;
         log_critical("queue: queue.db is new, but there are bodies in the spool; they are kept as lost-*");
@@ -1309,20 +1372,33 @@ const struct reload_part reload_queue = {"the queue", prepare, publish, discard}
 
 usec_t queue_received(const struct item *i)
 {
-    usec_t when;
+    usec_t when, wall = clock_wall(), jump;
 
     pthread_mutex_lock(&q.lock);
     when = i->message->received;
+    jump = q.clock_offset ? wall - clock_now() * 1000 - q.clock_offset : 0;
     pthread_mutex_unlock(&q.lock);
+    if ((jump >= CLOCK_JUMP_LEAST || jump <= -CLOCK_JUMP_LEAST) && when <= wall - jump)
+        when += jump; /* it was set just now, and nobody has looked since */
     return when;
 }
 
-void queue_clock_jumped(usec_t by)
+void queue_clock(usec_t offset)
 {
     pthread_mutex_lock(&q.lock);
+    q.clock_offset = offset;
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_clock_jumped(usec_t before, usec_t by)
+{
+    pthread_mutex_lock(&q.lock);
+    q.clock_offset += by;
     for (size_t i = 0; i < q.schedule.index_cap; i++)
-        if (q.schedule.index[i])
+        if (q.schedule.index[i] && q.schedule.index[i]->received <= before)
             q.schedule.index[i]->received += by;
+    clock_jumps_add(&q.jumps, atomic_load(&q.ids[ID_MID]), before, by);
+    changes_add(change_jumps(&q.jumps));
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -1959,6 +2035,17 @@ uint64_t queue_oldest(void)
     mid = e ? e->mid : 0;
     pthread_mutex_unlock(&q.lock);
     return mid;
+}
+
+void queue_set_rcpt(struct rcpt *r, const struct rcpt *now)
+{
+    pthread_mutex_lock(&q.lock);
+    r->state = now->state;
+    r->attempts = now->attempts;
+    r->next_try = now->next_try;
+    r->warnings = now->warnings;
+    r->last_warning = now->last_warning;
+    pthread_mutex_unlock(&q.lock);
 }
 
 void queue_set_error(struct rcpt *r, char *text)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/message.h"
+#include "daemon/queue_clock.h"
 #include "daemon/writer.h"
 #include "store/base/buf.h"
 #include "store/base/str.h"
@@ -73,17 +74,48 @@ struct change *change_gone(const struct message *m)
     return c;
 }
 
+struct change *change_jumps(const struct clock_jumps *j)
+{
+    struct change *c = xcalloc(1, sizeof(*c));
+
+    c->jumps = xmalloc(sizeof(*j));
+    *c->jumps = *j;
+    return c;
+}
+
 void change_free(struct change *c)
 {
     body_free(&c->gone);
+    free(c->jumps);
     free(c->bytes);
     free(c);
 }
 
+static bool write_jumps(sqlite3 *db, const struct clock_jumps *jumps, struct err *err)
+{
+    sqlite3_stmt *s = writer_stmt("DELETE FROM value WHERE name GLOB '" CLOCK_ROW "*'", err);
+    char name[CLOCK_ROW_SIZE];
+    bool ok = s && sqlite3_step(s) == SQLITE_DONE;
+
+    for (unsigned i = 0; ok && i < jumps->n; i++) {
+        s = writer_stmt("INSERT INTO value VALUES (?1, ?2)", err);
+        if (!s)
+            return false;
+        clock_jump_row(jumps, i, name);
+        sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(s, 2, jumps->of[i].by);
+        ok = sqlite3_step(s) == SQLITE_DONE;
+    }
+    return ok || err_set(err, E_IO, "writing how the clock was set: %s", sqlite3_errmsg(db));
+}
+
 bool change_write(sqlite3 *db, const struct change *c, struct err *err)
 {
-    sqlite3_stmt *s =
-        c->place  ? writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err)
+    sqlite3_stmt *s;
+
+    if (c->jumps)
+        return write_jumps(db, c->jumps, err);
+    s = c->place  ? writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err)
         : c->gone ? writer_stmt("DELETE FROM message WHERE mid = ?1", err)
                   : writer_stmt("UPDATE message SET state = ?2 WHERE mid = ?1", err);
 

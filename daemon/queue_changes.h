@@ -1,4 +1,4 @@
-/* queue_changes.h - rows of queue.db that are to be added, changed or deleted. They are written late: they gather in
+/* queue_changes.h - rows of queue.db that are to be added, changed or deleted, mostly of messages. They are written late: they gather in
  * a list that one job of the queue's writer empties, so that a busy gateway writes hundreds of them at once, and what
  * was delivered before its row was written never gets one. A new message is durable in the ledger (ledger.h) before its
  * row is listed here; a crash before a deletion is written repeats a delivery, never loses one. Any thread, but where
@@ -15,6 +15,7 @@
 
 struct writer;
 struct message;
+struct clock_jumps;
 
 struct change {
     struct change *next;
@@ -22,12 +23,14 @@ struct change {
     struct body *gone; /* deletes the row; its body goes once that is on disk */
     char *bytes; /* of a new row the body's place, then the envelope; else the new states of the recipients */
     uint32_t place, n; /* bytes of the place (0: it is no new row), and of all */
+    struct clock_jumps *jumps; /* it is about no row: how often the clock was set */
     bool needless; /* added and deleted in one go */
 };
 
 struct change *change_row(const struct message *m, struct err *err); /* NULL: E_LIMIT, the envelope is too large */
 struct change *change_state(const struct message *m);
 struct change *change_gone(const struct message *m);
+struct change *change_jumps(const struct clock_jumps *j);
 void change_free(struct change *c);
 
 /* Where the ledger stands: everything up to this record is in queue.db. */

@@ -546,14 +546,23 @@ static bool open_file(struct body_writer *w, struct err *err)
 {
     char name[32];
 
+    uint64_t number;
+    int fd;
+
     pthread_mutex_lock(&sp.lock);
-    w->file = ++sp.last_file;
-    sp.files++;
-    sp.dir_dirty = true;
+    number = ++sp.last_file;
     pthread_mutex_unlock(&sp.lock);
-    file_name(w->file, name, sizeof(name));
-    w->file_fd = openat(sp.dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return w->file_fd >= 0 ? true : err_errno(err, errno, "creating a message file in the spool");
+    file_name(number, name, sizeof(name));
+    fd = openat(sp.dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "creating a message file in the spool");
+    w->file = number;
+    w->file_fd = fd;
+    pthread_mutex_lock(&sp.lock);
+    sp.files++;
+    sp.dir_dirty = true; /* only now: a sync that began before would not have the name */
+    pthread_mutex_unlock(&sp.lock);
+    return true;
 }
 
 static off_t file_offset(uint64_t at) /* of a piece's first byte */

@@ -50,7 +50,7 @@ def all_arrive(sinks, want, timeout=120):
     return lab.eventually(complete, timeout) - 1
 
 
-@lab.test("kill -9 of the engine under load loses nothing that was acknowledged")
+@lab.test("kill -9 of the engine, and of everything, under load loses nothing that was acknowledged")
 def kills():
     box = lab.Sandbox()
     sinks = [lab.Sink(digest=box.path("digest%d" % n)) for n in range(3)] # one for each domain of the generator
@@ -58,17 +58,21 @@ def kills():
     loads = [lab.Child([lab.tool("smtp_load"), "--to", "127.0.0.1:%d" % gateway.private, "--sessions", "10",
                         "--messages", str(count), "--size", str(size), "--domains", "3", "--rcpts", "2", "--id", name,
                         "--rate", str(rate), "--survive", "--acked", box.path(name)])
-             for name, count, size, rate in (("small", 12000, 3000, 1500), ("large", 100, 1500000, 12))]
+             for name, count, size, rate in (("small", 6000, 3000, 1500), ("large", 60, 1500000, 15))]
     kills = 0
     while any(c.running() for c in loads) and kills < 8:
         time.sleep(rng.uniform(0.3, 1.2))
-        gateway.kill_engine(timeout=60)
+        if kills % 3 == 0:
+            gateway.kill_engine(timeout=60)
+        else: # the supervisor waits longer each time
+            gateway.kill()
+            gateway.start(timeout=60)
         kills += 1
     for c in loads:
         lab.equal(c.wait(180), 0, "the generator ends well: " + c.log_text())
     want = acked(box.path("small"))
     want.update(acked(box.path("large")))
-    lab.equal(len(want), 12100)
+    lab.equal(len(want), 6060)
     copies = all_arrive(sinks, want)
     lab.note("%d kills, %d messages, %d came twice" % (kills, len(want), copies))
     lab.equal(kills >= 5, True, "it was killed while mail flowed")
@@ -212,7 +216,7 @@ def compaction():
         c.quit()
     sink.wait_messages(98)
     first = os.path.join(box.path("home", "spool"), "seg-00000001")
-    lab.equal(os.path.exists(first), True)
+    gateway.restart() # the first look at the segments comes soon then
     lab.eventually(lambda: not os.path.exists(first), 60, "the segment is cleared")
     port = sink.port
     sink.stop()
@@ -223,4 +227,4 @@ def compaction():
     lab.equal(book.settled(again), 0)
 
 
-lab.main()
+lab.main(jobs=4)

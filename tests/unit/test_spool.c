@@ -254,6 +254,28 @@ static void restart_keeps_what_rows_name(void **state)
     free(text);
 }
 
+/* A row that cannot be read may be the one that names a file, or the rest of a segment. */
+static void nothing_goes_while_rows_are_unreadable(void **state)
+{
+    size_t large = (4u << 20) + 5;
+    char *text = make_text(large);
+    struct body *big = store(text, large, 65536);
+    struct err err = {0};
+
+    (void)state;
+    body_free(&big);
+    assert_true(spool_sync(NULL, &err));
+    spool_close();
+    assert_true(spool_open(spool, &err));
+    spool_ready(false);
+    assert_int_equal(files("file-"), 1);
+    assert_int_equal(files("seg-"), 2);
+    restart(NULL, 0);
+    assert_int_equal(files("file-"), 0);
+    assert_int_equal(files("seg-"), 1);
+    free(text);
+}
+
 static void damage_is_noticed(void **state)
 {
     char *text = make_text(200000), *out = xmalloc(SPOOL_PIECE), name[120];
@@ -496,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sizes_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reads_at_any_offset, set_up, tear_down),
         cmocka_unit_test_setup_teardown(restart_keeps_what_rows_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_goes_while_rows_are_unreadable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(segments_are_used_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sparse_segments_are_cleared, set_up, tear_down),
