@@ -115,8 +115,18 @@ static void bounce_setup(struct ui *ui, struct session *s, struct row *unused)
     struct row *r = session_edit(s, &section_bounce_setup, "-");
 
     (void)unused;
-    if (r)
+    for (bool again = r; again && !ui_failed(ui);) {
+        const struct bounce_setup *b = r->data;
+
         ask_all(ui, s, r);
+        again = b->initial_host_retry > b->max_host_retry && ui_interactive(ui);
+        if (again)
+            ui_say(ui,
+                   "The initial interval of an unreachable host (%llu) must not be longer than the "
+                   "maximum one (%llu).",
+                   (unsigned long long)b->initial_host_retry,
+                   (unsigned long long)b->max_host_retry);
+    }
 }
 
 static bool several(struct session *s, const struct row *unused)
@@ -141,7 +151,9 @@ const struct command cmd_bounceconfig = {
     .detail = "A profile is chosen by listener and by destination. A message bounces when its time "
               "in the queue or its number "
               "of retries is used up, whichever comes first; the retry interval doubles from the "
-              "initial to the maximum one.",
+              "initial to the maximum one. A host that answers 4XX the first time is asked again within "
+              "5 minutes, however long the initial interval is: greylisting wants that. SETUP has the "
+              "intervals after which hosts that take no connection are probed.",
     .roles = ROLE_OPERATOR,
     .commits = true,
     .section = &section_bounce_profile,

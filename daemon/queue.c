@@ -25,6 +25,7 @@
 #include "daemon/ledger.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
+#include "daemon/hosts.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
@@ -194,7 +195,7 @@ static void changes_failed(void)
 
 static void kick_loader(void) /* under the lock */
 {
-    if (q.load_waits && q.schedule.ncold) {
+    if (q.load_waits && q.schedule.ncold > q.schedule.nasleep) {
         q.load_waits = false;
         wait_done(&q.load);
     }
@@ -407,7 +408,7 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
 static bool due_at_once(const struct queued *e, msec_t now)
 {
     for (unsigned i = 0; i < e->nitems; i++)
-        if (e->items[i].due <= now)
+        if (e->items[i].due <= now && !schedule_holds(e->items[i].dest, now))
             return true;
     return false;
 }
@@ -551,14 +552,19 @@ void queue_done(struct item *i)
         maillog_finished(mid);
 }
 
-void queue_defer(struct item *i, unsigned left, usec_t next_try)
+void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried)
 {
     struct queued *e = i->message;
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
     changes_add(change_state(e->m));
-    schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
+    if (tried) {
+        schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
+    } else {
+        i->due = due_of(next_try, now, clock_wall());
+        schedule_return(&q.schedule, i, left, now);
+    }
     if (at_rest(e))
         drop_resident(e);
     kick_clock();
@@ -570,7 +576,7 @@ void queue_postpone(struct item *i, msec_t delay)
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
-    schedule_postpone(&q.schedule, i, now + delay);
+    schedule_postpone(&q.schedule, i, now + delay, now);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
@@ -587,27 +593,55 @@ void queue_session_end(struct dest *d)
 
 void queue_dest_worked(struct dest *d, bool waited)
 {
+    msec_t now = clock_now(), since;
+    AUTO(str) char *name = NULL;
+
     pthread_mutex_lock(&q.lock);
-    schedule_worked(d, waited);
-    open_sessions(clock_now());
+    since = d->down_since;
+    if (schedule_worked(&q.schedule, d, waited, now))
+        name = xstrdup(d->key);
+    open_sessions(now);
+    if (name)
+        kick_loader();
     pthread_mutex_unlock(&q.lock);
+    if (name)
+        maillog_up("Destination", name, (uint64_t)(now - since) / 1000);
 }
 
-void queue_dest_failed(struct dest *d, msec_t down_for, const char *text)
+/* Under the lock. What waits for a destination that is down need not wait in memory. */
+static void chill(struct dest *d, msec_t now)
 {
-    msec_t now = clock_now(), longest = SECONDS(60), until;
+    struct item *i;
+
+    for (unsigned n = 0; n < DUE_AT_ONCE && (i = schedule_chill(&q.schedule, d, now)); n++)
+        if (at_rest(i->message))
+            drop_resident(i->message);
+}
+
+void queue_dest_failed(struct dest *d, bool hold, msec_t first, msec_t most, const char *text,
+                       const char *why)
+{
+    msec_t now = clock_now(), lasts;
+    AUTO(str) char *name = NULL;
 
     pthread_mutex_lock(&q.lock);
-    schedule_failed(&q.schedule, d, now);
-    for (uint32_t k = 1; k < d->failures && longest < MINUTES(15); k++)
-        longest *= 2;
-    if (longest > MINUTES(15))
-        longest = MINUTES(15);
-    until = now + (down_for < longest ? down_for : longest);
-    if (until > d->down_until)
-        d->down_until = until;
-    free(d->down_error);
-    d->down_error = xstrdup(text);
+    lasts = schedule_retry(d->failures + 1, first, most);
+    if (schedule_failed(&q.schedule, d, hold, now + lasts, text, now))
+        name = xstrdup(d->key);
+    chill(d, now);
+    kick_clock();
+    pthread_mutex_unlock(&q.lock);
+    if (name)
+        maillog_down("Destination", name, why, (uint64_t)lasts / 1000);
+}
+
+void queue_dest_hold(struct dest *d, msec_t until, const char *text)
+{
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&q.lock);
+    schedule_hold(&q.schedule, d, until, text, now);
+    chill(d, now);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
@@ -736,7 +770,8 @@ static void loader_fiber(void *unused)
 
         memset(l, 0, sizeof(*l));
         pthread_mutex_lock(&q.lock);
-        l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH, q.loaded >= AHEAD_BYTES);
+        l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH, q.loaded >= AHEAD_BYTES,
+                             clock_now());
         if (!l->n) {
             wait_init(&q.load);
             q.load_waits = true;
@@ -1350,9 +1385,11 @@ static void publish(void *state, const struct config *cfg)
 
         set_limits(cfg, d, entry ? entry + 1 : key);
     }
+    schedule_probe(&q.schedule, NULL, now); /* routes, addresses, anything may be better now */
     begin = !q.running;
     q.running = true;
     open_sessions(now);
+    kick_loader();
     pthread_mutex_unlock(&q.lock);
     if (begin) {
         fiber_spawn(loops_get(0), "queue clock", clock_fiber, NULL);
@@ -1442,8 +1479,14 @@ void queue_dest_state(const char *key, struct queue_dest_state *out)
             out->oldest = schedule_oldest_of(&q.schedule, d, &at, LOOK_AT, out->oldest);
         else
             at = SIZE_MAX;
-        if (at == SIZE_MAX && d && d->down_until > now) {
-            out->down_for = d->down_until - now;
+        if (at == SIZE_MAX && d) {
+            out->down = d->down_since != 0;
+            out->down_for = out->down && d->down_until > now ? d->down_until - now : 0;
+            out->down_since = out->down ? clock_wall() - (usec_t)(now - d->down_since) * 1000 : 0;
+            out->failures = d->failures;
+            out->sessions = d->sessions;
+            out->window = d->held ? 1 : d->window < d->limits.sessions ? d->window : d->limits.sessions;
+            out->waiting = d->nready + d->ncold;
             str_copy(out->down_error, sizeof(out->down_error), d->down_error ? d->down_error : "");
         }
         pthread_mutex_unlock(&q.lock);
@@ -1519,11 +1562,14 @@ uint64_t queue_deliver_now(const char *domain)
     if (domain)
         route_key(cfg, domain, key, sizeof(key));
     config_free(&cfg);
+    hosts_probe();
     for (size_t at = SIZE_MAX; at && n < most;) {
         pthread_mutex_lock(&q.lock);
         if (at == SIZE_MAX)
             most = q.schedule.nheap; /* what fails meanwhile is not tried again and again */
         d = domain ? schedule_find_dest(&q.schedule, key) : NULL;
+        if (at == SIZE_MAX && (d || !domain))
+            schedule_probe(&q.schedule, d, now);
         if (domain && !d)
             at = 0;
         else

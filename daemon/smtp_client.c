@@ -19,7 +19,6 @@
 #include "daemon/stats.h"
 #include "store/base/str.h"
 
-#define CONNECT_TIMEOUT SECONDS(60)
 #define REPLY_TIMEOUT MINUTES(5) /* greeting, EHLO, MAIL, RCPT */
 #define DATA_TIMEOUT MINUTES(2)
 #define BLOCK_TIMEOUT MINUTES(3)
@@ -102,17 +101,17 @@ bool client_say(struct client *c, const char *line, const char *what, struct err
 /* --- opening --- */
 
 struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
-                              const struct addr *from, uint64_t dcid, msec_t deadline,
-                              struct addr *local, struct smtp_reply *reply, struct err *err)
+                              const struct addr *from, uint64_t dcid, msec_t patience,
+                              msec_t deadline, unsigned *which, struct addr *local,
+                              struct smtp_reply *reply, struct err *err)
 {
-    msec_t patience = clock_in(CONNECT_TIMEOUT);
-    unsigned which;
-    struct conn *conn = conn_connect_first(to, n, from, patience < deadline ? patience : deadline,
-                                           &which, err);
+    msec_t until = clock_in(patience);
+    struct conn *conn =
+        conn_connect_first(to, n, from, until < deadline ? until : deadline, which, err);
 
     memset(reply, 0, sizeof(*reply));
     memset(local, 0, sizeof(*local));
-    return conn ? client_greet(conn, host, to[which], dcid, deadline, local, reply, err) : NULL;
+    return conn ? client_greet(conn, host, to[*which], dcid, deadline, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,

@@ -152,7 +152,9 @@ CREATE VIEW v_bounce_profile AS SELECT name AS object,
   CAST(json_extract(body,'$.alternate') AS TEXT) AS "alternate"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_profile' AND to_rev IS NULL;
 CREATE VIEW v_bounce_setup AS SELECT name AS object,
-  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy"
+  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy",
+  CAST(json_extract(body,'$.initial_host_retry') AS INTEGER) AS "initial_host_retry",
+  CAST(json_extract(body,'$.max_host_retry') AS INTEGER) AS "max_host_retry"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_setup' AND to_rev IS NULL;
 CREATE VIEW v_bv_setup AS SELECT name AS object,
   CAST(json_extract(body,'$.invalid') AS TEXT) AS "invalid",

@@ -187,6 +187,19 @@ void check_bounce_profile(const struct config *cfg, const struct row *row, struc
             (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
 }
 
+void check_bounce_setup(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct bounce_setup *b = row->data;
+
+    (void)cfg;
+    if (b->initial_host_retry > b->max_host_retry)
+        check_error(out, "initial_host_retry",
+                    "The initial retry interval of an unreachable host (%llu) must not be longer "
+                    "than the maximum one (%llu).",
+                    (unsigned long long)b->initial_host_retry,
+                    (unsigned long long)b->max_host_retry);
+}
+
 static void check_certificates(const struct config *cfg, const struct listener *l,
                                struct check *out)
 {

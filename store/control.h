@@ -127,8 +127,9 @@
  * log.rollover       [name] -> {}                                                                       operator
  * host.status        host, [brief] -> {host, as_of, reach:"up|down|unknown", last_activity, counters:{delivered_recips,...},
  *                    gauges:{active_recips, unattempted_recips, attempted_recips, conn_out, conn_pending}}; unless brief also
- *                    oldest_message (seconds, null: none), [down_for, down_error], [last_5xx:{text,time,address}], [routes],
- *                    addresses:[{preference,ip,host}], mx:[{preference,ttl,host,signed,[why]}], expires or dns_error,
+ *                    oldest_message (seconds, null: none), sessions, sessions_allowed, waiting_messages, while it is down:
+ *                    [down_since, down_for, next_probe, failures, down_error], [last_5xx:{text,time,address}], [routes],
+ *                    addresses:[{preference,ip,host,state:"up|down|unknown",[connections],[down_since,next_probe,error]}], mx:[{preference,ttl,host,signed,[why]}], expires or dns_error,
  *                    [mta_sts:{state,id,expires,failure}], tls_failures:[{host,reason,seconds}], [tls: the last host of the
  *                    newest recorded attempt, as in attempt.h, with mid and time_us]                    readonly
  * host.rate          host, seconds, [count] -> stream of the same numbers with time, until cancelled    readonly

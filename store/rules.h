@@ -51,6 +51,7 @@ bool check_forward_server(const struct field *f, const char *text, struct err *e
 bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
 
 void check_alert_setup(const struct config *cfg, const struct row *row, struct check *out);
+void check_bounce_setup(const struct config *cfg, const struct row *row, struct check *out);
 void check_certificate(const struct config *cfg, const struct row *row, struct check *out);
 void check_authority(const struct config *cfg, const struct row *row, struct check *out);
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);
