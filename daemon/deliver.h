@@ -5,7 +5,4 @@
 
 void deliver_session(void *dest); /* a fiber; dest: struct dest *, with a session counted for it */
 
-struct bounce_profile;
-extern const struct bounce_profile deliver_last_resort; /* of mail whose profile is gone */
-
 #endif
