@@ -390,7 +390,10 @@ static void boolean_copy(void *dst, const void *src)
 static bool choice_parse(const struct field *f, const char *text, void *slot, struct err *err)
 {
     AUTO(buf) struct buf words = BUF_INIT(400);
+    bool yes;
 
+    if (f->choices == choices_answers && boolean_parse(f, text, &yes, NULL))
+        text = yes ? "yes" : "no";
     for (int i = 0; f->choices[i].word; i++) {
         if (str_ieq(text, f->choices[i].word) || str_ieq(text, f->choices[i].text)) {
             *(int *)slot = i;
