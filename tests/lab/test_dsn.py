@@ -3,8 +3,10 @@
 
 import email
 import email.policy
+import errno
 import re
 
+import faults
 import lab
 
 box = lab.Sandbox()
@@ -195,6 +197,37 @@ def refused():
         c.cmd("RCPT TO:<r@full.example> ORCPT=utf-8;jörg@full.example", "553 5.6.7 ") # not asked for at MAIL
         c.cmd("RCPT TO:<r@full.example> ORCPT=rfc822;" + "a" * 493, 250)
         c.quit()
+
+
+@lab.test("a report that the disk does not take: who was not told is not forgotten, and a delivery is said to lack its report")
+def disk():
+    own = lab.Sandbox()
+    full_disk = faults.Disk(own, "home")
+    own_gate = lab.Posternd(full_disk.home, env=full_disk.env)
+    own_log = own_gate.maillog()
+    inbox, slow, refusing = lab.Sink("--store", own.mkdir("mail")), lab.Sink("--delay", "DOT=700"), lab.Sink(
+        "--delay", "RCPT=700", "--reply", "RCPT=550 5.1.1 gone,*")
+    own_gate.configure("smtproutes new back.example 127.0.0.1:%d\nsmtproutes new slow.example 127.0.0.1:%d\n"
+                       "smtproutes new gone.example 127.0.0.1:%d\n" % (inbox.port, slow.port, refusing.port))
+    mids = []
+    with lab.Smtp(own_gate.private) as c:
+        c.ehlo()
+        for to in ("r@slow.example", "r@gone.example"):
+            c.cmd("MAIL FROM:<s@back.example>", 250)
+            c.cmd("RCPT TO:<%s> NOTIFY=SUCCESS,FAILURE" % to, 250)
+            mids.append(int(re.search(r"Message (\d+) accepted", c.data("Subject: x\r\n\r\nx\r\n"))[1]))
+        c.quit()
+    full_disk.arm("write sync", errno.ENOSPC, times=faults.FOREVER, only="queue.db")
+    own_log.wait_for(r"Bounced: DCID \d+ MID %d to RID 0 - 5\.1\.1" % mids[1])
+    lab.eventually(lambda: "Message %d from <s@back.example> was delivered, but the report its sender asked for is lost" % mids[0]
+                   in " ".join(own_gate.console("displayalerts").stdout.split()), 15)
+    full_disk.clear()
+    lab.equal([r["mid"] for r in own_gate.json("showrecipients all")["data"]["recipients"]], [mids[1]])
+    own_gate.console("delivernow all")
+    own_log.wait_for(r"Message finished MID %d done" % mids[1], 20)
+    inbox.wait_messages(1)
+    lab.match(lab.read_text(own.path("mail", "1.eml")), r"^Action: failed$")
+    own_gate.stop()
 
 
 @lab.test("a message that goes round and round is refused")
