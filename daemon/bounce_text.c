@@ -365,7 +365,7 @@ static void add_received_from(const struct bounce *b, struct buf *line)
     static const char trace[] = "Received: from ";
     struct slice s = b->original, field = s;
     const char *end, *blank;
-    char id[60];
+    char id[60], name[SMTP_DOMAIN_MAX + 3];
 
     snprintf(id, sizeof(id), " id ICID%" PRIu64 "-MID%" PRIu64, b->of->icid, b->of->mid);
     if (s.n < sizeof(trace) || memcmp(s.p, trace, sizeof(trace) - 1) != 0)
@@ -379,10 +379,9 @@ static void add_received_from(const struct bounce *b, struct buf *line)
     field.p += sizeof(trace) - 1;
     field.n -= sizeof(trace) - 1;
     blank = memchr(field.p, ' ', field.n);
-    if (!blank || blank - field.p > 255 || !memmem(field.p, field.n, id, strlen(id)))
-        return;
-    buf_str_add(line, "Received-From-MTA: dns; ");
-    buf_add(line, field.p, (size_t)(blank - field.p));
+    if (blank && memmem(field.p, field.n, id, strlen(id)) &&
+        smtp_parse_helo((struct slice){field.p, (size_t)(blank - field.p)}, name, sizeof(name)))
+        buf_printf(line, "Received-From-MTA: dns; %s", name);
 }
 
 static void add_remote(const struct bounce_rcpt *r, struct buf *line)

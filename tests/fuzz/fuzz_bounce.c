@@ -27,7 +27,7 @@ static bool lines_are_whole(const char *p, size_t n)
     for (size_t i = 0; i < n; i++)
         if (!p[i] || (p[i] == '\n') != (i > 0 && p[i - 1] == '\r'))
             return false;
-    return true;
+    return !n || p[n - 1] != '\r';
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -73,6 +73,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rcpt.rcpt = &m->rcpts[0];
     rcpt.text = reply;
     rcpt.remote = how & 32 ? "2001:db8::1" : "mx.example.com";
+    for (char *c = template; *c; c++)
+        if ((unsigned char)*c < ' ' && *c != '\n')
+            *c = ' '; /* the configuration has no others */
     if (how & 64 && str_is_utf8(template, strlen(template)))
         b.template = template;
     b.of = m;

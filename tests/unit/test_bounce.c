@@ -355,7 +355,8 @@ static void received_from(void **state)
     static const char ours[] = "Received: from client.example (host [192.0.2.1])\r\n\tby gw.example.net with ESMTP id "
                                "ICID9-MID511; now\r\nSubject: x\r\n\r\n",
                       theirs[] = "Received: from elsewhere.example (host [192.0.2.1])\r\n\tby other.example with ESMTP id "
-                                 "ICID9-MID510; now\r\nSubject:  id ICID9-MID511\r\n\r\n";
+                                 "ICID9-MID510; now\r\nSubject:  id ICID9-MID511\r\n\r\n",
+                      forged[] = "Received: from \r\n\tby evil id ICID9-MID511; now\r\nSubject: x\r\n\r\n";
     struct message *m = message();
     struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", "mx.example.com", ""};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
@@ -368,6 +369,10 @@ static void received_from(void **state)
     assert_non_null(strstr(text, "\r\nReceived-From-MTA: dns; client.example\r\nArrival-Date:"));
     free(text);
     b.original = (struct slice){theirs, sizeof(theirs) - 1};
+    text = text_of(&b);
+    assert_null(strstr(text, "Received-From-MTA"));
+    free(text);
+    b.original = (struct slice){forged, sizeof(forged) - 1};
     text = text_of(&b);
     assert_null(strstr(text, "Received-From-MTA"));
     free(text);
