@@ -756,7 +756,7 @@ char *ask_secret(struct ui *ui, const char *key, const char *question)
 
 static char *block(struct ui *ui, const char *key, const char *question, bool secret)
 {
-    AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf text = BUF_INIT(1 << 20), line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
     const char *given = ui_failed(ui) ? NULL : ui_key(ui, key);
     enum ui_end end;
     char *answer;
@@ -771,7 +771,9 @@ static char *block(struct ui *ui, const char *key, const char *question, bool se
         return xstrdup("");
     }
     ui_gap(ui);
-    put(ui, question, strlen(question));
+    buf_str_add(&line, question);
+    ui_wrap(&line, ui_width(ui), &wrapped);
+    put(ui, wrapped.p, wrapped.n);
     put(ui, "\n", 1);
     end = ui->backend->block(ui, &text, !secret);
     ui->newlines = 1;

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import time
 
@@ -116,6 +117,27 @@ def reset():
     lab.equal(counters("uptime")["inj_msgs"], 0)
     lab.equal(counters("lifetime")["inj_msgs"], 5)
     lab.match(gate.console("status").stdout, r"Last counter reset:            \w{3} \w{3} ")
+
+
+@lab.test("what never ends of itself ends when nobody reads its pipe any more, though it has nothing to say")
+def broken_pipe():
+    setup()
+    for command in ("tail --json mail_logs", "grep -t Nothing mail_logs", "rate 3600", "hostrate good.example 3600"):
+        p = subprocess.Popen([lab.binary("postern"), "--home", gate.home, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if not command.startswith("grep"):
+            p.stdout.readline()
+        p.stdout.close()
+        lab.equal(p.wait(10), -signal.SIGPIPE, command)
+        lab.equal(p.stderr.read(), b"", command)
+
+
+@lab.test("showrecipients --json is one document, however it is written")
+def streamed():
+    setup()
+    for command in ("showrecipients all", "showrecipients host none.example", "showrecipients all limit=1"):
+        data = gate.json(command)
+        lab.equal((data["v"], data["ok"], data["command"], type(data["data"]["recipients"]), type(data["data"]["more"])),
+                  (1, True, "showrecipients", list, bool), command)
 
 
 @lab.test("workqueue: what comes while it is paused waits, over a restart and delivernow too, and then goes")
