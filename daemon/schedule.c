@@ -358,8 +358,15 @@ static void heap_down(struct schedule *s, size_t at)
     heap_put(s, at, i);
 }
 
+/* Once for each message. */
+static bool counts_as_parked(const struct item *i)
+{
+    return i->due == PARKED && i == i->message->items;
+}
+
 static void heap_add(struct schedule *s, struct item *i)
 {
+    s->nparked += counts_as_parked(i);
     if (s->nheap == s->heap_cap) {
         s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
         s->heap = xrealloc(s->heap, s->heap_cap * sizeof(struct item *));
@@ -373,6 +380,7 @@ static void heap_remove(struct schedule *s, struct item *i)
     struct item *last = s->heap[--s->nheap];
     size_t at = i->heap - 1;
 
+    s->nparked -= counts_as_parked(i);
     i->heap = 0;
     if (last == i)
         return;
@@ -614,7 +622,7 @@ msec_t schedule_advance(struct schedule *s, msec_t now)
         make_due(s, heap_pop(s), now);
     if (now >= s->sweep_at)
         s->sweep_at = sweep(s, now);
-    next = s->nheap ? s->heap[0]->due : NEVER;
+    next = s->nheap && s->heap[0]->due != PARKED ? s->heap[0]->due : NEVER;
     return next < s->sweep_at ? next : s->sweep_at;
 }
 
@@ -729,7 +737,8 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now)
     serve(s, i->dest, now);
 }
 
-size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+static size_t make_now(struct schedule *s, struct dest *d, bool parked, size_t *at, size_t max,
+                       msec_t now)
 {
     size_t n = 0, seen = 0;
 
@@ -740,7 +749,7 @@ size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, 
     while (*at && n < max && seen++ < max * 16) {
         struct item *i = s->heap[*at - 1];
 
-        if (d && i->dest != d) {
+        if ((d && i->dest != d) || (i->due == PARKED) != parked) {
             --*at;
             continue;
         }
@@ -764,6 +773,16 @@ struct item *schedule_chill(struct schedule *s, struct dest *d, msec_t now)
         return NULL;
     item_state(s, i, ITEM_COLD);
     return i;
+}
+
+size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, d, false, at, max, now);
+}
+
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, NULL, true, at, max, now);
 }
 
 bool schedule_claim(struct schedule *s, struct item *i)

@@ -32,6 +32,8 @@ struct message;
 
 enum item_state { ITEM_NEW, ITEM_DEFERRED, ITEM_COLD, ITEM_READY, ITEM_BUSY, ITEM_DONE };
 
+#define PARKED (NEVER - 1) /* due: not before the work queue is resumed */
+
 struct item { /* the recipients of one message that go to one destination */
     struct list node; /* in ready or cold */
     struct dest *dest;
@@ -105,6 +107,7 @@ struct schedule {
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
     uint64_t nasleep; /* of ncold: their destinations are asleep */
+    uint64_t nparked; /* messages whose first item is */
     msec_t sweep_at;
     bool suspended;
 };
@@ -153,6 +156,9 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 /* delivernow in slices: of what is deferred for d (NULL: for all), at most max items become due. *at
  * is where to go on, SIZE_MAX at the beginning, 0 when all was looked at. Returns how many items. */
 size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now);
+
+/* The same of what is PARKED, which schedule_now leaves alone. */
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now);
 
 /* Operations on the queue. Takes an item that no session has out of its place: it counts as busy
  * until schedule_return, _defer or _done. false: it is busy or done. */

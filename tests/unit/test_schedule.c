@@ -401,6 +401,34 @@ static void now_means_now(void **state)
     assert_int_equal(s.nheap, 0);
 }
 
+/* What is parked stays whatever the time and delivernow say, until it is told to go. */
+static void parked(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct item *i;
+    size_t at = SIZE_MAX, n = 0;
+    struct queued *q;
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 20; mid++)
+        add(mid, d, 1 + mid % 2, mid % 4 < 2 ? PARKED : 100, 0, false);
+    assert_int_equal(s.nparked, 10);
+    assert_int_equal(schedule_advance(&s, 1000000), NEVER);
+    all_now(NULL, 5);
+    assert_int_equal(s.nparked, 10);
+    q = schedule_find(&s, 1);
+    i = q->items;
+    assert_true(schedule_claim(&s, i)); /* as "deleterecipients" does */
+    assert_int_equal(s.nparked, 9);
+    schedule_return(&s, i, 1, 1000001);
+    assert_int_equal(s.nparked, 10);
+    while (at)
+        n += schedule_unpark(&s, &at, 3, 1000002);
+    assert_int_equal(n, 15);
+    assert_int_equal(s.nparked, 0);
+    assert_int_equal(s.nheap, 0);
+}
+
 /* Whatever state an item is in: taken out, given back, the counts are as before. */
 static void claimed_and_returned(void **state)
 {
@@ -961,6 +989,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(cold_ones_are_loaded_by_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_ones_do_not_fill_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(claimed_and_returned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heap_keeps_its_order, set_up, tear_down),
