@@ -15,6 +15,7 @@
  *     --size N             octets of a message, header included (4096)
  *     --rcpts N            recipients of a message (1)
  *     --domains N          domains the recipients are spread over, d0.bench.example and so on (1)
+ *     --domain NAME        another name for their end (bench.example)
  *     --sender A           (sender@client.bench.example)
  *     --helo NAME          (client.bench.example)
  *     --starttls           TLS on every connection: a new handshake each time, or with --resume a
@@ -71,13 +72,14 @@ struct conn {
 };
 
 static struct {
-    const char *to, *sender, *helo, *id, *acked;
+    const char *to, *sender, *helo, *id, *acked, *domain;
     long sessions, messages, per_connection, size, rcpts, domains, rate, timeout, idle;
     bool starttls, resume, tls12, no_pipelining, survive;
 } opt = {
     .sender = "sender@client.bench.example",
     .helo = "client.bench.example",
     .id = "m",
+    .domain = "bench.example",
     .sessions = 1,
     .messages = 1,
     .per_connection = 20,
@@ -92,6 +94,7 @@ static const struct option_spec options[] = {
     {"--sender",           TEXT,     .to = &opt.sender             },
     {"--helo",             TEXT,     .to = &opt.helo               },
     {"--id",               TEXT,     .to = &opt.id                 },
+    {"--domain",           TEXT,     .to = &opt.domain             },
     {"--acked",            TEXT,     .to = &opt.acked              },
     {"--sessions",         NUMBER,   .to = &opt.sessions,            .min = 1, .max = 100000},
     {"--messages",       NUMBER,               .to = &opt.messages,                                  .min = 1, .max = 100000000},
@@ -170,8 +173,8 @@ static void put_mail(struct conn *c)
 
 static void put_rcpt(struct conn *c, long i)
 {
-    bytes_printf(&c->io.out, "RCPT TO:<user%ld@d%lu.bench.example>\r\n", i,
-                 (c->serial + (uint64_t)i) % (uint64_t)opt.domains);
+    bytes_printf(&c->io.out, "RCPT TO:<user%ld@d%lu.%s>\r\n", i,
+                 (c->serial + (uint64_t)i) % (uint64_t)opt.domains, opt.domain);
 }
 
 static void put_message(struct conn *c)
