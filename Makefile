@@ -178,15 +178,16 @@ soak:
 	@$(MAKE) --no-print-directory tests
 	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
 
+# PAGE=doc/performance.md writes the tables into that page as well.
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
 	@tools/peers $(B)/peers
-	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
+	@BUILD=$(B) PAGE=$(PAGE) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_ldap.py
-	@BUILD=$(B) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
+	@BUILD=$(B) PAGE=$(PAGE) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
 	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ class Bench:
         self.extra = []     # lines of other programs
         self.rates = {}     # (line, server) -> messages a second, to choose how many are sent
         self.calls = {}     # line -> {system call: how often a message of ours}
+        self.patience = []  # further options of the generator
         self.limits = {}    # what the machine can do (bench_limits)
         self.short = options.short
         self.window = 0.7 if self.short else 4.0 # seconds one measurement should last
@@ -179,20 +180,21 @@ class Bench:
         sys.stderr.write("%s, %s: %s\n" % (server, ", ".join(lines), why))
 
     def load(self, port, messages, **options):
-        argv = ["--messages", messages, "--timeout", 60]
+        argv = ["--messages", messages, "--timeout", 60] + self.patience
         for name, value in options.items():
             argv += ["--" + name.replace("_", "-")] + ([] if value is True else [value])
         return lab.smtp_load(port, *argv)
 
     def count(self, name, line, port, sink, least, **options):
         """Warms up and says how many messages fill the window."""
-        least = least // 2 if name in OTHERS else least
+        least = least // 5 if name in OTHERS else least
         if (line, name) not in self.rates:
             warm = self.load(port, least, **options)
             self.rates[(line, name)] = warm["rate"]
             if sink:
-                self.arrived(sink, least, warm["start"])
-        return max(least, min(400000, int(self.rates[(line, name)] * self.window)))
+                self.rates[(line, name)] = self.arrived(sink, least, warm["start"])
+        window = min(self.window, 2) if name in OTHERS else self.window
+        return max(least, min(400000, int(self.rates[(line, name)] * window)))
 
     def arrived(self, sink, messages, start):
         """Waits for all of them; the rate from `start` on. The sink forgets nothing, so count from what it had."""
@@ -230,7 +232,7 @@ class Bench:
         time.sleep(0.3)
         before = lab.pss_bytes(server.pids())
         argv = [lab.tool("smtp_load"), "--to", "127.0.0.1:%d" % server.port, "--idle", str(server.idle)]
-        child = lab.Child(argv + (["--starttls"] if tls else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child = lab.Child(argv + self.patience + (["--starttls"] if tls else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             ready = json.loads(child.process.stdout.readline() or b"{}").get("ready", 0)
             if ready != server.idle:
@@ -243,7 +245,7 @@ class Bench:
         self.record(name, line, "KiB", grown / server.idle / KIB)
 
     def fsyncs(self, name, server, line, sessions):
-        messages = max(60, 10 * sessions) if self.short or name in OTHERS else 40 * max(10, sessions)
+        messages = max(60, 5 * sessions) if self.short or name in OTHERS else 40 * max(10, sessions)
         self.load(server.port, 2 * sessions, sessions=sessions)
         before = counts.read_file(server.counters)["syncs"]
         self.load(server.port, messages, sessions=sessions)
@@ -251,12 +253,12 @@ class Bench:
 
     def count_message(self, name, server, sink, box, line, **options):
         """What one message costs in calls, wake-ups, allocations, bytes and handshakes, relayed by 20 sessions."""
-        messages = 200 if name in OTHERS else 600 if self.short else 3000
-        warm = self.load(server.port, 200, sessions=20, **options)
-        self.arrived(sink, 200, warm["start"])
+        messages, first = (100, 20) if name in OTHERS else (600 if self.short else 3000, 200)
+        warm = self.load(server.port, first, sessions=20, **options)
+        self.arrived(sink, first, warm["start"])
         time.sleep(0.3)
         try:
-            tracer = counts.Tracer(box, server.pids(), each=name == OURS)
+            tracer = counts.Tracer(box, server, each=name == OURS)
         except lab.Skip as s:
             tracer = None
             self.complain(name, [line + ": system calls, wake-ups"], str(s))
@@ -286,7 +288,8 @@ class Bench:
     def drain(self, name, setup, line, count):
         sink = new_sink(self.pair)
         server = SERVERS[name](name, setup, sink, self.pair)
-        count = count if name not in OTHERS else min(count, 1000)
+        count = count if name not in OTHERS else min(count, 200)
+        self.patience = ["--greeting", "300"] if name in OTHERS else []
         try:
             self.load(server.port, count, sessions=20 if name in OTHERS else 50)
             go = server.restart_delivering()
@@ -300,6 +303,7 @@ class Bench:
         finally:
             server.stop()
             sink.stop()
+            self.patience = []
 
     def crowd(self, name, server, sink, line):
         """Mail flowing past 10,000 idle sessions."""
@@ -346,7 +350,10 @@ class Bench:
                 self.complain(name, [lines[0]] + lines[3:], no_tls)
                 return
             self.attempt(name, [lines[3]], lambda: self.accept(name, server, lines[3], **tls))
-            self.attempt(name, [lines[4]], lambda: self.accept(name, server, lines[4], resume=True, **tls))
+            if getattr(server, "no_resumption", None):
+                self.complain(name, lines[4:], server.no_resumption)
+            else:
+                self.attempt(name, [lines[4]], lambda: self.accept(name, server, lines[4], resume=True, **tls))
 
         self.with_server(name, Setup(tls=True, hold=True), lines, run)
 
@@ -488,6 +495,7 @@ class Bench:
         sink = new_sink(self.pair)
         server = None
         try:
+            self.patience = ["--greeting", "300"] if name in OTHERS else []
             server = SERVERS[name](name, setup, sink, self.pair, counted)
             run(server, sink, box)
         except lab.Skip as s:
@@ -495,6 +503,7 @@ class Bench:
         except (lab.Failure, RuntimeError, OSError, EOFError, subprocess.TimeoutExpired) as e:
             self.complain(name, lines, str(e).strip().splitlines()[0])
         finally:
+            self.patience = []
             if server:
                 server.stop()
             sink.stop()

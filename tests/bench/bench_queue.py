@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab"))
 import lab  # noqa: E402
+import page  # noqa: E402
 
 short = "--short" in sys.argv or os.environ.get("BENCH_SHORT")
 sizes = [int(a) for a in sys.argv[1:] if a.isdigit()] or ([1000, 10000, 100000] if short else [1000, 10000, 100000, 1000000])
@@ -124,6 +125,9 @@ def operation(gate, command):
 
 
 columns = [measure(size) for size in sizes]
-print("%-42s" % "queued messages" + "".join("%12s" % "{:,}".format(size) for size in sizes))
-for name in columns[0]:
-    print("%-42s" % name + "".join("%12.*f" % (2 if c[name] < 100 else 0, c[name]) for c in columns))
+rows = [("queued messages", *["{:,}".format(size) for size in sizes])]
+rows += [(name, *["%.*f" % (2 if c[name] < 100 else 0, c[name]) for c in columns]) for name in columns[0]]
+for name, *cells in rows:
+    print("%-42s" % name + "".join("%12s" % text for text in cells))
+if os.environ.get("PAGE"): # doc/performance.md
+    page.replace(os.environ["PAGE"], "queue", page.table(rows[0], rows[1:]))

@@ -35,20 +35,25 @@ def read_file(path):
 
 
 class Tracer:
-    """perf counting the system calls of processes and of those they start, and how often a thread of theirs went to sleep.
-    each: also by name."""
+    """perf counting the system calls of a server, and how often a thread of it went to sleep. each: also by name.
+    A server in a control group of its own (peers.py) is counted there: perf loses a process when it runs a set-user-id
+    program. Otherwise it is the processes there are and those they start."""
 
-    def __init__(self, box, pids, each=False):
+    def __init__(self, box, server, each=False):
         self.file = box.path("perf-%d" % time.monotonic_ns())
         lab.need_root()
         lab.need_program("perf")
         if not os.path.isdir(TRACING + "/events/raw_syscalls") and not os.path.isdir("/sys/kernel/debug/tracing/events"):
             raise lab.Skip("no tracepoints here: %s is not there" % TRACING)
-        argv = ["perf", "stat", "-x", ",", "-o", self.file, "-e", "raw_syscalls:sys_enter", "-e", "sched:sched_switch",
-                "--filter", "prev_state != 0"]
-        for name in calls() if each else ():
-            argv += ["-e", "syscalls:sys_enter_" + name]
-        self.child = lab.Child(argv + ["-p", ",".join(map(str, pids))], stderr=subprocess.DEVNULL)
+        events = ["-e", "raw_syscalls:sys_enter", "-e", "sched:sched_switch", "--filter", "prev_state != 0"]
+        group = getattr(server, "group", None)
+        if group and group.path:
+            what = ["-a", *events, "-G", ",".join([os.path.basename(group.path)] * 2)]
+        else:
+            for name in calls() if each else ():
+                events += ["-e", "syscalls:sys_enter_" + name]
+            what = events + ["-p", ",".join(map(str, server.pids()))]
+        self.child = lab.Child(["perf", "stat", "-x", ",", "-o", self.file, *what], stderr=subprocess.DEVNULL)
         time.sleep(0.5) # it says nothing when it has begun
         if not self.child.running():
             raise lab.Skip("perf cannot count here: " + (lab.read_text(self.file).strip().splitlines() or ["no reason"])[-1])
