@@ -289,7 +289,7 @@ class Bench:
         sink = new_sink(self.pair)
         server = SERVERS[name](name, setup, sink, self.pair)
         count = count if name not in OTHERS else min(count, 200)
-        self.patience = ["--greeting", "300"] if name in OTHERS else []
+        self.patience = ["--greeting", "2000"] if name == OPENSMTPD else []
         try:
             self.load(server.port, count, sessions=20 if name in OTHERS else 50)
             go = server.restart_delivering()
@@ -495,7 +495,7 @@ class Bench:
         sink = new_sink(self.pair)
         server = None
         try:
-            self.patience = ["--greeting", "300"] if name in OTHERS else []
+            self.patience = ["--greeting", "2000"] if name == OPENSMTPD else []
             server = SERVERS[name](name, setup, sink, self.pair, counted)
             run(server, sink, box)
         except lab.Skip as s:
