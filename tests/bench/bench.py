@@ -661,12 +661,12 @@ def table(bench):
 
 def distances(bench):
     """Rows of (what, ours, the machine's limit, how it is made up, share): a limit is what the machine would do if the
-    server cost nothing, and everything else as it is."""
+    server cost nothing, and everything else as it is; cost: the least that could be."""
     limit, rows, cores = bench.limits, [], os.cpu_count()
 
-    def row(what, ours, most, how):
+    def row(what, ours, most, how, cost=False):
         if ours and most:
-            rows.append((what, number(ours), number(most), how, "%.0f %%" % (100 * ours / most)))
+            rows.append((what, number(ours), number(most), how, "%.0f %%" % (100 * (most / ours if cost else ours / most))))
 
     through = {key: median(bench, "machine: generator to sink, " + key, "msg/s", "machine")
                for key in ("4 KiB", "TLS", "new handshake each", "1 MiB")}
@@ -678,14 +678,20 @@ def distances(bench):
         "generator straight to the sink")
     row("accept, TLS, new handshake each, msg/s", median(bench, "accept, TLS, new handshake each", "msg/s"),
         through["new handshake each"], "generator straight to the sink, a handshake each")
-    row("accept, TLS, new handshake each, CPU s/1000", 1000 / limit["handshakes_server"] if limit else None,
-        median(bench, "accept, TLS, new handshake each", "CPU s/1000"), "the server's half of a bare handshake, against all we use")
+    row("accept, TLS, new handshake each, CPU s/1000", median(bench, "accept, TLS, new handshake each", "CPU s/1000"),
+        1000 / limit["handshakes_server"] if limit else None, "the server's half of the bare handshakes", cost=True)
     syncs = {n: median(bench, "fsyncs, %d session%s" % (n, "s" if n > 1 else ""), "per msg") for n in (20, 100)}
     for n, each in syncs.items():
         if each and limit:
             row("accept, %d sessions, msg/s" % n, median(bench, "accept, %d sessions" % n, "msg/s"), limit["syncs"] / each,
                 "fdatasyncs a second / our %.2g syncs a message" % each)
-    out = median(bench, "a message of 4 KiB, clear", "connections out")
+    clear = "a message of 4 KiB, clear"
+    row("system calls of a relayed message", median(bench, clear, "system calls"), 9,
+        "four receives, four sends (two turns with each side), one write to the spool", cost=True)
+    row("bytes read for a byte of mail", median(bench, clear, "read, bytes/byte"), 1, "from the sender", cost=True)
+    row("bytes written for a byte of mail", median(bench, clear, "written, bytes/byte"), 2, "to the spool and to the next hop",
+        cost=True)
+    out = median(bench, clear, "connections out")
     if limit and out is not None:
         row("connections for a relayed message, a second", (out + 0.05) * (median(bench, "relay, 4 KiB, 20 sessions", "msg/s") or 0),
             limit["connections"], "loopback connections, %d cores; ours: 1 of 20 messages in, %.2g out" % (cores, out))
