@@ -76,6 +76,7 @@ def measure(size):
     out = {}
     console = min(timed(lambda: lab.run([lab.binary("postern"), "version"], check=False))[0] for _ in range(3))
     out["start to first answer, s"] = timed(lambda: gate.start(timeout=300))[0]
+    # less than nothing, which is shown as "-": too few to be seen beside what else comes and goes
     out["memory of a queued message, bytes"] = (rss(gate.engine) - empty) / size
     out["acceptance, messages a second"] = load(gate, 3000)
     out["first page of all, ms"] = 1000 * timed(lambda: gate.console("showrecipients all limit=100"))[0]
@@ -126,7 +127,7 @@ def operation(gate, command):
 
 columns = [measure(size) for size in sizes]
 rows = [("queued messages", *["{:,}".format(size) for size in sizes])]
-rows += [(name, *["%.*f" % (2 if c[name] < 100 else 0, c[name]) for c in columns]) for name in columns[0]]
+rows += [(name, *["%.*f" % (2 if c[name] < 100 else 0, c[name]) if c[name] >= 0 else "-" for c in columns]) for name in columns[0]]
 for name, *cells in rows:
     print("%-42s" % name + "".join("%12s" % text for text in cells))
 if os.environ.get("PAGE"): # doc/performance.md
