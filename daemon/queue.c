@@ -506,7 +506,7 @@ struct item *queue_wait(struct dest *d, struct waiting *w, msec_t deadline)
     if (!i) {
         w->idle.wake = wake_waiting;
         w->idle.loop = loop_index(loop_self());
-        schedule_wait(d, &w->idle);
+        schedule_wait(&q.schedule, d, &w->idle);
     }
     pthread_mutex_unlock(&q.lock);
     if (i)

@@ -59,6 +59,7 @@ struct queued {
 /* A delivery session without work, still connected. */
 struct idle {
     struct list node;
+    struct list among; /* in schedule.idle */
     struct item *item; /* set before wake */
     void (*wake)(struct idle *i); /* called with the lock held */
     unsigned loop; /* whose session it is */
@@ -103,6 +104,8 @@ struct schedule {
     size_t nindex, index_cap;
     struct list line; /* destinations waiting for a session */
     struct list over; /* ... that have their share: as many as are left for all others */
+    struct list idle; /* sessions that wait for an item, the longest waiting first */
+    uint32_t leaving; /* of them, sent home to make room and not yet gone */
     struct list ages; /* all messages in the order in which they came */
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
@@ -127,14 +130,15 @@ struct queued *schedule_find(const struct schedule *s, uint64_t mid);
 /* Moves what is due. Returns when to come again (NEVER: nothing waits for time). */
 msec_t schedule_advance(struct schedule *s, msec_t now);
 
-/* The next destination that shall have a session, counted as opened; NULL: none may. */
+/* The next destination that shall have a session, counted as opened; NULL: none may. When there are
+ * max_sessions and a destination waits, sessions that wait are woken without an item, to end. */
 struct dest *schedule_open(struct schedule *s, msec_t now);
 void schedule_close(struct schedule *s, struct dest *d, msec_t now); /* a session ended */
 
 /* For an open session: its next item, now busy; NULL: nothing to do, or over the rate. */
 struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now);
 /* No item now, but the session stays connected: wake is called when there is one. */
-void schedule_wait(struct dest *d, struct idle *i);
+void schedule_wait(struct schedule *s, struct dest *d, struct idle *i);
 void schedule_unwait(struct idle *i);
 
 /* What became of a busy item. left: recipients that remain. done: true when that was the message's
