@@ -194,8 +194,11 @@ static void make_room(struct schedule *s, msec_t now)
 {
     uint32_t wanted = 0;
 
-    for (struct list *at = s->line.next; at != &s->line && wanted < ROOM_AT_ONCE; at = at->next)
-        wanted += wants_session(s, list_item(at, struct dest, line), now);
+    for (struct list *at = s->line.next; at != &s->line && wanted < ROOM_AT_ONCE; at = at->next) {
+        struct dest *d = list_item(at, struct dest, line);
+
+        wanted += wants_session(s, d, now) && !has_share(s, d);
+    }
     for (; s->leaving < wanted && !list_empty(&s->idle); s->leaving++)
         send_home(list_item(s->idle.next, struct idle, among));
 }
