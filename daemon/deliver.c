@@ -41,7 +41,7 @@
 #define LINGER SECONDS(5) /* how long a connection waits for another message */
 #define FULL_PAUSE SECONDS(1) /* before a connection with TLS is asked for again, when there are enough */
 #define PROBE_PATIENCE SECONDS(15) /* for a host that was down */
-#define LOST_PATIENCE SECONDS(5) /* for an address that has lost a race already */
+#define LOST_PATIENCE SECONDS(3) /* for an address that has lost a race already */
 #define GREY_MOST 300u /* seconds: see retry_interval */
 #define DOWN_PREFIX 19u /* of note_down: before the text */
 #define HOLD_SPREAD SECONDS(10) /* over which destinations of a host that was down come back */
