@@ -170,11 +170,12 @@ fuzz:
 	@tools/fuzz build-fuzz $(SECONDS)
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ))
 
-# Power cuts, failing calls and kill -9 for so many seconds each.
+# Kills, power cuts and failing disks under load for so many seconds; then every place where one call can fail.
 soak:
 	@tools/need build test
 	@$(MAKE) --no-print-directory tests
-	@SOAK_SECONDS=$(SECONDS) FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
+	@SOAK_SECONDS=$(SECONDS) BUILD=$(B) $(PYTHON) tests/lab/test_soak.py
+	@FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
 
 bench:
 	@tools/need build test bench

@@ -22,6 +22,8 @@ static void say_resources(struct ui *ui, struct session *s, const struct row *un
         ui_say(ui, "Memory: %s", row_text(r, "max_memory"));
         ui_say(ui, "Senders are slowed down at %s%% of a limit, and accepted again below %s%%",
                row_text(r, "slow_at"), row_text(r, "resume_at"));
+        ui_say(ui, "Files set aside after damage: %s days, at most %s", row_text(r, "kept_days"),
+               row_text(r, "kept_space"));
     }
     row_free(&r);
 }

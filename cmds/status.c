@@ -94,7 +94,11 @@ static const char *date(const json_t *data, const char *key, char out[40])
 static void put_times(json_t *data)
 {
     static const char *const keys[] = {"as_of", "up_since", "last_reset"};
+    json_t *kept = json_object_get(data, "set_aside");
     char text[40];
+
+    if (kept)
+        json_put_str(kept, "oldest", clock_rfc3339((usec_t)json_int(kept, "oldest", 0) * 1000000, text));
 
     for (size_t i = 0; i < countof(keys); i++) {
         json_int_t seconds = json_int(data, keys[i], 0);
@@ -109,6 +113,7 @@ static void head(struct ui *ui, const json_t *data)
 {
     char text[40], oldest[96];
     json_int_t up = json_int(data, "as_of", 0) - json_int(data, "up_since", 0);
+    const json_t *kept = json_object_get(data, "set_aside");
     char duration[40];
     json_t *l;
     size_t i;
@@ -129,6 +134,10 @@ static void head(struct ui *ui, const json_t *data)
                      ? "mail is refused"
                      : "senders are slowed down",
                  json_str(data, "conservation", ""));
+    if (kept)
+        out_line(ui, "Set aside after damage:        %lld files, %lld MiB, the oldest since %s",
+                 (long long)json_int(kept, "files", 0), (long long)json_int(kept, "bytes", 0) >> 20,
+                 date(kept, "oldest", text));
     json_array_foreach(json_object_get(data, "listeners"), i, l)
     {
         char name[80];

@@ -14,6 +14,7 @@
 #include "daemon/dns.h"
 #include "daemon/exceptions.h"
 #include "daemon/fiber.h"
+#include "daemon/kept.h"
 #include "daemon/limits.h"
 #include "daemon/listeners.h"
 #include "daemon/queue_run.h"
@@ -182,6 +183,7 @@ void control_status(json_t *data)
 {
     struct config *cfg = running_config();
     struct queue_totals queue;
+    struct kept_files kept;
     char conservation[120];
     uint64_t ids[3];
     json_t *last = json_object();
@@ -205,6 +207,15 @@ void control_status(json_t *data)
     json_put(data, "gauges", gauges(&queue));
     if (resources_conservation(conservation, sizeof(conservation)))
         json_put_str(data, "conservation", conservation);
+    kept_files(&kept);
+    if (kept.files) {
+        json_t *set_aside = json_object();
+
+        json_put_int(set_aside, "files", kept.files);
+        json_put_int(set_aside, "bytes", (json_int_t)kept.bytes);
+        json_put_int(set_aside, "oldest", kept.oldest / 1000000);
+        json_put(data, "set_aside", set_aside);
+    }
     json_put(data, "listeners", listeners(cfg));
     json_put(data, "tls_exceptions", exceptions(cfg));
     config_free(&cfg);

@@ -842,6 +842,7 @@ struct settlement {
     const struct bounce_profile *profile;
     struct bounce_rcpt *failed, *relayed, *delayed;
     unsigned nfailed, nrelayed, ndelayed, left;
+    struct rcpt *after; /* of each recipient, until what its sender is told is on disk */
     usec_t now, received, next_try, expires;
     struct tally tally;
 };
@@ -910,7 +911,7 @@ static void log_delivered(const struct batch *b)
 static void settle_failed(struct settlement *t, struct batch *b, unsigned i, const char *status,
                           enum counter why)
 {
-    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt *rcpt = &t->after[i];
     struct rcpt_result *r = &b->results[i];
     char code[16];
 
@@ -932,7 +933,7 @@ static void settle_failed(struct settlement *t, struct batch *b, unsigned i, con
 static void warn_of_delay(struct settlement *t, struct batch *b, unsigned i, const char *status,
                           bool due)
 {
-    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt *rcpt = &t->after[i];
 
     if (!due || !t->profile->delay_warnings || !*b->m->sender ||
         rcpt->warnings >= t->profile->delay_count || rcpt->notify & NOTIFY_NEVER ||
@@ -946,14 +947,14 @@ static void warn_of_delay(struct settlement *t, struct batch *b, unsigned i, con
 
 static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, const char *status)
 {
-    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt *rcpt = &t->after[i];
     struct rcpt_result *r = &b->results[i];
     char code[16];
 
     maillog_delayed(b->dcid, b->m->mid, b->rids[i], status, status_phrase(status),
                     code_text(r->code, code, sizeof(code)), r->text);
     stats_add(STAT_SOFT_BOUNCED_EVTS, 1);
-    queue_set_error(rcpt,
+    queue_set_error(&b->m->rcpts[b->rids[i]],
                     r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text));
     rcpt->next_try = t->next_try;
     t->left++;
@@ -964,7 +965,7 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
  * at again when its age has grown by half, and when its time is up. */
 static void settle_held(struct settlement *t, struct batch *b, unsigned i, const char *status)
 {
-    struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    struct rcpt *rcpt = &t->after[i];
     usec_t least = (usec_t)t->profile->initial_retry * 1000000,
            most = (usec_t)t->profile->max_retry * 1000000, wait = (t->now - t->received) / 2;
 
@@ -974,7 +975,7 @@ static void settle_held(struct settlement *t, struct batch *b, unsigned i, const
         wait = least;
     if (!t->next_try)
         t->next_try = t->now + wait < t->expires ? t->now + wait : t->expires + 1000;
-    queue_set_error(rcpt, xstrdup(b->results[i].text));
+    queue_set_error(&b->m->rcpts[b->rids[i]], xstrdup(b->results[i].text));
     rcpt->next_try = t->next_try;
     t->left++;
     warn_of_delay(t, b, i, status, t->now - t->received >= least);
@@ -994,7 +995,7 @@ static void status_of(const struct rcpt_result *r, char class, char *out, size_t
 /* What became of a recipient, for the statistics of its domain. tried: before this attempt, too. */
 static void count_outcome(struct settlement *t, struct batch *b, unsigned i, bool tried)
 {
-    const struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+    const struct rcpt *rcpt = &t->after[i];
     const struct rcpt_result *r = &b->results[i];
     struct dest_change *c = tally_of(&t->tally, address_domain(rcpt->address));
 
@@ -1025,19 +1026,22 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
     }
 }
 
-/* YIELDS (reports are queued). Writes the results into the message; t says what is left. Recipients
- * whose report could not be queued stay. */
+/* YIELDS (reports are queued). Writes the results into the message, when the reports are on disk: sessions of its
+ * other destinations write what they find there. t says what is left. Recipients whose report could not
+ * be queued stay. */
 static void settle(struct batch *b, struct settlement *t)
 {
     struct err err = {0};
     char status[12];
 
     log_delivered(b);
+    t->after = xcalloc(b->n, sizeof(*t->after));
     for (unsigned i = 0; i < b->n; i++) {
-        struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+        struct rcpt *rcpt = &t->after[i];
         struct rcpt_result *r = &b->results[i];
-        bool tried = rcpt->attempts > 0;
+        bool tried = b->m->rcpts[b->rids[i]].attempts > 0;
 
+        *rcpt = b->m->rcpts[b->rids[i]];
         switch (r->outcome) {
         case OUTCOME_DONE:
             rcpt->state = RCPT_DELIVERED;
@@ -1076,7 +1080,7 @@ static void settle(struct batch *b, struct settlement *t)
         log_critical("delivery: %s; the message stays in the queue", err.text);
         t->next_try = t->now + 60 * 1000000;
         for (unsigned i = 0; i < b->n; i++) {
-            struct rcpt *rcpt = &b->m->rcpts[b->rids[i]];
+            struct rcpt *rcpt = &t->after[i];
 
             if (rcpt->state != RCPT_BOUNCED)
                 continue;
@@ -1092,6 +1096,8 @@ static void settle(struct batch *b, struct settlement *t)
     if (t->ndelayed &&
         !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed, t->expires, &err))
         log_warning("delivery: %s", err.text);
+    for (unsigned i = 0; i < b->n; i++)
+        queue_set_rcpt(&b->m->rcpts[b->rids[i]], &t->after[i]);
 }
 
 /* --- one item --- */
@@ -1128,8 +1134,8 @@ static void next_batch(struct session *s, const struct item *item, struct messag
     b->m = m;
     b->rids = xcalloc(m->nrcpts, sizeof(*b->rids));
     for (unsigned i = 0; i < m->nrcpts; i++) {
-        if (m->rcpts[i].state != RCPT_QUEUED || m->rcpts[i].item != number || tried[i])
-            continue;
+        if (m->rcpts[i].item != number || m->rcpts[i].state != RCPT_QUEUED || tried[i])
+            continue; /* what is another session's is not looked at */
         domain = address_domain(m->rcpts[i].address);
         if (!b->n) {
             str_copy(s->domain, sizeof(s->domain), domain);
@@ -1363,6 +1369,7 @@ static bool deliver_item(struct session *s, struct item *item)
         free(t.failed);
         free(t.relayed);
         free(t.delayed);
+        free(t.after);
     }
     batch_free(&b);
     if (!ok && !next_try) {

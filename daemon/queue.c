@@ -5,9 +5,8 @@
  * call but the start of a fiber. That departs from posting to one loop: a lock costs a fifth of a
  * post, and a session takes its next message without waiting for anybody.
  *
- * What changes after a message was accepted is written late: changes gather in a list that one job
- * of the writer empties, so that a busy gateway writes hundreds of them at once. A crash before
- * that repeats a delivery, never loses one. */
+ * A new message is durable in the ledger (ledger.h); its row, and what changes afterwards, is written late
+ * (queue_changes.h). */
 #include "daemon/queue.h"
 
 #include <inttypes.h>
@@ -23,14 +22,18 @@
 #include "daemon/deliver.h"
 #include "daemon/deststats.h"
 #include "daemon/dns.h"
+#include "daemon/ledger.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
 #include "daemon/hosts.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
+#include "daemon/queue_changes.h"
+#include "daemon/queue_clock.h"
 #include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
+#include "daemon/queue_salvage.h"
 #include "daemon/reload.h"
 #include "daemon/resources.h"
 #include "daemon/route.h"
@@ -44,10 +47,10 @@
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
 #define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
-#define FLUSH_RETRY SECONDS(2)
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
+#define COMPACT_FIRST SECONDS(3) /* what a crash leaves behind is a segment for each message that waits */
 #define LOOK_AT 20000u /* messages of the schedule looked at in one go: others want its lock */
 #define DUE_AT_ONCE 2000u /* ... or made due */
 #define SETTLE_AT_ONCE 50u /* ... or taken out, given back */
@@ -62,15 +65,6 @@ __asm__(".section .rodata\n"
         ".previous\n");
 extern const char queue_schema[];
 
-/* A row to be changed or deleted, in the order in which it was asked for. */
-struct change {
-    struct change *next;
-    uint64_t mid;
-    struct body *gone; /* deletes the row; its body goes once that is on disk */
-    char *state; /* else the new states of its recipients */
-    size_t n;
-};
-
 enum { ID_MID, ID_ICID, ID_DCID, ID_KINDS };
 
 static struct {
@@ -81,6 +75,7 @@ static struct {
     bool damaged; /* found while it was read */
     bool missing, unreadable; /* rows are lost for good; rows are there that cannot be read */
     struct writer *writer;
+    unsigned failures; /* of the spool, those the writer knows */
     uint64_t resident, loaded; /* bytes of messages in memory: as they came, and read back */
     bool running;
 
@@ -89,9 +84,8 @@ static struct {
     struct wait load; /* of the loader fiber, while loading waits */
     bool load_waits;
 
-    struct change *changes, **changes_end; /* under the lock */
-    bool flush_posted;
-    msec_t flush_again; /* when changes that could not be written are tried again */
+    struct clock_jumps jumps; /* under the lock */
+    usec_t clock_offset; /* of the wall clock from the one that never jumps, when it was last looked at; 0: never */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     struct map kept; /* values as they were at the start, as uint64_t * */
@@ -117,6 +111,11 @@ static bool write_value(sqlite3 *db, const char *name, uint64_t value, struct er
     if (sqlite3_step(s) != SQLITE_DONE)
         return err_set(err, E_IO, "writing %s: %s", name, sqlite3_errmsg(db));
     return true;
+}
+
+static bool write_changes(sqlite3 *db, void *arg, struct err *err)
+{
+    return changes_write(db, arg, err);
 }
 
 static bool reserve_ids(sqlite3 *db, void *unused, struct err *err)
@@ -177,28 +176,6 @@ static bool final_ids(sqlite3 *db, void *unused, struct err *err)
     return true;
 }
 
-/* --- changes, written late --- */
-
-static void change_free(struct change *c)
-{
-    body_free(&c->gone);
-    free(c->state);
-    free(c);
-}
-
-static struct change *take_changes(void)
-{
-    struct change *list;
-
-    pthread_mutex_lock(&q.lock);
-    list = q.changes;
-    q.changes = NULL;
-    q.changes_end = &q.changes;
-    q.flush_posted = false;
-    pthread_mutex_unlock(&q.lock);
-    return list;
-}
-
 static void kick_clock(void) /* under the lock */
 {
     if (q.ticking) {
@@ -207,106 +184,11 @@ static void kick_clock(void) /* under the lock */
     }
 }
 
-/* What could not be written stands first again. */
-static void put_back(struct change *list)
+static void changes_failed(void)
 {
-    struct change **end = &list;
-
-    if (!list)
-        return;
-    while (*end)
-        end = &(*end)->next;
     pthread_mutex_lock(&q.lock);
-    *end = q.changes;
-    if (!q.changes)
-        q.changes_end = end;
-    q.changes = list;
-    q.flush_again = clock_in(FLUSH_RETRY);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
-}
-
-static bool write_change(sqlite3 *db, const struct change *c, struct err *err)
-{
-    sqlite3_stmt *s = c->gone ? writer_stmt("DELETE FROM message WHERE mid = ?1", err)
-                              : writer_stmt("UPDATE message SET state = ?2 WHERE mid = ?1", err);
-
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)c->mid);
-    if (!c->gone)
-        sqlite3_bind_blob(s, 2, c->state, (int)c->n, SQLITE_STATIC);
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "writing what became of message %" PRIu64 ": %s", c->mid,
-                       sqlite3_errmsg(db));
-    return true;
-}
-
-struct flush { /* what one job of the writer took from the list */
-    struct change *list;
-};
-
-static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
-{
-    f->list = take_changes();
-    for (struct change *c = f->list; c; c = c->next)
-        if (!write_change(db, c, err))
-            return false;
-    return true;
-}
-
-/* After the commit, or its failure. */
-static void end_flush(struct flush *f, bool ok)
-{
-    if (!ok)
-        put_back(f->list); /* with the next change, or after a while, or at the end */
-    while (ok && f->list) {
-        struct change *c = f->list;
-
-        f->list = c->next;
-        if (c->gone)
-            body_remove(c->gone);
-        change_free(c);
-    }
-}
-
-static bool flush_job(sqlite3 *db, void *arg, struct err *err)
-{
-    return flush_changes(db, arg, err);
-}
-
-static void flush_done(void *arg, bool ok)
-{
-    end_flush(arg, ok);
-    free(arg);
-}
-
-/* Under the lock. */
-static void post_flush(void)
-{
-    if (!q.flush_posted) {
-        q.flush_posted = true;
-        writer_post(q.writer, flush_job, flush_done, xcalloc(1, sizeof(struct flush)));
-    }
-}
-
-/* Under the lock. */
-static void add_change(struct change *c)
-{
-    *q.changes_end = c;
-    q.changes_end = &c->next;
-    post_flush();
-}
-
-/* Under the lock. Changes that could not be written: it is time again, or when it will be. */
-static msec_t flush_retry(msec_t now)
-{
-    if (!q.changes || q.flush_posted)
-        return NEVER;
-    if (now < q.flush_again)
-        return q.flush_again;
-    post_flush();
-    return NEVER;
 }
 
 /* --- sessions, clock --- */
@@ -343,7 +225,7 @@ static void clock_fiber(void *unused)
 
         pthread_mutex_lock(&q.lock);
         next = schedule_advance(&q.schedule, now);
-        retry = flush_retry(now);
+        retry = changes_retry(now);
         if (retry < next)
             next = retry;
         open_sessions(now);
@@ -367,30 +249,36 @@ static void clock_fiber(void *unused)
 
 struct insert {
     const struct message *m;
-    struct buf body, envelope;
+    const struct change *row;
 };
 
 static bool insert_row(sqlite3 *db, void *arg, struct err *err)
 {
     struct insert *in = arg;
-    sqlite3_stmt *s =
-        writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
 
-    if (!s || !body_sound(in->m->body, err))
-        return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)in->m->mid);
-    sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 3, in->envelope.p, (int)in->envelope.n, SQLITE_STATIC);
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "storing message %" PRIu64 ": %s", in->m->mid,
-                       sqlite3_errmsg(db));
     writer_want_sync();
-    return true;
+    return body_sound(in->m->body, err) && change_write(db, in->row, err);
+}
+
+/* YIELDS. Body and envelope become durable: by the ledger, or, when it is too long for that, as a row at once. */
+static bool store(const struct message *m, struct err *err)
+{
+    struct change *row = changes_accept(err) ? change_row(m, err) : NULL;
+    struct insert in = {m, row};
+    bool ok;
+
+    if (!row)
+        return false;
+    if (ledger_takes(row))
+        return ledger_add(row, m->body, err);
+    ok = writer_txn(q.writer, insert_row, &in, err);
+    change_free(row);
+    return ok;
 }
 
 bool queue_accepts(struct err *err)
 {
-    return resources_accept(queue_messages(), err);
+    return resources_accept(queue_messages(), err) && changes_accept(err);
 }
 
 static uint64_t weight(const struct message *m)
@@ -527,21 +415,11 @@ static bool due_at_once(const struct queued *e, msec_t now)
 
 bool queue_submit(struct message *m, struct err *err)
 {
-    struct insert in = {m, BUF_INIT(4096), BUF_INIT(64u << 20)};
     struct config *cfg;
     struct queued *e;
     msec_t now;
-    bool ok;
 
-    body_encode(m->body, &in.body);
-    message_encode(m, &in.envelope);
-    if (in.body.full || in.envelope.full)
-        ok = err_set(err, E_LIMIT, "the envelope is too large");
-    else
-        ok = writer_txn(q.writer, insert_row, &in, err);
-    buf_free(&in.body);
-    buf_free(&in.envelope);
-    if (!ok)
+    if (!store(m, err))
         return err_wrap(err, "queueing message %" PRIu64, m->mid);
     maillog_queued(m->mid);
 
@@ -650,18 +528,6 @@ static bool at_rest(const struct queued *e)
     return true;
 }
 
-static struct change *state_change(const struct message *m)
-{
-    struct buf b = BUF_INIT(256u << 20);
-    struct change *c = xcalloc(1, sizeof(*c));
-
-    message_encode_state(m, &b);
-    c->mid = m->mid;
-    c->n = b.n;
-    c->state = buf_take(&b);
-    return c;
-}
-
 void queue_done(struct item *i)
 {
     struct queued *e = i->message;
@@ -672,17 +538,15 @@ void queue_done(struct item *i)
     pthread_mutex_lock(&q.lock);
     last = schedule_done(&q.schedule, i);
     if (last) {
-        c = xcalloc(1, sizeof(*c));
-        c->mid = mid;
-        c->gone = body_ref(e->m->body);
+        c = change_gone(e->m);
         drop_resident(e);
         free(e);
     } else {
-        c = state_change(e->m);
+        c = change_state(e->m);
         if (at_rest(e))
             drop_resident(e);
     }
-    add_change(c);
+    changes_add(c);
     pthread_mutex_unlock(&q.lock);
     if (last)
         maillog_finished(mid);
@@ -694,7 +558,7 @@ void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried)
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
-    add_change(state_change(e->m));
+    changes_add(change_state(e->m));
     if (tried) {
         schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
     } else {
@@ -857,7 +721,7 @@ static bool load_rows(sqlite3 *db, void *arg, struct err *err)
 {
     struct load *l = arg;
 
-    if (!flush_changes(db, &l->flush,
+    if (!changes_write(db, &l->flush,
                        err)) /* states not written yet must not be read back as they were */
         return false;
     for (size_t i = 0; i < l->n; i++) {
@@ -921,7 +785,7 @@ static void loader_fiber(void *unused)
             pthread_mutex_unlock(&q.lock);
             continue;
         }
-        end_flush(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
+        changes_written(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
         cfg = running_config();
         now = clock_now();
         pthread_mutex_lock(&q.lock);
@@ -1012,10 +876,10 @@ static bool move_bodies(sqlite3 *db, void *arg, struct err *err)
     uint64_t bytes = 0;
 
     (void)db;
+    writer_want_sync();
     for (size_t i = 0; i < m->n && bytes < MOVE_BYTES; i++)
         if (move_one(m->mids[i], &m->old[i], &m->fresh[i], err))
             bytes += body_length(m->fresh[i]);
-    writer_want_sync();
     return true;
 }
 
@@ -1071,9 +935,10 @@ static size_t compact(struct move *m)
 static void compaction_fiber(void *unused)
 {
     struct move *m = xcalloc(1, sizeof(*m));
+    msec_t pause = COMPACT_FIRST;
 
     (void)unused;
-    while (fiber_sleep(COMPACT_EVERY))
+    for (; fiber_sleep(pause); pause = COMPACT_EVERY)
         while (compact(m) && !fiber_stopping())
             ;
     free(m);
@@ -1112,6 +977,7 @@ static bool read_values(sqlite3 *db, struct err *err)
         for (int k = 0; k < ID_KINDS; k++)
             if (str_eq(name, id_names[k]))
                 atomic_store(&q.ids[k], value);
+        clock_jumps_read(&q.jumps, name, (usec_t)value);
         copy = xmalloc(sizeof(*copy));
         *copy = value;
         free(map_remove(&q.kept, name));
@@ -1121,6 +987,39 @@ static bool read_values(sqlite3 *db, struct err *err)
         database_error(db, err);
     sqlite3_finalize(s);
     return rc == SQLITE_DONE;
+}
+
+/* The clock may have been set since the row was written. A retry that is further away than the profile lets any be
+ * was to be under a clock that was set back: it is due. */
+static void mend_times(const struct config *cfg, struct message *m, usec_t wall)
+{
+    m->received = clock_jumps_apply(&q.jumps, m->mid, m->received);
+    for (unsigned i = 0; i < m->nrcpts; i++) {
+        struct rcpt *r = &m->rcpts[i];
+        const struct bounce_profile *p;
+        usec_t most;
+
+        if (r->state != RCPT_QUEUED || r->next_try <= wall)
+            continue;
+        p = route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile);
+        most = (usec_t)(p ? p : &deliver_last_resort)->max_retry * 1000000;
+        if (r->next_try > wall + most + most / 10 + 60 * (usec_t)1000000)
+            r->next_try = wall;
+    }
+}
+
+/* A row whose last recipient is done, but which was still to be deleted when the last engine ended. */
+static void forget_later(uint64_t mid, struct slice place)
+{
+    struct body *body = body_decode(place.p, place.n, NULL);
+    struct change *c;
+
+    if (!body)
+        return;
+    c = xcalloc(1, sizeof(*c));
+    c->mid = mid;
+    c->gone = body;
+    changes_add(c);
 }
 
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. false: a page
@@ -1145,15 +1044,18 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 
         if (spool_account(place.p, place.n, &one))
             m = message_decode(mid, column(s, 2), column(s, 3), &one);
-        if (m)
+        if (m) {
+            mend_times(cfg, m, wall);
             e = make_entry(cfg, m, now, wall);
+        }
         if (e) {
             e->segment = spool_segment_of(place.p, place.n);
             schedule_add(&q.schedule, e, now);
+        } else if (m) {
+            forget_later(mid, place);
         } else {
             damaged++;
-            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid,
-                         one.code ? one.text : "no recipient is left");
+            log_critical("queue: message %" PRIu64 " cannot be delivered: %s", mid, one.text);
         }
         if (mid > atomic_load(&q.ids[ID_MID]))
             atomic_store(&q.ids[ID_MID], mid);
@@ -1178,6 +1080,104 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
     if (damaged)
         log_critical("queue: %" PRIu64 " messages are damaged and stay in queue.db", damaged);
     return true;
+}
+
+/* --- what the ledger has and queue.db has not --- */
+
+struct recovery {
+    const struct config *cfg;
+    uint64_t passed; /* known to be in queue.db, or to have been */
+    struct ledger_mark mark; /* the last record */
+    bool add; /* the second time through: only then is passed known */
+    uint64_t added, damaged, last; /* last: of one segment */
+    struct change *rows, **end;
+};
+
+static bool recover_message(struct recovery *r, const struct ledger_record *rec, struct err *err)
+{
+    struct message *m = message_decode(rec->mid, rec->envelope, (struct slice){NULL, 0}, err);
+    struct queued *e = NULL;
+    struct change *row;
+
+    /* Its bytes count before they are looked at: nothing else may keep the segment yet. */
+    if (m && spool_account(rec->place.p, rec->place.n, err))
+        m->body = body_decode(rec->place.p, rec->place.n, err);
+    row = m && m->body && body_check(m->body, err) ? change_row(m, err) : NULL; /* as it was */
+    if (row) {
+        mend_times(r->cfg, m, clock_wall());
+        e = make_entry(r->cfg, m, clock_now(), clock_wall());
+    }
+    if (row && !e) {
+        change_free(row);
+        row = NULL;
+    }
+    if (row) {
+        e->segment = body_segment(m->body);
+        schedule_add(&q.schedule, e, clock_now());
+        *r->end = row;
+        r->end = &row->next;
+        if (rec->mid > atomic_load(&q.ids[ID_MID]))
+            atomic_store(&q.ids[ID_MID], rec->mid);
+    }
+    message_free(&m);
+    return row;
+}
+
+static bool read_record(void *arg, uint32_t number, const struct ledger_record *rec)
+{
+    struct recovery *r = arg;
+    struct err err = {0};
+
+    r->last = rec->seq;
+    if (rec->passed > r->passed && !r->add)
+        r->passed = rec->passed;
+    if (rec->seq > r->mark.seq)
+        r->mark = (struct ledger_mark){rec->seq, number};
+    if (!r->add || rec->seq <= r->passed || schedule_find(&q.schedule, rec->mid))
+        return true;
+    if (recover_message(r, rec, &err)) {
+        r->added++;
+    } else {
+        r->damaged++;
+        log_critical("queue: message %" PRIu64 " was being stored when the engine ended, and cannot be read: %s",
+                     rec->mid, err.text);
+    }
+    return true;
+}
+
+static uint64_t read_segment(void *arg, uint32_t number, struct slice area)
+{
+    struct recovery *r = arg;
+    uint64_t lost;
+
+    r->last = 0;
+    lost = ledger_scan(number, area, read_record, r);
+    if (lost && r->add)
+        log_critical("queue: %" PRIu64 " bytes of the ledger in segment %08" PRIx32
+                     " are damaged, or were never completely written",
+                     lost, number);
+    return r->last;
+}
+
+/* Twice: a queue.db that was repaired may not know how far it had come, and the records do. */
+static void read_ledger(const struct config *cfg, struct recovery *r)
+{
+    uint32_t from = (uint32_t)queue_kept_value("ledger_segment");
+
+    r->cfg = cfg;
+    r->end = &r->rows;
+    r->passed = queue_kept_value("ledger");
+    r->mark = (struct ledger_mark){r->passed, from};
+    spool_ledger_read(from, read_segment, r);
+    r->add = true;
+    spool_ledger_read(from, read_segment, r);
+    changes_add_rows(r->rows, &r->mark);
+    if (r->added)
+        log_info("queue: %" PRIu64 " messages more, from the ledger", r->added);
+    if (r->damaged)
+        log_critical("queue: %" PRIu64 " messages of the ledger cannot be read; none of them was acknowledged, "
+                     "unless the disk has lost what it had taken",
+                     r->damaged);
 }
 
 static sqlite3 *open_database(const char *path, struct err *err)
@@ -1209,6 +1209,7 @@ static sqlite3 *open_database(const char *path, struct err *err)
 static bool open_and_read(struct err *err)
 {
     q.damaged = false;
+    q.jumps.n = 0;
     q.db = open_database(q.path, err);
     if (q.db && read_values(q.db, err))
         return true;
@@ -1232,10 +1233,9 @@ bool queue_start(const char *home, struct err *err)
     bool ok;
 
     q.path = xasprintf("%s/queue.db", home);
-    q.changes_end = &q.changes;
     schedule_init(&q.schedule, 1);
     ok = spool_open(spool, err) && queue_repair_finish(q.path, err) &&
-         (!queue_repair_wanted(q.path) || repair(err)) &&
+         ((!queue_repair_wanted(q.path) && !queue_log_damaged(q.path)) || repair(err)) &&
          (open_and_read(err) || (q.damaged && repair(err) && open_and_read(err)));
     free(spool);
     if (!ok)
@@ -1258,6 +1258,7 @@ static bool load_again(const struct config *cfg, struct err *err)
     schedule_init(&q.schedule, 1);
     q.schedule.suspended = suspended;
     deststats_forget();
+    changes_stop();
     spool_forget_accounts();
     return repair(err) && open_and_read(err) && load_entries(q.db, cfg, err);
 }
@@ -1272,15 +1273,30 @@ static void found_damaged(void)
     _exit(70);
 }
 
+/* Those that were before every message that is left. */
+static void forget_jumps(void)
+{
+    const struct queued *oldest = schedule_oldest(&q.schedule);
+    unsigned n = q.jumps.n;
+
+    clock_jumps_forget(&q.jumps, oldest ? oldest->mid : UINT64_MAX);
+    if (q.jumps.n != n)
+        changes_add(change_jumps(&q.jumps));
+}
+
 /* With the first configuration: destinations have limits and routes only now. */
 static bool load_queue(const struct config *cfg, struct err *err)
 {
+    struct recovery recovered = {0};
+
     if (q.writer)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
     if (!load_entries(q.db, cfg, err) && !(q.damaged && load_again(cfg, err)))
         return false;
+    read_ledger(cfg, &recovered);
+    forget_jumps();
     if (!q.kept.n && spool_bodies()) { /* it was there before: somebody took it away */
         q.missing = true;
         log_critical("queue: queue.db is new, but there are bodies in the spool; they are kept as lost-*");
@@ -1291,11 +1307,13 @@ static bool load_queue(const struct config *cfg, struct err *err)
     if (q.missing)
         spool_keep_lost();
     spool_ready(!q.unreadable);
-    q.writer = writer_new("queue", q.db, spool_sync, NULL);
+    q.failures = spool_failures();
+    q.writer = writer_new("queue", q.db, spool_sync, &q.failures);
     writer_on_damage(q.writer, found_damaged);
-    if (!q.writer)
-        return err_set(err, E_IO, "no thread for the queue's writer");
     q.db = NULL; /* the writer's now */
+    changes_start(q.writer, recovered.passed, changes_failed);
+    spool_ledger_passed(recovered.passed);
+    ledger_start(&recovered.mark);
     /* A full disk must not keep what is queued from being delivered; they are reserved later. */
     ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
     return true;
@@ -1303,8 +1321,8 @@ static bool load_queue(const struct config *cfg, struct err *err)
 
 void queue_stop(void)
 {
-    struct flush f = {NULL};
-    unsigned unwritten = 0;
+    struct flush f = {0};
+    unsigned unwritten;
     const char *key;
     size_t pos = 0;
     void *value;
@@ -1312,18 +1330,15 @@ void queue_stop(void)
     pthread_mutex_lock(&q.lock);
     q.running = false;
     pthread_mutex_unlock(&q.lock);
+    ledger_stop();
     if (q.writer) {
-        end_flush(&f, writer_txn(q.writer, flush_job, &f, NULL));
+        changes_written(&f, writer_txn(q.writer, write_changes, &f, NULL));
         writer_txn(q.writer, final_ids, NULL, NULL);
         writer_free(&q.writer);
     }
     sqlite3_close(q.db);
     q.db = NULL;
-    for (struct change *c = take_changes(), *next; c; c = next) {
-        next = c->next;
-        change_free(c);
-        unwritten++;
-    }
+    unwritten = changes_stop();
     if (unwritten)
         log_critical("queue: what became of %u messages could not be written; they may be delivered again",
                      unwritten);
@@ -1394,20 +1409,33 @@ const struct reload_part reload_queue = {"the queue", prepare, publish, discard}
 
 usec_t queue_received(const struct item *i)
 {
-    usec_t when;
+    usec_t when, wall = clock_wall(), jump;
 
     pthread_mutex_lock(&q.lock);
     when = i->message->received;
+    jump = q.clock_offset ? wall - clock_now() * 1000 - q.clock_offset : 0;
     pthread_mutex_unlock(&q.lock);
+    if ((jump >= CLOCK_JUMP_LEAST || jump <= -CLOCK_JUMP_LEAST) && when <= wall - jump)
+        when += jump; /* it was set just now, and nobody has looked since */
     return when;
 }
 
-void queue_clock_jumped(usec_t by)
+void queue_clock(usec_t offset)
 {
     pthread_mutex_lock(&q.lock);
+    q.clock_offset = offset;
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_clock_jumped(usec_t before, usec_t by)
+{
+    pthread_mutex_lock(&q.lock);
+    q.clock_offset += by;
     for (size_t i = 0; i < q.schedule.index_cap; i++)
-        if (q.schedule.index[i])
+        if (q.schedule.index[i] && q.schedule.index[i]->received <= before)
             q.schedule.index[i]->received += by;
+    clock_jumps_add(&q.jumps, atomic_load(&q.ids[ID_MID]), before, by);
+    changes_add(change_jumps(&q.jumps));
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -1482,7 +1510,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
-    if (!s || !flush_changes(db, &v->flush, err)) /* what is done is not shown any more */
+    if (!s || !changes_write(db, &v->flush, err)) /* what is done is not shown any more */
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)v->after);
     sqlite3_bind_int(s, 2, (int)v->max);
@@ -1515,10 +1543,10 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
 bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
                  struct err *err)
 {
-    struct visit v = {{NULL}, after, after, max, fn, arg};
+    struct visit v = {{0}, after, after, max, fn, arg};
     bool ok = writer_txn(q.writer, visit_rows, &v, err);
 
-    end_flush(&v.flush, ok);
+    changes_written(&v.flush, ok);
     *last = v.last;
     return ok;
 }
@@ -1757,7 +1785,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
     bool ok = true;
     usec_t began;
 
-    if (!flush_changes(db, &j->flush, err) || !read_picked(db, j, err))
+    if (!changes_write(db, &j->flush, err) || !read_picked(db, j, err))
         return false;
     pthread_mutex_lock(&q.lock);
     began = clock_wall();
@@ -1777,16 +1805,14 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (!claim_items(j->pick, c, out))
             c->e = NULL;
     }
-    late = q.changes;
-    q.changes = NULL;
-    q.changes_end = &q.changes;
+    late = changes_take();
     end_hold(began);
     keep_claims(out, was_taken);
     while (*end)
         end = &(*end)->next;
     *end = late;
     for (const struct change *c = late; c && ok; c = c->next)
-        ok = write_change(db, c, err);
+        ok = change_write(db, c, err);
     for (size_t i = 0; ok && late && i < out->n; i++) {
         struct claim *c = &out->list[i];
         struct message *fresh;
@@ -1834,7 +1860,7 @@ bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, st
                            .busy = xcalloc(max, sizeof(*out->busy))};
     j.cfg = cfg;
     ok = writer_txn(q.writer, claim_rows, &j, err);
-    end_flush(&j.flush, ok);
+    changes_written(&j.flush, ok);
     config_free(&cfg);
     *last = j.last;
     if (!ok)
@@ -1919,25 +1945,23 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
     c->e = NULL;
     c->finished = last;
     if (last) {
-        change = xcalloc(1, sizeof(*change));
-        change->mid = c->m->mid;
-        change->gone = body_ref(c->m->body);
+        change = change_gone(c->m);
         drop_resident(e);
         free(e);
     } else {
-        change = state_change(c->m);
+        change = change_state(c->m);
         if (at_rest(e))
             drop_resident(e);
     }
-    add_change(change);
+    changes_add(change);
 }
 
 bool queue_written(struct err *err)
 {
-    struct flush f = {NULL};
-    bool ok = writer_txn(q.writer, flush_job, &f, err);
+    struct flush f = {0};
+    bool ok = writer_txn(q.writer, write_changes, &f, err);
 
-    end_flush(&f, ok);
+    changes_written(&f, ok);
     return ok || err_wrap(err, "the queue's disk does not take the change, it is tried again");
 }
 
@@ -1999,7 +2023,7 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
             first[nfirst++] = &e->items[k];
         schedule_move(&q.schedule, &e->items[k], to);
     }
-    add_change(state_change(c->m));
+    changes_add(change_state(c->m));
     release_one(c, NULL, now);
 }
 
@@ -2031,7 +2055,7 @@ static bool get_row(sqlite3 *db, void *arg, struct err *err)
     if (!there)
         return err_set(err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.",
                        g->mid);
-    if (flush_changes(db, &g->flush, err))
+    if (changes_write(db, &g->flush, err))
         g->m = read_message(db, g->mid, err);
     return g->m != NULL;
 }
@@ -2041,7 +2065,7 @@ struct message *queue_get(uint64_t mid, struct err *err)
     struct get g = {.mid = mid};
     bool ok = writer_txn(q.writer, get_row, &g, err);
 
-    end_flush(&g.flush, ok);
+    changes_written(&g.flush, ok);
     if (!ok)
         message_free(&g.m);
     return g.m;
@@ -2057,6 +2081,17 @@ uint64_t queue_oldest(void)
     mid = e ? e->mid : 0;
     pthread_mutex_unlock(&q.lock);
     return mid;
+}
+
+void queue_set_rcpt(struct rcpt *r, const struct rcpt *now)
+{
+    pthread_mutex_lock(&q.lock);
+    r->state = now->state;
+    r->attempts = now->attempts;
+    r->next_try = now->next_try;
+    r->warnings = now->warnings;
+    r->last_warning = now->last_warning;
+    pthread_mutex_unlock(&q.lock);
 }
 
 void queue_set_error(struct rcpt *r, char *text)

@@ -88,7 +88,11 @@ struct queue_totals {
 void queue_totals(struct queue_totals *out); /* looks at every message */
 uint64_t queue_messages(void); /* cheap */
 
-/* The wall clock was set by so much: what is queued gets neither older nor younger by it. */
-void queue_clock_jumped(usec_t by);
+/* Looked at every second: how far the wall clock is from clock_now (clock_wall() - clock_now() * 1000). */
+void queue_clock(usec_t offset);
+
+/* The wall clock showed before and was set by so much: what is queued gets neither older nor younger by it, over a
+ * restart neither. */
+void queue_clock_jumped(usec_t before, usec_t by);
 
 #endif

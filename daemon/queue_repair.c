@@ -264,9 +264,12 @@ static void tell(const struct repair *r, const struct salvage *found, const char
     char lost[600];
 
     snprintf(lost, sizeof(lost),
-             r->ngaps ? "These may be missing, where they were still queued: %s."
-                      : "None is missing.%s",
+             r->ngaps             ? "These may be missing, where they were still queued: %s."
+             : found->bad_frames ? "A part of its log was damaged: some of the last ones may be missing.%s"
+                                 : "None is missing.%s",
              r->ngaps ? buf_str((struct buf *)&r->gaps) : "");
+    if (found->bad_frames)
+        log_critical("queue: repair: %" PRIu64 " pages of the log are damaged", found->bad_frames);
     log_critical("queue: repair: %" PRIu64 " messages saved from %" PRIu64 " pages, %" PRIu64
                  " pages and %" PRIu64 " envelopes are damaged%s; the old file is %s",
                  r->saved, found->pages, found->bad_pages, r->unreadable,
@@ -291,7 +294,7 @@ bool queue_repair(const char *path, bool *missing, struct err *err)
     if (ok && (!make_mark(path, ".swap") || !sync_directory(path)))
         ok = err_errno(err, errno, "marking %s as repaired", path);
     ok = ok && queue_repair_finish(path, err);
-    *missing = r.ngaps || r.unreadable;
+    *missing = r.ngaps || r.unreadable || found.bad_frames;
     if (ok)
         tell(&r, &found, kept);
     free(fresh);

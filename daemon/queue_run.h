@@ -107,6 +107,10 @@ struct message *queue_get(uint64_t mid, struct err *err);
 uint64_t queue_oldest(void); /* MID; 0: the queue is empty */
 usec_t queue_longest_hold(void); /* of the schedule's lock by an operation on the queue, since the start */
 
+/* What an attempt made of a recipient: state, attempts, next_try and warnings of now are taken. Sessions of other
+ * recipients of the message may be writing all their states to disk. */
+void queue_set_rcpt(struct rcpt *r, const struct rcpt *now);
+
 /* A recipient's last error changes: others may be reading it. text is taken over. */
 void queue_set_error(struct rcpt *r, char *text);
 

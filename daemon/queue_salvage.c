@@ -119,40 +119,124 @@ static void checksum(bool big, const unsigned char *p, size_t n, uint32_t sum[2]
     }
 }
 
+/* --- the log -----------------------------------------------------------------------------------
+ *
+ * Each frame has a checksum over itself and all before it. A transaction is written when the one
+ * before it is on disk: what does not verify is the torn end of the last one, and never was
+ * acknowledged, unless a whole transaction and the beginning of another follow. Then the disk has
+ * damaged what was there, and SQLite would silently forget all behind it. The chain can be taken up
+ * again from the sum that the next frame carries. */
+
+struct log {
+    const unsigned char *p;
+    size_t n, frame;
+    uint32_t page_size;
+    bool big;
+};
+
+static bool log_begin(const struct file *f, struct log *l, uint32_t sum[2])
+{
+    const unsigned char *w = f->p;
+
+    sum[0] = sum[1] = 0;
+    if (f->n < WAL_HEADER || (be32(w) & ~1u) != 0x377f0682)
+        return false;
+    *l = (struct log){w, f->n, FRAME_HEADER + (size_t)be32(w + 8), be32(w + 8), be32(w) & 1};
+    if (l->page_size < PAGE_LEAST || l->page_size > PAGE_MOST)
+        return false;
+    checksum(l->big, w, 24, sum);
+    return be32(w + 24) == sum[0] && be32(w + 28) == sum[1];
+}
+
+static bool log_has(const struct log *l, size_t at)
+{
+    return at + l->frame <= l->n && at < UINT32_MAX - l->frame;
+}
+
+/* sum: of all before it; then as the frame has it. */
+static bool frame_good(const struct log *l, size_t at, uint32_t sum[2])
+{
+    const unsigned char *h = l->p + at;
+    uint32_t own[2] = {be32(h + 16), be32(h + 20)};
+    bool good;
+
+    checksum(l->big, h, 8, sum);
+    checksum(l->big, h + FRAME_HEADER, l->page_size, sum);
+    good = memcmp(h + 8, l->p + 16, 8) == 0 && own[0] == sum[0] && own[1] == sum[1];
+    sum[0] = own[0];
+    sum[1] = own[1];
+    return good;
+}
+
+static bool frame_commits(const struct log *l, size_t at)
+{
+    return be32(l->p + at + 4) != 0;
+}
+
+/* The frame at at is not good: do others that were written later prove that it was on disk? */
+static bool was_on_disk(const struct log *l, size_t at)
+{
+    uint32_t sum[2] = {be32(l->p + at + 16), be32(l->p + at + 20)};
+    bool ended = false;
+
+    for (at += l->frame; log_has(l, at); at += l->frame) {
+        bool good = frame_good(l, at, sum);
+
+        if (good && ended)
+            return true;
+        ended = good && frame_commits(l, at);
+    }
+    return false;
+}
+
 /* Which pages have a newer image in the log: those of the transactions that were committed. Fills
  * s->frames, which has room for all that the log can name. */
 static void read_log(struct search *s)
 {
-    const unsigned char *w = s->wal.p;
-    uint32_t sum[2] = {0, 0}, *pending;
-    size_t npending = 0, frame = FRAME_HEADER + s->page_size;
-    bool big;
+    uint32_t sum[2], *pending;
+    size_t npending = 0;
+    struct log l;
 
-    if (s->wal.n < WAL_HEADER || (be32(w) & ~1u) != 0x377f0682 || be32(w + 8) != s->page_size)
+    if (!log_begin(&s->wal, &l, sum) || l.page_size != s->page_size)
         return;
-    big = be32(w) & 1;
-    checksum(big, w, 24, sum);
-    if (be32(w + 24) != sum[0] || be32(w + 28) != sum[1])
-        return;
-    pending = xcalloc(s->wal.n / frame + 1, 2 * sizeof(*pending));
-    for (size_t at = WAL_HEADER; at + frame <= s->wal.n && at < UINT32_MAX - frame; at += frame) {
-        const unsigned char *h = w + at;
-        uint32_t number = be32(h);
-
-        checksum(big, h, 8, sum);
-        checksum(big, h + FRAME_HEADER, s->page_size, sum);
-        if (memcmp(h + 8, w + 16, 8) != 0 || be32(h + 16) != sum[0] || be32(h + 20) != sum[1])
-            break;
-        pending[npending * 2] = number;
+    pending = xcalloc(s->wal.n / l.frame + 1, 2 * sizeof(*pending));
+    for (size_t at = WAL_HEADER; log_has(&l, at); at += l.frame) {
+        if (!frame_good(&l, at, sum)) {
+            if (!was_on_disk(&l, at))
+                break;
+            s->out->bad_frames++;
+            continue;
+        }
+        pending[npending * 2] = be32(l.p + at);
         pending[npending++ * 2 + 1] = (uint32_t)(at + FRAME_HEADER);
-        if (!be32(h + 4))
+        if (!frame_commits(&l, at))
             continue;
         for (size_t i = 0; i < npending; i++)
             if (pending[i * 2] <= s->npages)
                 s->frames[pending[i * 2]] = pending[i * 2 + 1];
         npending = 0;
     }
+    s->lost_way = s->out->bad_frames; /* pages may be as they were before */
     free(pending);
+}
+
+bool queue_log_damaged(const char *path)
+{
+    char *name = xasprintf("%s-wal", path);
+    struct file file;
+    uint32_t sum[2];
+    bool damaged = false;
+    struct log l;
+
+    if (read_file(name, &file, NULL) && log_begin(&file, &l, sum))
+        for (size_t at = WAL_HEADER; log_has(&l, at); at += l.frame)
+            if (!frame_good(&l, at, sum)) {
+                damaged = was_on_disk(&l, at);
+                break;
+            }
+    free(file.p);
+    free(name);
+    return damaged;
 }
 
 static bool open_files(struct search *s, const char *path, struct err *err)
@@ -274,7 +358,7 @@ static void remember(struct search *s, uint64_t mid)
 /* NULL, body, envelope, state or NULL: what a row of "message" is. */
 static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
 {
-    const unsigned char *p = (const unsigned char *)payload->p, *end = p + payload->n, *head;
+    const unsigned char *p = (const unsigned char *)payload->p, *end = payload->n ? p + payload->n : p, *head;
     struct slice v[4] = {
         {NULL, 0},
         {NULL, 0},
@@ -282,7 +366,7 @@ static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
         {NULL, 0}
     };
     uint64_t size, type, at;
-    size_t k = varint(p, end, &size);
+    size_t k = payload->n ? varint(p, end, &size) : 0;
 
     if (!k || size > payload->n)
         return false;
@@ -395,9 +479,10 @@ bool queue_salvage(const char *path, salvage_row fn, salvage_gap gap, void *arg,
                    struct salvage *out, struct err *err)
 {
     struct search s = {.fn = fn, .gap = gap, .arg = arg, .out = out, .sorted = true};
-    bool ok = open_files(&s, path, err);
+    bool ok;
 
     memset(out, 0, sizeof(*out));
+    ok = open_files(&s, path, err);
     if (ok) {
         mark_free_pages(&s);
         walk(&s, root_page(&s), 0, UINT64_MAX, 0);

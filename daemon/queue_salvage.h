@@ -12,6 +12,7 @@
 struct salvage {
     uint64_t pages, rows; /* read; found */
     uint64_t bad_pages; /* of the table, that could not be read */
+    uint64_t bad_frames; /* of the log: what they held of pages that no later one has is missing */
     bool searched; /* the tree was broken: rows come from all pages that are not known to be free */
 };
 
@@ -23,5 +24,8 @@ typedef void (*salvage_gap)(void *arg, uint32_t page, uint64_t first, uint64_t l
 
 /* path: of queue.db; its log is path-wal. A MID comes once. false: the file cannot be read at all (E_IO), or fn ended it. */
 bool queue_salvage(const char *path, salvage_row fn, salvage_gap gap, void *arg, struct salvage *out, struct err *err);
+
+/* Is there a part of the log that was on disk and cannot be read? SQLite takes it for the end, and forgets what follows. */
+bool queue_log_damaged(const char *path);
 
 #endif

@@ -24,15 +24,18 @@
 #include "daemon/alert.h"
 #include "daemon/conserve.h"
 #include "daemon/fiber.h"
+#include "daemon/kept.h"
 #include "daemon/queue.h"
+#include "daemon/queue_clock.h"
 #include "daemon/reload.h"
+#include "daemon/worker.h"
 #include "store/base/home.h"
 #include "store/base/log.h"
 #include "store/base/str.h"
 
 #define LOG_DISK_WARN ((uint64_t)256 << 20)
-#define CLOCK_JUMP 60 /* seconds that are no correction any more */
 #define TRIM_EVERY SECONDS(10)
+#define TIDY_EVERY SECONDS(600)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct conserve state = {.slow_at = 85, .resume_at = 95}; /* under lock */
@@ -312,22 +315,56 @@ static void look_at_clock(void)
 {
     static usec_t last_wall;
     static msec_t last_now;
-    usec_t wall = clock_wall(), jump;
+    usec_t wall = clock_wall(), jump, before;
     msec_t now = clock_now();
     int64_t seconds;
 
     jump = last_wall ? wall - last_wall - (now - last_now) * 1000 : 0;
+    before = wall - jump;
     last_wall = wall;
     last_now = now;
-    seconds = jump / 1000000;
-    if (seconds > -CLOCK_JUMP && seconds < CLOCK_JUMP)
+    if (jump > -CLOCK_JUMP_LEAST && jump < CLOCK_JUMP_LEAST) {
+        queue_clock(wall - now * 1000);
         return;
-    queue_clock_jumped(jump);
+    }
+    seconds = jump / 1000000;
+    queue_clock_jumped(before, jump);
     log_critical("the clock was set by %" PRId64 " seconds", seconds);
     alert_raise(ALERT_SYSTEM, ALERT_WARNING, "clock",
                 "The clock of the machine was set %s by %" PRId64 " seconds. Queued mail is neither retried "
                 "sooner nor given up for it; certificates, policies and exceptions are judged by the new time.",
                 seconds > 0 ? "forward" : "back", seconds > 0 ? seconds : -seconds);
+}
+
+struct tidy {
+    unsigned days;
+    uint64_t most;
+};
+
+static bool tidy_job(void *arg, struct err *err)
+{
+    const struct tidy *t = arg;
+
+    (void)err;
+    kept_tidy(home_dir(), t->days, t->most);
+    return true;
+}
+
+/* A fiber of its own: a disk may take its time. */
+static void tidy_fiber(void *unused)
+{
+    (void)unused;
+    do {
+        struct config *cfg = running_config();
+        const struct resource_limits *set = cfg ? CONFIG_SINGLE(cfg, resource_limits) : NULL;
+        struct tidy t = {0};
+
+        if (set)
+            t = (struct tidy){(unsigned)set->kept_days, set->kept_space};
+        config_free(&cfg);
+        if (t.days)
+            worker_call(tidy_job, &t, NULL); /* YIELDS */
+    } while (fiber_sleep(TIDY_EVERY));
 }
 
 static void watch_fiber(void *unused)
@@ -360,7 +397,8 @@ static void watch_fiber(void *unused)
 
 bool resources_start(struct err *err)
 {
-    return fiber_spawn(loops_get(0), "resources", watch_fiber, NULL)
+    return fiber_spawn(loops_get(0), "resources", watch_fiber, NULL) &&
+                   fiber_spawn(loops_get(0), "files set aside", tidy_fiber, NULL)
                ? true
                : err_set(err, E_LIMIT, "too many fibers");
 }

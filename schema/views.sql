@@ -352,7 +352,9 @@ CREATE VIEW v_resource_limits AS SELECT name AS object,
   CAST(json_extract(body,'$.min_free_space') AS INTEGER) AS "min_free_space",
   CAST(json_extract(body,'$.max_memory') AS INTEGER) AS "max_memory",
   CAST(json_extract(body,'$.slow_at') AS INTEGER) AS "slow_at",
-  CAST(json_extract(body,'$.resume_at') AS INTEGER) AS "resume_at"
+  CAST(json_extract(body,'$.resume_at') AS INTEGER) AS "resume_at",
+  CAST(json_extract(body,'$.kept_days') AS INTEGER) AS "kept_days",
+  CAST(json_extract(body,'$.kept_space') AS INTEGER) AS "kept_space"
 FROM entry JOIN blob USING(hash) WHERE class='resource_limits' AND to_rev IS NULL;
 CREATE VIEW v_update AS SELECT name AS object,
   CAST(json_extract(body,'$.proxy_host') AS TEXT) AS "proxy_host",

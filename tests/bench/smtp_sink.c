@@ -12,7 +12,10 @@
  *     --store DIR       each message as DIR/N.eml, dots unstuffed, line ends as received; the
  * envelope in DIR/N.json. Written before the reply.
  *     --digest FILE     one line per message, appended before the reply: X-Bench-Id and the SHA-256
- * of all that follows the header block What it offers
+ * of all that follows the header block
+ *     --events FILE     one JSON line per message, appended before the reply: the monotonic clock, what
+ * --digest tells, the recipients; and one per recipient that a rule of --reply refused for good
+ * What it offers
  *     --name HOST       in the banner and in the certificate it makes itself
  *     --cert F --key F  PEM files instead; --rsa makes an RSA-2048 key instead of ECDSA P-256
  *     --ask-cert        asks for a client certificate (any is taken; the sidecar and the counters
@@ -103,7 +106,7 @@ struct conn {
 
 static struct {
     const char *listen, *name, *store, *cert, *key, *tls_min, *tls_max;
-    int digest; /* descriptor, -1: none */
+    int digest, events; /* descriptors, -1: none */
     bool rsa, ask_cert, no_tickets;
     bool no_starttls, no_pipelining, no_8bitmime, no_esmtp, smtputf8, require_tls, garbage_tls;
     long size, drop_after, drop_in_data, max_messages;
@@ -116,6 +119,7 @@ static struct {
     .tls_min = "1.2",
     .tls_max = "1.3",
     .digest = -1,
+    .events = -1,
     .size = 104857600,
 };
 
@@ -195,11 +199,23 @@ static void add_delay(const char *text)
             opt.delay[v] = ms;
 }
 
+static int open_log(const char *name)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        die("%s: %s", name, strerror(errno));
+    return fd;
+}
+
 static void open_digest(const char *name)
 {
-    opt.digest = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (opt.digest < 0)
-        die("%s: %s", name, strerror(errno));
+    opt.digest = open_log(name);
+}
+
+static void open_events(const char *name)
+{
+    opt.events = open_log(name);
 }
 
 /* --- TLS
@@ -347,6 +363,35 @@ static void store_message(struct conn *c)
     bytes_free(&env);
 }
 
+static void write_event(struct bytes *line)
+{
+    ssize_t n = (ssize_t)bytes_len(line);
+
+    if (write(opt.events, bytes_at(line), (size_t)n) != n)
+        die("writing the file of events: %s", strerror(errno));
+    bytes_free(line);
+}
+
+static void event(struct conn *c, const char *what)
+{
+    struct bytes line = {0};
+
+    bytes_printf(&line, "{\"at\": %.6f, \"id\": \"%.*s\", \"sha\": \"%s\", \"rcpts\": [%.*s]}\n",
+                 (double)now_us() / 1e6, (int)strcspn(what, " "), what, what + strcspn(what, " ") + 1,
+                 (int)bytes_len(&c->rcpts), bytes_at(&c->rcpts));
+    write_event(&line);
+}
+
+static void event_refused(const char *rcpt)
+{
+    struct bytes line = {0};
+
+    bytes_printf(&line, "{\"at\": %.6f, \"refused\": ", (double)now_us() / 1e6);
+    put_json(&line, rcpt);
+    bytes_put(&line, "}\n", 2);
+    write_event(&line);
+}
+
 static void digest_message(struct conn *c)
 {
     const char *msg = bytes_at(&c->msg);
@@ -367,8 +412,10 @@ static void digest_message(struct conn *c)
                  idlen ? id : "-");
     for (int i = 0; i < 32; i++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, "%02x", sum[i]);
+    if (opt.events >= 0)
+        event(c, line);
     line[n++] = '\n';
-    if (write(opt.digest, line, (size_t)n) != n)
+    if (opt.digest >= 0 && write(opt.digest, line, (size_t)n) != n)
         die("writing the digest file: %s", strerror(errno));
 }
 
@@ -403,6 +450,8 @@ static bool scripted(struct conn *c, enum verb verb, const char *subject)
         } else if (strcmp(r->answer, "stall") == 0) {
             c->phase = STALLED;
         } else {
+            if (verb == V_RCPT && *r->answer == '5' && opt.events >= 0)
+                event_refused(subject);
             reply(c, "%s%s", r->answer, strlen(r->answer) == 3 ? " as told" : "");
             if (strncmp(r->answer, "421", 3) == 0)
                 c->phase = CLOSING;
@@ -498,7 +547,7 @@ static void do_rcpt(struct conn *c, char *args)
     }
     rcpt = address_of(args, &rest);
     if (!scripted(c, V_RCPT, rcpt)) {
-        if (opt.store) {
+        if (opt.store || opt.events >= 0) {
             if (c->nrcpts)
                 bytes_put(&c->rcpts, ", ", 2);
             put_json(&c->rcpts, rcpt);
@@ -537,7 +586,7 @@ static void end_of_data(struct conn *c)
         c->messages++;
         if (opt.store)
             store_message(c);
-        if (opt.digest >= 0)
+        if (opt.digest >= 0 || opt.events >= 0)
             digest_message(c);
         reply(c, "250 2.0.0 Ok: queued as %lX", stat.messages);
     }
@@ -602,7 +651,7 @@ static void command(struct conn *c, char *line)
 static void keep(struct conn *c, const char *data, size_t n)
 {
     c->body_bytes += n;
-    if (opt.store || opt.digest >= 0)
+    if (opt.store || opt.digest >= 0 || opt.events >= 0)
         bytes_put(&c->msg, data, n);
     if (opt.drop_in_data && c->body_bytes >= (size_t)opt.drop_in_data) {
         c->closed = true;
@@ -827,6 +876,7 @@ static const struct option_spec options[] = {
     {"--listen",              TEXT,    .to = &opt.listen       },
     {"--store",               TEXT,    .to = &opt.store        },
     {"--digest",              CALL,    .call = open_digest     },
+    {"--events",              CALL,    .call = open_events     },
     {"--name",                TEXT,    .to = &opt.name         },
     {"--cert",                TEXT,    .to = &opt.cert         },
     {"--key",                 TEXT,    .to = &opt.key          },

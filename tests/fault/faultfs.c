@@ -4,7 +4,7 @@
  *
  * Everything it is told and everything it tells is in one file that both sides map (FAULTFS names
  * it; tests/lab/faults.py is the other side). It can make the n-th call of some kinds fail, come
- * short, hang (a write, until the fault is over), do nothing and say it did, or end the process; and it keeps a journal of what was there
+ * short, hang (a write or an open, until the fault is over), do nothing and say it did, or end the process; and it keeps a journal of what was there
  * before each change, until the change was synced: a power cut is then a matter of undoing what
  * was not. A directory entry is durable when its directory was synced, never by a sync of the file.
  * After a failed sync the file's changes count as lost for good, as Linux does it: pages that could
@@ -51,12 +51,13 @@ struct shared { /* tests/lab/faults.py knows the offsets */
     _Atomic uint64_t free_bytes; /* what statvfs says; 0: the truth */
     _Atomic int64_t clock_us; /* added to the wall clock */
     _Atomic uint64_t frozen; /* the power is off: new processes end at once */
-    uint64_t unused;
+    _Atomic uint64_t died_us; /* when ACT_DIE came, by the monotonic clock */
     char prefix[256]; /* absolute, without a slash at the end */
     char only[128]; /* parts of paths, with commas between; empty: all but log/ and run/ */
     char last[256]; /* what was spoilt last */
+    _Atomic uint64_t logged_us; /* when the last sync but one of queue.db's log that has ended began, by the monotonic clock */
 };
-_Static_assert(sizeof(struct shared) == 768, "faults.py");
+_Static_assert(sizeof(struct shared) == 776, "faults.py");
 
 struct record {
     uint32_t size, kind;
@@ -159,6 +160,14 @@ static void remember(int fd, const char *path)
     paths[fd] = strdup(path);
 }
 
+static uint64_t monotonic_us(void)
+{
+    struct timespec now;
+
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* --- faults ------------------------------------------------------------------------------------ */
 
 /* Under the lock. What is to become of this call: -1: it goes its way. */
@@ -174,6 +183,7 @@ static int verdict(enum op op, const char *path)
     sh->hits++;
     snprintf(sh->last, sizeof(sh->last), "%d %.200s", (int)op, path + strlen(sh->prefix));
     if (sh->action == ACT_DIE) {
+        sh->died_us = monotonic_us();
         sh->frozen = 1;
         kill(getpid(), SIGKILL);
         for (;;)
@@ -181,6 +191,16 @@ static int verdict(enum op op, const char *path)
     }
     errno = (int)sh->error;
     return (int)sh->action;
+}
+
+/* Under the lock, which others have meanwhile: waits until the fault is over. */
+static void hang(int what)
+{
+    while (what == ACT_HANG && sh->mode == MODE_FAULT) {
+        pthread_mutex_unlock(&lock);
+        usleep(5000);
+        pthread_mutex_lock(&lock);
+    }
 }
 
 /* --- the journal ------------------------------------------------------------------------------- */
@@ -314,6 +334,13 @@ static long spoilt(int what, long lie)
     return what == ACT_LIE ? lie : -1;
 }
 
+/* Sanitizers must see what is opened, written, read and closed. */
+static int next_open(int dir, const char *name, int flags, mode_t mode)
+{
+    REAL(openat);
+    return next(dir, name, flags, mode);
+}
+
 static int open_below(int dir, const char *name, int flags, mode_t mode, const char *path)
 {
     bool creates = flags & O_CREAT;
@@ -323,13 +350,14 @@ static int open_below(int dir, const char *name, int flags, mode_t mode, const c
     pthread_mutex_lock(&lock);
     creates = creates && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
     what = verdict(creates ? OP_CREATE : OP_OPEN, path);
-    if (what >= 0) {
+    hang(what);
+    if (what >= 0 && what != ACT_HANG) {
         pthread_mutex_unlock(&lock);
         return -1;
     }
     if (creates)
         before_entry(REC_CREATE, path, NULL);
-    fd = (int)syscall(SYS_openat, dir, name, flags, mode);
+    fd = next_open(dir, name, flags, mode);
     if (fd >= 0)
         remember(fd, path);
     pthread_mutex_unlock(&lock);
@@ -342,7 +370,7 @@ static int do_open(int dir, const char *name, int flags, mode_t mode)
 
     if (absolute(dir, name, path))
         return open_below(dir, name, flags, mode, path);
-    return (int)syscall(SYS_openat, dir, name, flags, mode);
+    return next_open(dir, name, flags, mode);
 }
 
 #define OPEN(fn, dirparam, dir)                                                                    \
@@ -391,7 +419,20 @@ EXPORT int close(int fd)
         paths[fd] = NULL;
         pthread_mutex_unlock(&lock);
     }
-    return (int)syscall(SYS_close, fd);
+    REAL(close);
+    return next(fd);
+}
+
+static ssize_t next_write(int fd, const void *p, size_t n, off_t at, bool positioned)
+{
+    static __typeof__(&write) plain;
+    static __typeof__(&pwrite64) there;
+
+    if (!plain) {
+        there = (__typeof__(&pwrite64))real("pwrite64");
+        plain = (__typeof__(&write))real("write");
+    }
+    return positioned ? there(fd, p, n, at) : plain(fd, p, n);
 }
 
 static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool positioned)
@@ -400,14 +441,10 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
     int what;
 
     if (!path_of(fd))
-        return positioned ? syscall(SYS_pwrite64, fd, p, n, at) : syscall(SYS_write, fd, p, n);
+        return next_write(fd, p, n, at, positioned);
     pthread_mutex_lock(&lock);
     what = verdict(OP_WRITE, paths[fd]);
-    while (what == ACT_HANG && sh->mode == MODE_FAULT) {
-        pthread_mutex_unlock(&lock);
-        usleep(5000);
-        pthread_mutex_lock(&lock);
-    }
+    hang(what);
     if (what == ACT_SHORT && n > 1)
         n /= 2;
     if (what == ACT_FAIL || what == ACT_LIE) {
@@ -419,7 +456,7 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t at, bool position
                          : fcntl(fd, F_GETFL) & O_APPEND ? lseek(fd, 0, SEEK_END)
                                                           : lseek(fd, 0, SEEK_CUR),
                          n);
-        put = positioned ? syscall(SYS_pwrite64, fd, p, n, at) : syscall(SYS_write, fd, p, n);
+        put = next_write(fd, p, n, at, positioned);
     }
     pthread_mutex_unlock(&lock);
     return put;
@@ -457,7 +494,8 @@ static ssize_t do_writev(int fd, const struct iovec *v, int n, off_t at, bool po
 
 EXPORT ssize_t writev(int fd, const struct iovec *v, int n)
 {
-    return path_of(fd) ? do_writev(fd, v, n, 0, false) : syscall(SYS_writev, fd, v, n);
+    REAL(writev);
+    return path_of(fd) ? do_writev(fd, v, n, 0, false) : next(fd, v, n);
 }
 EXPORT ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 {
@@ -466,6 +504,18 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 EXPORT ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at)
 {
     return do_writev(fd, v, n, at, true);
+}
+
+static ssize_t next_read(int fd, void *p, size_t n, off_t at, bool positioned)
+{
+    static __typeof__(&read) plain;
+    static __typeof__(&pread64) there;
+
+    if (!plain) {
+        there = (__typeof__(&pread64))real("pread64");
+        plain = (__typeof__(&read))real("read");
+    }
+    return positioned ? there(fd, p, n, at) : plain(fd, p, n);
 }
 
 static ssize_t do_read(int fd, void *p, size_t n, off_t at, bool positioned)
@@ -479,7 +529,7 @@ static ssize_t do_read(int fd, void *p, size_t n, off_t at, bool positioned)
         if (what >= 0)
             return spoilt(what, 0);
     }
-    return positioned ? syscall(SYS_pread64, fd, p, n, at) : syscall(SYS_read, fd, p, n);
+    return next_read(fd, p, n, at, positioned);
 }
 
 EXPORT ssize_t read(int fd, void *p, size_t n)
@@ -512,6 +562,7 @@ EXPORT ssize_t __pread64_chk(int fd, void *p, size_t n, off64_t at, size_t size)
 
 static int do_sync(int fd, long call)
 {
+    uint64_t began = monotonic_us();
     int what, rc = 0;
 
     if (!path_of(fd))
@@ -527,6 +578,12 @@ static int do_sync(int fd, long call)
             after_sync(fd, SYNCED); /* the journal is the disk */
         else
             rc = (int)syscall(call, fd);
+        if (!rc && strstr(paths[fd], "/queue.db-wal")) {
+            static uint64_t last_began;
+
+            sh->logged_us = last_began;
+            last_began = began;
+        }
     }
     pthread_mutex_unlock(&lock);
     return rc;

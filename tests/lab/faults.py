@@ -24,7 +24,8 @@ BLOCK = 4096 # what a torn write keeps or loses as a whole
 
 _FIELDS = {name: 8 * (1 + i) for i, name in enumerate(
     ("mode", "ops", "error", "at", "times", "action", "seen", "hits", "journal", "tail", "overflow", "free_bytes",
-     "clock_us", "frozen"))}
+     "clock_us", "frozen", "died_us"))}
+_FIELDS["logged_us"] = 768
 _RECORD = struct.Struct("=IIQQQQIIII")
 WRITE, SIZE, CREATE, UNLINK, RENAME, MKDIR = range(1, 7)
 NOT_SYNCED, SYNCED, LOST = range(3)

@@ -138,11 +138,24 @@ def eventually(function, timeout=10, what=None):
         pause = min(pause * 1.5, 0.2)
 
 
-def main():
-    """Runs the tests (or those whose names hold one of the arguments) and ends the program."""
+def main(jobs=1):
+    """Runs the tests (or those whose names hold one of the arguments) and ends the program. With jobs, so many at a time,
+    each in a process of its own: for tests that share nothing and wait a lot."""
     chosen = [t for t in _tests if len(sys.argv) < 2 or any(a in t[0] for a in sys.argv[1:])]
+    chosen = list(enumerate(chosen, 1))
+    if jobs > 1:
+        failed = sum(all_forked([lambda one=one: _run_tests([one]) for one in chosen], jobs))
+    else:
+        failed = _run_tests(chosen)
+    print("1..%d" % len(chosen))
+    sys.stdout.flush()
+    sys.exit(1 if failed else 0)
+
+
+def _run_tests(chosen):
+    """Returns how many failed."""
     failed = 0
-    for number, (name, function) in enumerate(chosen, 1):
+    for number, (name, function) in chosen:
         began = time.monotonic()
         try:
             function()
@@ -159,9 +172,74 @@ def main():
         if time.monotonic() - began > 2:
             note("took %.1f s" % (time.monotonic() - began))
         sys.stdout.flush()
-    print("1..%d" % len(chosen))
-    sys.stdout.flush()
-    sys.exit(1 if failed else 0)
+    return failed
+
+
+class Forked:
+    """A function in a process of its own; what it starts is ended with it. `result`: what it returned, as JSON carries it;
+    1 when it ended otherwise. Its output is shown when it has ended."""
+
+    def __init__(self, function):
+        self.out = tempfile.TemporaryFile()
+        self.answer = tempfile.TemporaryFile()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            self._child(function)
+        self.result = None
+        at_end(self.stop)
+
+    def _child(self, function):
+        _cleanups.clear()
+        _on_failure.clear()
+        os.dup2(self.out.fileno(), 1)
+        status = 1
+        try:
+            result = function()
+            self.answer.write(json.dumps(result).encode())
+            self.answer.flush()
+            status = 0
+        except (Exception, SystemExit):
+            note(traceback.format_exc())
+        finally:
+            with contextlib.suppress(BaseException):
+                _run_cleanups()
+                sys.stdout.flush()
+            os._exit(status)
+
+    def ended(self):
+        """Waits for nothing."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self._take()
+        return not self.pid
+
+    def _take(self):
+        self.pid = 0
+        self.out.seek(0)
+        sys.stdout.write(self.out.read().decode("utf-8", "replace"))
+        sys.stdout.flush()
+        self.answer.seek(0)
+        text = self.answer.read()
+        self.result = json.loads(text) if text else 1
+
+    def stop(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+            os.waitpid(self.pid, 0)
+            self._take()
+
+
+def all_forked(functions, jobs):
+    """Runs the functions, `jobs` of them at a time; their results in order."""
+    waiting = list(functions)
+    running, done = [], []
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            running.append(Forked(waiting.pop(0)))
+            done.append(running[-1])
+        running = [f for f in running if not f.ended()]
+        time.sleep(0.02)
+    return [f.result for f in done]
 
 
 # --- what is started is ended ------------------------------------------------------------------------------
@@ -537,8 +615,10 @@ class MailLog:
 class Sink:
     """Our SMTP sink. Options as in tests/bench/smtp_sink.c: Sink("--store", dir, "--no-starttls")."""
 
-    def __init__(self, *options, port=0, digest=None, store=None):
+    def __init__(self, *options, port=0, digest=None, store=None, events=None):
         argv = [tool("smtp_sink"), "--listen", "127.0.0.1:%d" % port]
+        if events:
+            argv += ["--events", events]
         if digest:
             argv += ["--digest", digest]
         if store:
@@ -937,6 +1017,7 @@ class Smtp:
 
     def pipeline(self, lines):
         """All lines in one write; the list of replies as (code, texts)."""
+        lines = list(lines)
         self.raw(b"".join((l.encode() if isinstance(l, str) else l) + b"\r\n" for l in lines))
         return [self.reply() for _ in lines]
 

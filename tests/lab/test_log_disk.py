@@ -79,4 +79,4 @@ def stalled():
     gate.stop()
 
 
-lab.main()
+lab.main(jobs=4)

@@ -194,20 +194,24 @@ static int setup(void **unused)
     return 0;
 }
 
-/* Half a million networks, each with a counted recipient: the first is forgotten, who is connected is
- * not. */
+/* Half a million networks, each with a counted recipient: the first are forgotten, nearly all, for the order of the
+ * table is nobody's to foresee; who is connected is not. */
 static void test_full(void **unused)
 {
     struct limits_listener *a = limits_listener("full");
-    struct addr one = ip("192.0.2.1"), two = ip("192.0.2.2"), six = ip("2001:db8::1");
-    struct limits_host *first = limits_host_enter(a, &one, 1), *stays = limits_host_enter(a, &two, 1);
+    struct addr one = ip("192.0.2.1"), two = ip("198.51.100.2"), six = ip("2001:db8::1");
+    struct limits_host *first, *stays = limits_host_enter(a, &two, 1);
+    unsigned forgotten = 0;
 
     (void)unused;
-    assert_false(limits_invalid(first, 1));
-    assert_true(limits_invalid(first, 1));
     assert_false(limits_invalid(stays, 1));
     assert_true(limits_invalid(stays, 1));
-    limits_host_leave(first);
+    for (one.ip[3] = 0; one.ip[3] < 40; one.ip[3]++) {
+        first = limits_host_enter(a, &one, 1);
+        assert_false(limits_invalid(first, 1));
+        assert_true(limits_invalid(first, 1));
+        limits_host_leave(first);
+    }
     for (unsigned i = 0; i < 500000; i++) {
         struct limits_host *h;
 
@@ -217,9 +221,12 @@ static void test_full(void **unused)
         limits_host_leave(h);
     }
     assert_true(limits_harvests(stays, 1));
-    first = limits_host_enter(a, &one, 1);
-    assert_false(limits_harvests(first, 1));
-    limits_host_leave(first);
+    for (one.ip[3] = 0; one.ip[3] < 40; one.ip[3]++) {
+        first = limits_host_enter(a, &one, 1);
+        forgotten += !limits_harvests(first, 1);
+        limits_host_leave(first);
+    }
+    assert_true(forgotten >= 20);
     limits_host_leave(stays);
 }
 

@@ -110,7 +110,7 @@ static int set_up(void **state)
             "PRAGMA wal_autocheckpoint = 0; BEGIN");
     for (uint64_t mid = ROWS - 99; mid <= ROWS; mid++)
         insert(db, mid);
-    run(db, "COMMIT; PRAGMA cache_size = 1; BEGIN");
+    run(db, "COMMIT; INSERT INTO value VALUES ('icid', 5); PRAGMA cache_size = 1; BEGIN");
     for (uint64_t mid = ROWS + 1; mid <= ROWS + 400; mid++) /* never committed, but already in the log */
         insert(db, mid);
     snprintf(log, sizeof(log), "%s-wal", copy);
@@ -388,6 +388,93 @@ static void cut_off(void **state)
     assert_int_equal(number("SELECT count(*) FROM message"), ROWS - 100 - 150);
 }
 
+#define FRAME (24u + PAGE)
+
+static void spoil_log(size_t frame, size_t offset, size_t n)
+{
+    static char junk[PAGE];
+    char name[100];
+    int fd;
+
+    snprintf(name, sizeof(name), "%s-wal", path);
+    fd = open(name, O_RDWR);
+    memset(junk, 0x77, sizeof(junk));
+    assert_true(fd >= 0 && pwrite(fd, junk, n, (off_t)(32 + frame * FRAME + offset)) == (ssize_t)n);
+    close(fd);
+}
+
+/* The number of the first frame from the first on that ends a transaction. */
+static size_t last_of_transaction(size_t first)
+{
+    unsigned char pages[4];
+    char name[100];
+    int fd;
+
+    snprintf(name, sizeof(name), "%s-wal", path);
+    fd = open(name, O_RDONLY);
+    assert_true(fd >= 0);
+    for (;; first++) {
+        assert_int_equal(pread(fd, pages, 4, (off_t)(32 + first * FRAME + 4)), 4);
+        if (pages[0] | pages[1] | pages[2] | pages[3])
+            break;
+    }
+    close(fd);
+    return first;
+}
+
+/* SQLite would forget the whole transaction, all of which was acknowledged. */
+static void the_log(void **state)
+{
+    struct err err = {0};
+    struct salvage s;
+    unsigned missing;
+    bool lost;
+
+    (void)state;
+    assert_true(last_of_transaction(0) > 20);
+    assert_false(queue_log_damaged(path));
+    spoil_log(17, 24 + 100, 1);
+    assert_true(queue_log_damaged(path));
+    missing = salvage(&s);
+    assert_int_equal(s.bad_frames, 1);
+    assert_true(missing < 20);
+    if (!queue_repair(path, &lost, &err))
+        fail_msg("%s", err.text);
+    assert_true(lost);
+    assert_int_equal(number("SELECT count(*) FROM message"), ROWS - 150 - missing);
+    assert_false(queue_log_damaged(path));
+}
+
+static void the_log_in_a_header(void **state)
+{
+    struct salvage s;
+
+    (void)state;
+    spoil_log(5, 0, 24);
+    assert_true(queue_log_damaged(path));
+    assert_true(salvage(&s) < 40);
+    assert_int_equal(s.bad_frames, 2); /* the next one cannot be verified */
+}
+
+/* What was being written when the power went was never acknowledged. */
+static void a_torn_end(void **state)
+{
+    size_t last = last_of_transaction(0);
+    char name[100];
+
+    (void)state;
+    spoil_log(last_of_transaction(last + 1) + 1, 24 + 100, 1);
+    assert_false(queue_log_damaged(path));
+    snprintf(name, sizeof(name), "%s-wal", path);
+    assert_int_equal(truncate(name, (off_t)(32 + (last + 1) * FRAME)), 0);
+    spoil_log(last - 3, 24 + 100, 1); /* the last one of all, as far as anybody can tell */
+    assert_false(queue_log_damaged(path));
+    assert_int_equal(truncate(name, 20), 0);
+    assert_false(queue_log_damaged(path));
+    unlink(name);
+    assert_false(queue_log_damaged(path));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +486,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(noise, set_up, tear_down),
         cmocka_unit_test_setup_teardown(repaired, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cut_off, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log_in_a_header, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_torn_end, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -238,6 +238,10 @@ static void the_sync_hook_runs_when_a_job_that_stays_wants_it(void **state)
 {
     struct writer *w = writer_new("test", open_db(), sync_hook, &syncs);
     struct txn none[] = {{.fn = insert}, {.fn = insert_and_fail}};
+    struct txn then_none[] = {
+        {.fn = insert_and_sync, .id = 5},
+        {.fn = insert_and_fail, .id = 6}
+    };
     struct txn two[] = {
         {.fn = insert,          .id = 8},
         {.fn = insert_and_sync, .id = 9}
@@ -248,6 +252,10 @@ static void the_sync_hook_runs_when_a_job_that_stays_wants_it(void **state)
     sync_works = true;
     run_together(w, none, 2);
     assert_int_equal(syncs, 0);
+    run_together(w, then_none, 2); /* one that fails behind it takes nothing back */
+    assert_int_equal(syncs, 1);
+    assert_true(then_none[0].ok && !then_none[1].ok);
+    syncs = 0;
     sync_works = false;
     run_together(w, two, 2);
     assert_int_equal(syncs, 1);
@@ -255,7 +263,7 @@ static void the_sync_hook_runs_when_a_job_that_stays_wants_it(void **state)
     assert_string_equal(two[1].err.text, "segment: no space");
     writer_free(&w);
     assert_int_equal(count_rows("id = 1"), 1); /* of the first run */
-    assert_int_equal(count_rows("1"), 1);
+    assert_int_equal(count_rows("1"), 2);
 }
 
 static bool fill_up(sqlite3 *db, void *arg, struct err *err)
