@@ -1258,7 +1258,8 @@ static __attribute__((noinline)) bool text_is_whole(struct batch *b, bool expire
 
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
-static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
+static __attribute__((noinline)) bool decide_batch(struct session *s, struct batch *b,
+                                                   const struct settlement *t)
 {
     const struct rcpt *first = &b->m->rcpts[b->rids[0]];
     char key[600];

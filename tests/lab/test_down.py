@@ -204,7 +204,7 @@ def time_is_up():
     host("late.example", rude.address)
     sink = Sink25()
     host("sender.example", sink.address)
-    configure("bounceconfig new Short initial_retry=1 max_retry=2 max_retries=1000 max_queue_seconds=5 send_bounces=yes "
+    configure("bounceconfig new Short initial_retry=1 max_retry=2 max_retries=1000 max_queue_seconds=9 send_bounces=yes "
               "delay_warnings=yes delay_interval=60", "destconfig new late.example bounce_profile=Short")
     with lab.Smtp(gateway.private) as c:
         c.ehlo()
