@@ -41,7 +41,7 @@
 #define LINGER SECONDS(5) /* how long a connection waits for another message */
 #define FULL_PAUSE SECONDS(1) /* before a connection with TLS is asked for again, when there are enough */
 #define PROBE_PATIENCE SECONDS(15) /* for a host that was down */
-#define LOST_PATIENCE SECONDS(3) /* for an address that has lost a race already */
+#define LOST_PATIENCE SECONDS(5) /* for an address that has lost a race already */
 #define GREY_MOST 300u /* seconds: see retry_interval */
 #define DOWN_PREFIX 19u /* of note_down: before the text */
 #define HOLD_SPREAD SECONDS(10) /* over which destinations of a host that was down come back */
@@ -50,6 +50,7 @@
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
 #define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
 #define AUTH_STATUS "4.7.8" /* RFC 4954 section 6: authentication credentials invalid */
+#define RELAYED_TRIES 3u /* to queue a report about what is delivered already */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
@@ -771,6 +772,12 @@ static bool attempt(struct session *s, struct batch *b)
         if (!s->client && !connect_counted(s, b->m->flags)) {
             /* What a route's host has to prove to one domain says nothing about the others. */
             s->unreachable = s->asked && !s->any_full && !(s->insecure && s->targets.routed);
+            if (s->refusal.code && s->next && s->next <= s->targets.n) { /* who said that */
+                const struct target *t = &s->targets.items[s->next - 1];
+
+                str_copy(b->host, sizeof(b->host), t->of->host);
+                addr_text(&t->addr, b->peer);
+            }
             forget_targets(s); /* the next message asks again */
             if (s->any_full && !s->asked)
                 return false;
@@ -847,8 +854,8 @@ struct settlement {
     struct tally tally;
 };
 
-static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i,
-                       const char *status)
+static void add_report(struct bounce_rcpt **list, unsigned *n, const struct bounce_profile *p,
+                       const struct batch *b, unsigned i, const char *status)
 {
     struct bounce_rcpt *r;
 
@@ -856,11 +863,15 @@ static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batc
         *list = xcalloc(b->n, sizeof(**list));
     r = &(*list)[(*n)++];
     r->rcpt = &b->m->rcpts[b->rids[i]];
-    str_copy(r->status, sizeof(r->status), status);
-    r->phrase = status_phrase(status);
+    if (p->parse_status == ANSWER_YES || b->results[i].code <= 0)
+        str_copy(r->status, sizeof(r->status), status);
+    else
+        snprintf(r->status, sizeof(r->status), "%c.%s", *status, *status == '2' ? "1.5" : "1.0");
+    r->phrase = status_phrase(r->status);
     r->code = b->results[i].code;
     r->text = b->results[i].text;
     r->remote = b->host;
+    r->address = b->peer;
 }
 
 static const char *code_text(int code, char *out, size_t size)
@@ -924,9 +935,8 @@ static void settle_failed(struct settlement *t, struct batch *b, unsigned i, con
     if (!*b->m->sender)
         maillog_double_bounce(b->m->mid, b->rids[i], status, status_phrase(status),
                               code_text(r->code, code, sizeof(code)), r->text);
-    else if (t->profile->send_bounces && !(rcpt->notify & NOTIFY_NEVER) &&
-             (!rcpt->notify || rcpt->notify & NOTIFY_FAILURE))
-        add_report(&t->failed, &t->nfailed, b, i, status);
+    else if (bounce_wanted(t->profile, rcpt, BOUNCE_FAILED))
+        add_report(&t->failed, &t->nfailed, t->profile, b, i, status);
 }
 
 /* Not more often than the profile says. */
@@ -935,14 +945,13 @@ static void warn_of_delay(struct settlement *t, struct batch *b, unsigned i, con
 {
     struct rcpt *rcpt = &t->after[i];
 
-    if (!due || !t->profile->delay_warnings || !*b->m->sender ||
-        rcpt->warnings >= t->profile->delay_count || rcpt->notify & NOTIFY_NEVER ||
-        (rcpt->notify && !(rcpt->notify & NOTIFY_DELAY)) ||
+    if (!due || !*b->m->sender || rcpt->warnings >= t->profile->delay_count ||
+        !bounce_wanted(t->profile, rcpt, BOUNCE_DELAYED) ||
         t->now - rcpt->last_warning < (usec_t)t->profile->delay_interval * 1000000)
         return;
     rcpt->warnings++;
     rcpt->last_warning = t->now;
-    add_report(&t->delayed, &t->ndelayed, b, i, status);
+    add_report(&t->delayed, &t->ndelayed, t->profile, b, i, status);
 }
 
 static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, const char *status)
@@ -1026,12 +1035,82 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
     }
 }
 
+/* What a recipient of a report will be. */
+static struct rcpt *rcpt_of(const struct batch *b, const struct settlement *t,
+                            const struct bounce_rcpt *r)
+{
+    unsigned rid = (unsigned)(r->rcpt - b->m->rcpts), lo = 0, hi = b->n; /* rids ascend */
+
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+
+        if (b->rids[mid] < rid)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return &t->after[lo];
+}
+
+/* Nothing is forgotten that its sender was not told of. */
+static void keep_untold(const struct batch *b, struct settlement *t, unsigned told,
+                        const struct err *why)
+{
+    log_critical("delivery: %s; the message stays in the queue", why->text);
+    t->next_try = t->now + 60 * 1000000;
+    for (unsigned i = told; i < t->nfailed; i++) {
+        struct rcpt *rcpt = rcpt_of(b, t, &t->failed[i]);
+
+        rcpt->state = RCPT_QUEUED;
+        rcpt->next_try = t->next_try;
+        t->left++;
+        tally_of(&t->tally, address_domain(rcpt->address))->gauge[DEST_ACTIVE]++;
+    }
+}
+
+/* The next attempt warns of what this one could not. */
+static void warn_later(const struct batch *b, const struct settlement *t, unsigned told,
+                       const struct err *why)
+{
+    log_warning("delivery: %s; the next attempt will warn of the delay", why->text);
+    for (unsigned i = told; i < t->ndelayed; i++) {
+        struct rcpt *rcpt = rcpt_of(b, t, &t->delayed[i]);
+
+        rcpt->warnings--;
+        rcpt->last_warning = 0;
+    }
+}
+
+/* YIELDS. These recipients have the message and cannot be kept for the report's sake: it is tried some times, and
+ * people are told if that fails. */
+static void report_relayed(const struct batch *b, struct settlement *t)
+{
+    struct err err = {0};
+    unsigned told = 0, tries = 0, n = 0;
+    char key[40];
+    bool ok = !t->nrelayed;
+
+    while (!ok && tries++ < RELAYED_TRIES && (tries == 1 || fiber_sleep(SECONDS(1)))) {
+        memset(&err, 0, sizeof(err));
+        ok = bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed + n, t->nrelayed - n, 0, &told, &err);
+        n += told;
+    }
+    if (ok)
+        return;
+    snprintf(key, sizeof(key), "relayed %" PRIu64, b->m->mid);
+    log_critical("delivery: %s", err.text);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key,
+                "Message %" PRIu64 " from <%s> was delivered, but the report its sender asked for is lost: %s.",
+                b->m->mid, b->m->sender, err.text);
+}
+
 /* YIELDS (reports are queued). Writes the results into the message, when the reports are on disk: sessions of its
  * other destinations write what they find there. t says what is left. Recipients whose report could not
  * be queued stay. */
-static void settle(struct batch *b, struct settlement *t)
+static __attribute__((noinline)) void settle(struct batch *b, struct settlement *t)
 {
     struct err err = {0};
+    unsigned told = 0;
     char status[12];
 
     log_delivered(b);
@@ -1045,8 +1124,9 @@ static void settle(struct batch *b, struct settlement *t)
         switch (r->outcome) {
         case OUTCOME_DONE:
             rcpt->state = RCPT_DELIVERED;
-            if (rcpt->notify & NOTIFY_SUCCESS && r->relayed_without_dsn && *b->m->sender)
-                add_report(&t->relayed, &t->nrelayed, b, i, "2.1.5");
+            if (r->relayed_without_dsn && *b->m->sender &&
+                bounce_wanted(t->profile, rcpt, BOUNCE_RELAYED))
+                add_report(&t->relayed, &t->nrelayed, t->profile, b, i, "2.1.5");
             break;
         case OUTCOME_FAILED:
             status_of(r, '5', status, sizeof(status));
@@ -1075,27 +1155,13 @@ static void settle(struct batch *b, struct settlement *t)
         }
         count_outcome(t, b, i, tried);
     }
-    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &err)) {
-        /* Nothing is forgotten that its sender was not told of. */
-        log_critical("delivery: %s; the message stays in the queue", err.text);
-        t->next_try = t->now + 60 * 1000000;
-        for (unsigned i = 0; i < b->n; i++) {
-            struct rcpt *rcpt = &t->after[i];
-
-            if (rcpt->state != RCPT_BOUNCED)
-                continue;
-            rcpt->state = RCPT_QUEUED;
-            rcpt->next_try = t->next_try;
-            t->left++;
-            tally_of(&t->tally, address_domain(rcpt->address))->gauge[DEST_ACTIVE]++;
-        }
-    }
+    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &told, &err))
+        keep_untold(b, t, told, &err);
     tally_end(&t->tally);
-    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed, t->nrelayed, 0, &err))
-        log_warning("delivery: %s", err.text);
-    if (t->ndelayed &&
-        !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed, t->expires, &err))
-        log_warning("delivery: %s", err.text);
+    report_relayed(b, t);
+    if (t->ndelayed && !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed,
+                                    t->expires, &told, &err))
+        warn_later(b, t, told, &err);
     for (unsigned i = 0; i < b->n; i++)
         queue_set_rcpt(&b->m->rcpts[b->rids[i]], &t->after[i]);
 }
@@ -1258,8 +1324,7 @@ static __attribute__((noinline)) bool text_is_whole(struct batch *b, bool expire
 
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
-static __attribute__((noinline)) bool decide_batch(struct session *s, struct batch *b,
-                                                   const struct settlement *t)
+static __attribute__((noinline)) bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
 {
     const struct rcpt *first = &b->m->rcpts[b->rids[0]];
     char key[600];
@@ -1313,16 +1378,6 @@ static __attribute__((noinline)) bool decide_batch(struct session *s, struct bat
     return ok;
 }
 
-const struct bounce_profile deliver_last_resort = {.max_retries = 100,
-                                                  .max_queue_seconds = 259200,
-                                                  .initial_retry = 60,
-                                                  .max_retry = 3600,
-                                                  .send_bounces = true,
-                                                  .dsn_format = true,
-                                                  .failure_subject = (char *)"Delivery Status Notification (Failure)",
-                                                  .delay_subject = (char *)"Delivery Status Notification (Delay)",
-                                                  .alternate = (char *)""};
-
 /* YIELDS. false: nothing could be tried, and the session had better end. */
 static bool deliver_item(struct session *s, struct item *item)
 {
@@ -1341,13 +1396,11 @@ static bool deliver_item(struct session *s, struct item *item)
     s->cfg = now;
     for (next_batch(s, item, m, tried, &b); b.n && ok;
          batch_free(&b), next_batch(s, item, m, tried, &b)) {
-        struct settlement t = {.profile =
-                                   route_bounce_profile(s->cfg, s->domain, m->bounce_profile),
-                               .now = clock_wall(),
-                               .received = queue_received(item)};
+        struct bounce_profile profile;
+        struct settlement t = {
+            .profile = &profile, .now = clock_wall(), .received = queue_received(item)};
 
-        if (!t.profile)
-            t.profile = &deliver_last_resort;
+        route_bounce_profile(s->cfg, s->domain, m->bounce_profile, &profile);
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
         t.expires = t.received + (usec_t)t.profile->max_queue_seconds * 1000000;

@@ -7,7 +7,4 @@ void deliver_session(void *dest);
 /* Of what queue_dest_state says: the part that is for people. */
 const char *deliver_down_text(const char *error); /* a fiber; dest: struct dest *, with a session counted for it */
 
-struct bounce_profile;
-extern const struct bounce_profile deliver_last_resort; /* of mail whose profile is gone */
-
 #endif

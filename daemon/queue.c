@@ -88,6 +88,7 @@ static struct {
     usec_t clock_offset; /* of the wall clock from the one that never jumps, when it was last looked at; 0: never */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
+    uint64_t park_from; /* the work queue is paused for messages from this MID on; 0: it is not */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
@@ -334,6 +335,12 @@ static msec_t due_of(usec_t next_try, msec_t now, usec_t wall)
     return next_try <= wall ? now : now + (next_try - wall) / 1000 + 1;
 }
 
+/* Does the paused work queue keep it? What we say ourselves is no unprocessed mail. Under the lock. */
+static bool is_parked(const struct message *m, uint32_t attempts)
+{
+    return q.park_from && m->mid >= q.park_from && !attempts && !(m->flags & (MSG_ALERT | MSG_BOUNCE));
+}
+
 /* Makes the entry of a message: one item for every destination of recipients that are still queued.
  * Gives every recipient its item's number. NULL when none is left. Under the lock. */
 static struct queued *make_entry(const struct config *cfg, struct message *m, msec_t now,
@@ -397,7 +404,8 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
             e->items[g].rcpts =
                 (uint16_t)(groups[g].rcpts > UINT16_MAX ? UINT16_MAX : groups[g].rcpts);
             e->items[g].attempts = groups[g].attempts;
-            e->items[g].due = due_of(groups[g].next_try, now, wall);
+            e->items[g].due = is_parked(m, groups[g].attempts) ? PARKED
+                                                               : due_of(groups[g].next_try, now, wall);
         }
     }
     if (groups != first)
@@ -498,7 +506,7 @@ struct item *queue_wait(struct dest *d, struct waiting *w, msec_t deadline)
     if (!i) {
         w->idle.wake = wake_waiting;
         w->idle.loop = loop_index(loop_self());
-        schedule_wait(d, &w->idle);
+        schedule_wait(&q.schedule, d, &w->idle);
     }
     pthread_mutex_unlock(&q.lock);
     if (i)
@@ -996,13 +1004,13 @@ static void mend_times(const struct config *cfg, struct message *m, usec_t wall)
     m->received = clock_jumps_apply(&q.jumps, m->mid, m->received);
     for (unsigned i = 0; i < m->nrcpts; i++) {
         struct rcpt *r = &m->rcpts[i];
-        const struct bounce_profile *p;
+        struct bounce_profile p;
         usec_t most;
 
         if (r->state != RCPT_QUEUED || r->next_try <= wall)
             continue;
-        p = route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile);
-        most = (usec_t)(p ? p : &deliver_last_resort)->max_retry * 1000000;
+        route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile, &p);
+        most = (usec_t)p.max_retry * 1000000;
         if (r->next_try > wall + most + most / 10 + 60 * (usec_t)1000000)
             r->next_try = wall;
     }
@@ -1241,6 +1249,7 @@ bool queue_start(const char *home, struct err *err)
     if (!ok)
         return false;
     q.schedule.suspended = queue_kept_value("suspended") != 0;
+    q.park_from = queue_kept_value("park_from");
     while (map_next(&q.kept, &pos, &name, &value)) /* see control_queue.c */
         if (str_starts(name, "listener/") && *(uint64_t *)value)
             listeners_suspend(name[9] ? name + 9 : NULL, true);
@@ -2154,6 +2163,50 @@ bool queue_suspended(void)
     on = q.schedule.suspended;
     pthread_mutex_unlock(&q.lock);
     return on;
+}
+
+bool queue_pause(bool on, struct err *err)
+{
+    msec_t now = clock_now();
+    uint64_t ids[3];
+
+    queue_last_ids(ids);
+    if (on == queue_paused())
+        return true;
+    if (!queue_keep_value("park_from", on ? ids[0] + 1 : 0, err))
+        return false;
+    pthread_mutex_lock(&q.lock);
+    q.park_from = on ? ids[0] + 1 : 0;
+    pthread_mutex_unlock(&q.lock);
+    for (size_t at = SIZE_MAX; at && !on;) {
+        pthread_mutex_lock(&q.lock);
+        schedule_unpark(&q.schedule, &at, DUE_AT_ONCE, now);
+        open_sessions(now);
+        kick_loader();
+        kick_clock();
+        pthread_mutex_unlock(&q.lock);
+    }
+    return true;
+}
+
+bool queue_paused(void)
+{
+    bool on;
+
+    pthread_mutex_lock(&q.lock);
+    on = q.park_from;
+    pthread_mutex_unlock(&q.lock);
+    return on;
+}
+
+uint64_t queue_parked(void)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&q.lock);
+    n = q.schedule.nparked;
+    pthread_mutex_unlock(&q.lock);
+    return n;
 }
 
 unsigned queue_sessions(void)

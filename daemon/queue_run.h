@@ -117,6 +117,11 @@ void queue_set_error(struct rcpt *r, char *text);
 uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many items are due now */
 bool queue_suspend(bool on, struct err *err); /* YIELDS; delivery; outlives a restart */
 bool queue_suspended(void);
+/* YIELDS. The work queue: while it is paused, mail that comes is queued and not tried, until it is resumed. Outlives a
+ * restart. */
+bool queue_pause(bool on, struct err *err);
+bool queue_paused(void);
+uint64_t queue_parked(void); /* messages that wait for it */
 unsigned queue_sessions(void); /* open delivery sessions */
 bool queue_keep_value(const char *name, uint64_t value, struct err *err); /* YIELDS; 0 forgets it */
 uint64_t queue_kept_value(const char *name); /* as it was at the start */

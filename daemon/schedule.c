@@ -7,6 +7,7 @@
 #include "daemon/queue.h"
 #include "store/base/str.h"
 
+#define ROOM_AT_ONCE 16u /* idle sessions that are sent home for others and not yet gone */
 #define ENOUGH_READY 128u /* messages in memory for a destination: no more are read ahead */
 #define FIRST_WINDOW 2u /* sessions of a destination that has not shown yet that it takes mail */
 #define QUICK_WINDOW 8u /* so far each success brings one more; then only when more of them help */
@@ -22,6 +23,7 @@ void schedule_init(struct schedule *s, unsigned max_sessions)
     memset(s, 0, sizeof(*s));
     list_init(&s->line);
     list_init(&s->over);
+    list_init(&s->idle);
     list_init(&s->ages);
     s->max_sessions = max_sessions;
 }
@@ -179,12 +181,35 @@ static struct dest *first_of(struct schedule *s, struct list *line, unsigned max
     return NULL;
 }
 
+static void send_home(struct idle *i)
+{
+    list_remove(&i->node);
+    list_remove(&i->among);
+    i->wake(i);
+}
+
+/* Sessions without work keep no destination from getting one: as many as wait in line are sent
+ * home, the longest idle first, a few at a time. */
+static void make_room(struct schedule *s, msec_t now)
+{
+    uint32_t wanted = 0;
+
+    for (struct list *at = s->line.next; at != &s->line && wanted < ROOM_AT_ONCE; at = at->next)
+        wanted += wants_session(s, list_item(at, struct dest, line), now);
+    for (; s->leaving < wanted && !list_empty(&s->idle); s->leaving++)
+        send_home(list_item(s->idle.next, struct idle, among));
+}
+
 struct dest *schedule_open(struct schedule *s, msec_t now)
 {
     struct dest *d;
 
-    if (s->suspended || s->sessions >= s->max_sessions)
+    if (s->suspended)
         return NULL;
+    if (s->sessions >= s->max_sessions) {
+        make_room(s, now);
+        return NULL;
+    }
     d = first_of(s, &s->line, UINT32_MAX, now);
     if (!d)
         d = first_of(s, &s->over, OVERS_AT_ONCE, now);
@@ -200,6 +225,8 @@ void schedule_close(struct schedule *s, struct dest *d, msec_t now)
 {
     d->sessions--;
     s->sessions--;
+    if (s->leaving)
+        s->leaving--; /* whoever it was: there is room for one */
     if (!d->sessions)
         d->window = d->failures ? 1 : FIRST_WINDOW;
     line_up(s, d, now);
@@ -358,8 +385,15 @@ static void heap_down(struct schedule *s, size_t at)
     heap_put(s, at, i);
 }
 
+/* Once for each message. */
+static bool counts_as_parked(const struct item *i)
+{
+    return i->due == PARKED && i == i->message->items;
+}
+
 static void heap_add(struct schedule *s, struct item *i)
 {
+    s->nparked += counts_as_parked(i);
     if (s->nheap == s->heap_cap) {
         s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
         s->heap = xrealloc(s->heap, s->heap_cap * sizeof(struct item *));
@@ -373,6 +407,7 @@ static void heap_remove(struct schedule *s, struct item *i)
     struct item *last = s->heap[--s->nheap];
     size_t at = i->heap - 1;
 
+    s->nparked -= counts_as_parked(i);
     i->heap = 0;
     if (last == i)
         return;
@@ -513,6 +548,7 @@ static void serve(struct schedule *s, struct dest *d, msec_t now)
         if (!i)
             break;
         list_remove(&idle->node);
+        list_remove(&idle->among);
         idle->item = i;
         idle->wake(idle);
     }
@@ -614,7 +650,7 @@ msec_t schedule_advance(struct schedule *s, msec_t now)
         make_due(s, heap_pop(s), now);
     if (now >= s->sweep_at)
         s->sweep_at = sweep(s, now);
-    next = s->nheap ? s->heap[0]->due : NEVER;
+    next = s->nheap && s->heap[0]->due != PARKED ? s->heap[0]->due : NEVER;
     return next < s->sweep_at ? next : s->sweep_at;
 }
 
@@ -632,15 +668,17 @@ struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now)
     return i;
 }
 
-void schedule_wait(struct dest *d, struct idle *i)
+void schedule_wait(struct schedule *s, struct dest *d, struct idle *i)
 {
     i->item = NULL;
     list_add_head(&d->idle, &i->node);
+    list_add_tail(&s->idle, &i->among);
 }
 
 void schedule_unwait(struct idle *i)
 {
     list_remove(&i->node);
+    list_remove(&i->among);
 }
 
 void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now)
@@ -729,7 +767,8 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now)
     serve(s, i->dest, now);
 }
 
-size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+static size_t make_now(struct schedule *s, struct dest *d, bool parked, size_t *at, size_t max,
+                       msec_t now)
 {
     size_t n = 0, seen = 0;
 
@@ -740,7 +779,7 @@ size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, 
     while (*at && n < max && seen++ < max * 16) {
         struct item *i = s->heap[*at - 1];
 
-        if (d && i->dest != d) {
+        if ((d && i->dest != d) || (i->due == PARKED) != parked) {
             --*at;
             continue;
         }
@@ -764,6 +803,16 @@ struct item *schedule_chill(struct schedule *s, struct dest *d, msec_t now)
         return NULL;
     item_state(s, i, ITEM_COLD);
     return i;
+}
+
+size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, d, false, at, max, now);
+}
+
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, NULL, true, at, max, now);
 }
 
 bool schedule_claim(struct schedule *s, struct item *i)
@@ -834,13 +883,8 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now)
     while (map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
 
-        while (on &&
-               !list_empty(&d->idle)) { /* they have nothing to wait for: woken without an item */
-            struct idle *i = list_item(d->idle.next, struct idle, node);
-
-            list_remove(&i->node);
-            i->wake(i);
-        }
+        while (on && !list_empty(&d->idle)) /* they have nothing to wait for */
+            send_home(list_item(d->idle.next, struct idle, node));
         if (!on)
             serve(s, d, now);
     }

@@ -32,6 +32,8 @@ struct message;
 
 enum item_state { ITEM_NEW, ITEM_DEFERRED, ITEM_COLD, ITEM_READY, ITEM_BUSY, ITEM_DONE };
 
+#define PARKED (NEVER - 1) /* due: not before the work queue is resumed */
+
 struct item { /* the recipients of one message that go to one destination */
     struct list node; /* in ready or cold */
     struct dest *dest;
@@ -57,6 +59,7 @@ struct queued {
 /* A delivery session without work, still connected. */
 struct idle {
     struct list node;
+    struct list among; /* in schedule.idle */
     struct item *item; /* set before wake */
     void (*wake)(struct idle *i); /* called with the lock held */
     unsigned loop; /* whose session it is */
@@ -101,10 +104,13 @@ struct schedule {
     size_t nindex, index_cap;
     struct list line; /* destinations waiting for a session */
     struct list over; /* ... that have their share: as many as are left for all others */
+    struct list idle; /* sessions that wait for an item, the longest waiting first */
+    uint32_t leaving; /* of them, sent home to make room and not yet gone */
     struct list ages; /* all messages in the order in which they came */
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
     uint64_t nasleep; /* of ncold: their destinations are asleep */
+    uint64_t nparked; /* messages whose first item is */
     msec_t sweep_at;
     bool suspended;
 };
@@ -124,14 +130,15 @@ struct queued *schedule_find(const struct schedule *s, uint64_t mid);
 /* Moves what is due. Returns when to come again (NEVER: nothing waits for time). */
 msec_t schedule_advance(struct schedule *s, msec_t now);
 
-/* The next destination that shall have a session, counted as opened; NULL: none may. */
+/* The next destination that shall have a session, counted as opened; NULL: none may. When there are
+ * max_sessions and a destination waits, sessions that wait are woken without an item, to end. */
 struct dest *schedule_open(struct schedule *s, msec_t now);
 void schedule_close(struct schedule *s, struct dest *d, msec_t now); /* a session ended */
 
 /* For an open session: its next item, now busy; NULL: nothing to do, or over the rate. */
 struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now);
 /* No item now, but the session stays connected: wake is called when there is one. */
-void schedule_wait(struct dest *d, struct idle *i);
+void schedule_wait(struct schedule *s, struct dest *d, struct idle *i);
 void schedule_unwait(struct idle *i);
 
 /* What became of a busy item. left: recipients that remain. done: true when that was the message's
@@ -153,6 +160,9 @@ void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 /* delivernow in slices: of what is deferred for d (NULL: for all), at most max items become due. *at
  * is where to go on, SIZE_MAX at the beginning, 0 when all was looked at. Returns how many items. */
 size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now);
+
+/* The same of what is PARKED, which schedule_now leaves alone. */
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now);
 
 /* Operations on the queue. Takes an item that no session has out of its place: it counts as busy
  * until schedule_return, _defer or _done. false: it is busy or done. */

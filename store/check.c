@@ -31,6 +31,7 @@ static const struct {
     {&section_rcpt_access,       &section_listener      },
     {&section_sender_group,      &section_mail_policy   },
     {&section_destination,       &section_bounce_profile},
+    {&section_bounce_profile,    &section_bounce_template},
     {&section_destination_setup, &section_certificate   },
     {&section_ldap_server,       &section_ldap_setup    },
     {&section_ldap_server,       &section_ldap_query    },
@@ -179,7 +180,23 @@ void check_bounce_profile(const struct config *cfg, const struct row *row, struc
 {
     const struct bounce_profile *p = row->data;
 
-    (void)cfg;
+    for (size_t i = 0; i < p->language_templates.n; i++) {
+        const char *colon = strchr(p->language_templates.items[i], ':');
+
+        if (colon && !CONFIG_GET(cfg, bounce_template, colon + 1))
+            check_error(out, "language_templates",
+                        "There is no notification template \"%s\"; create it with \"bounceconfig templates new\".",
+                        colon + 1);
+    }
+    if (str_eq(p->name, "Default") &&
+        (!p->send_bounces || !p->dsn_format || !p->parse_status || !p->delay_warnings ||
+         str_eq(p->alternate, "default")))
+        check_error(out, !p->send_bounces     ? "send_bounces"
+                         : !p->dsn_format     ? "dsn_format"
+                         : !p->parse_status   ? "parse_status"
+                         : !p->delay_warnings ? "delay_warnings"
+                                              : "alternate",
+                    "The profile Default is where \"default\" leads to; it needs a value of its own.");
     if (p->initial_retry > p->max_retry)
         check_error(
             out, "initial_retry",

@@ -103,7 +103,7 @@
  *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
  *                    refused, and then [conservation] says what is scarce
  * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
- *                    active_recips, kbytes_used}, until cancelled
+ *                    active_recips, msgs_in_work_queue, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator
  * host.in            [limit] -> {as_of, hosts:[{host (the address when it has no verified name), ip, verified, listener,
  *                    conn_in}]}   who is connected, the most connections first                         readonly
@@ -118,6 +118,8 @@
  * queue.archive      mid, format:"mbox"|"eml", [file],[replace] -> {mid,path,file}   in the export area   operator
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
+ * queue.work         what:"status"|"pause"|"resume", [reason] -> {as_of, status:"operational"|"paused", messages,
+ *                    [paused_by]}   the work queue: what came since it was paused waits                readonly; operator
  * log.list           -> {logs:[{name,type,type_name,level,retrieval}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}

@@ -22,6 +22,9 @@ bool check_ip_or_empty(const struct field *f, const char *text, struct err *err)
 bool check_resolver(const struct field *f, const char *text, struct err *err);
 bool check_dns_zone(const struct field *f, const char *text, struct err *err);
 bool check_dns_anchor(const struct field *f, const char *text, struct err *err);
+bool check_address_or_default(const struct field *f, const char *text, struct err *err); /* or "", or "default" */
+bool check_language_template(const struct field *f, const char *text, struct err *err); /* "de:German" */
+bool check_template(const struct field *f, const char *text, struct err *err); /* of a bounce */
 bool check_address_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_mail_address(const struct field *f, const char *text, struct err *err);
 bool check_alert_from(const struct field *f, const char *text, struct err *err);

@@ -23,11 +23,12 @@ static const struct object objects[] = {
     {&section_destination,    "[2001:db8::1]",     "use_tls=require"                                    },
     {&section_destination,    ".partner.example",
      "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"                                       },
-    {&section_bounce_profile, "Default",           ""                                                   },
+    {&section_bounce_profile, "Default",
+     "send_bounces=no|parse_status=no|delay_warnings=yes|delay_count=3|delay_subject=Late|alternate=desk@example.net"},
     {&section_bounce_profile, "Patient",           "max_queue_seconds=999999"                           },
-    {&section_bounce_profile, "Quick",             "max_queue_seconds=10"                               },
     {&section_delivery,       "-",
      "source_address=192.0.2.10, 2001:db8::10, 192.0.2.11"                                              },
+    {&section_bounce_profile, "Quick",             "max_queue_seconds=10|send_bounces=default|parse_status=default|delay_warnings=default|alternate=default"                             },
     {&section_listener,       "In",                "address=192.0.2.1|port=25"                          },
     {&section_listener,       "Any",               "address=0.0.0.0|port=2525"                          },
 };
@@ -192,11 +193,35 @@ static void controls_inherit(void **state)
 
 static void profiles(void **state)
 {
+    static const struct {
+        const char *domain, *listener, *profile;
+    } cases[] = {
+        {"x.partner.example", "Quick", "Patient"},
+        {"example.com",       "Quick", "Quick"  },
+        {"example.com",       "",      "Default"},
+        {"example.com",       "gone",  "Default"},
+    };
+    struct config *empty = config_new();
+    struct bounce_profile p;
+
     (void)state;
-    assert_string_equal(route_bounce_profile(cfg, "x.partner.example", "Quick")->name, "Patient");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "Quick")->name, "Quick");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "")->name, "Default");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "gone")->name, "Default");
+    for (size_t i = 0; i < countof(cases); i++) {
+        route_bounce_profile(cfg, cases[i].domain, cases[i].listener, &p);
+        assert_string_equal(p.name, cases[i].profile);
+    }
+    route_bounce_profile(cfg, "example.com", "Quick", &p); /* what it leaves to Default */
+    assert_int_equal(p.max_queue_seconds, 10);
+    assert_int_equal(p.send_bounces, ANSWER_NO);
+    assert_int_equal(p.dsn_format, ANSWER_YES);
+    assert_int_equal(p.parse_status, ANSWER_NO);
+    assert_int_equal(p.delay_warnings, ANSWER_YES);
+    assert_int_equal(p.delay_count, 3);
+    assert_string_equal(p.delay_subject, "Late");
+    assert_string_equal(p.alternate, "desk@example.net");
+    route_bounce_profile(empty, "example.com", "", &p);
+    assert_int_equal(p.max_retries, 100);
+    assert_int_equal(p.send_bounces, ANSWER_YES);
+    config_free(&empty);
 }
 
 static void keys(void **state)

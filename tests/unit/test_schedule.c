@@ -277,8 +277,8 @@ static void waiting_sessions_come_first(void **state)
     add(1, &d, 1, 0, 0, false);
     assert_ptr_equal(schedule_open(&s, 0), d);
     finish(schedule_take(&s, d, 0));
-    schedule_wait(d, &one);
-    schedule_wait(d, &two);
+    schedule_wait(&s, d, &one);
+    schedule_wait(&s, d, &two);
     q = add(2, &d, 1, 0, 0, false);
     assert_int_equal(woken, 1);
     assert_ptr_equal(woken_idle->item, &q->items[0]);
@@ -398,6 +398,34 @@ static void now_means_now(void **state)
     assert_int_equal(d[1]->ndeferred, 25);
     assert_true(schedule_advance(&s, 5) >= 100000 - 13); /* the heap is whole */
     assert_int_equal(all_now(NULL, 5), 25);
+    assert_int_equal(s.nheap, 0);
+}
+
+/* What is parked stays whatever the time and delivernow say, until it is told to go. */
+static void parked(void **state)
+{
+    struct dest *d[2] = {dest("a.example", 5), dest("b.example", 5)};
+    struct item *i;
+    size_t at = SIZE_MAX, n = 0;
+    struct queued *q;
+
+    (void)state;
+    for (uint64_t mid = 1; mid <= 20; mid++)
+        add(mid, d, 1 + mid % 2, mid % 4 < 2 ? PARKED : 100, 0, false);
+    assert_int_equal(s.nparked, 10);
+    assert_int_equal(schedule_advance(&s, 1000000), NEVER);
+    all_now(NULL, 5);
+    assert_int_equal(s.nparked, 10);
+    q = schedule_find(&s, 1);
+    i = q->items;
+    assert_true(schedule_claim(&s, i)); /* as "deleterecipients" does */
+    assert_int_equal(s.nparked, 9);
+    schedule_return(&s, i, 1, 1000001);
+    assert_int_equal(s.nparked, 10);
+    while (at)
+        n += schedule_unpark(&s, &at, 3, 1000002);
+    assert_int_equal(n, 15);
+    assert_int_equal(s.nparked, 0);
     assert_int_equal(s.nheap, 0);
 }
 
@@ -533,6 +561,42 @@ static void oldest_first(void **state)
     assert_true(slices > 3);
 }
 
+/* At the limit, idle sessions make room: the longest idle first, and no more than are waited for. */
+static void idle_sessions_make_room(void **state)
+{
+    struct dest *a = dest("a.example", 5), *b = dest("b.example", 5), *c;
+    struct idle one = {.wake = note_wake}, two = {.wake = note_wake};
+
+    (void)state;
+    woken = 0;
+    s.max_sessions = 2;
+    add(1, &a, 1, 0, 0, false);
+    add(2, &b, 1, 0, 0, false);
+    assert_ptr_equal(schedule_open(&s, 0), a);
+    assert_ptr_equal(schedule_open(&s, 0), b);
+    finish(schedule_take(&s, b, 0));
+    schedule_wait(&s, b, &two);
+    finish(schedule_take(&s, a, 0));
+    schedule_wait(&s, a, &one);
+    assert_null(schedule_open(&s, 0));
+    assert_int_equal(woken, 0); /* nobody waits for room */
+    c = dest("c.example", 5);
+    add(3, &c, 1, 0, 0, false);
+    assert_null(schedule_open(&s, 0));
+    assert_int_equal(woken, 1);
+    assert_ptr_equal(woken_idle, &two);
+    assert_null(two.item);
+    assert_null(schedule_open(&s, 0));
+    assert_int_equal(woken, 1); /* one is on its way out, and one is waited for */
+    schedule_unwait(&two);
+    schedule_close(&s, b, 0);
+    assert_ptr_equal(schedule_open(&s, 0), c);
+    finish(schedule_take(&s, c, 0));
+    assert_null(schedule_open(&s, 0));
+    assert_int_equal(woken, 1);
+    schedule_unwait(&one);
+}
+
 static void suspended_means_nothing_moves(void **state)
 {
     struct dest *d = dest("a.example", 5);
@@ -544,7 +608,7 @@ static void suspended_means_nothing_moves(void **state)
     add(1, &d, 1, 0, 0, false);
     assert_ptr_equal(schedule_open(&s, 0), d);
     finish(schedule_take(&s, d, 0));
-    schedule_wait(d, &idle);
+    schedule_wait(&s, d, &idle);
     schedule_suspend(&s, true, 0);
     assert_int_equal(woken, 1); /* sent home */
     assert_null(idle.item);
@@ -961,12 +1025,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(cold_ones_are_loaded_by_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_ones_do_not_fill_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rates_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(now_means_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(claimed_and_returned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heap_keeps_its_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heap_moves_both_ways, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fewer_recipients_and_another_destination, set_up, tear_down),
         cmocka_unit_test_setup_teardown(oldest_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(idle_sessions_make_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(postponed_items_count_no_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_ones_leave_sessions, set_up, tear_down),
