@@ -385,7 +385,8 @@ static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
     }
     if (head != p + size || at != payload->n)
         return false;
-    if (s->lost_way && found_before(s, mid))
+    /* While they ascend, as in a tree that is whole, none can have come before. */
+    if ((!s->sorted || (s->nmids && s->mids[s->nmids - 1] >= mid)) && found_before(s, mid))
         return true;
     remember(s, mid);
     s->out->rows++;
