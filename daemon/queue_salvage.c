@@ -424,7 +424,7 @@ static bool read_leaf(struct search *s, const unsigned char *p)
 static void tell_gap(struct search *s, uint32_t number, uint64_t low, uint64_t high)
 {
     s->out->bad_pages++;
-    s->gap(s->arg, number, low, high);
+    s->gap(s->arg, number, low < high ? low : high, high); /* a damaged parent may leave nothing between */
 }
 
 /* The tree below a page whose keys lie from low to high. */

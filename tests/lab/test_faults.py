@@ -444,6 +444,24 @@ def half_way():
     gate.stop()
 
 
+@lab.test("what is moved out of a nearly empty segment is on disk in its new place before the old one goes")
+def moved():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    lab.equal(send_some(gate, 4, "moved", large=0).acknowledged, 4)
+    gate.stop()
+    first = sorted(n for n in os.listdir(os.path.join(gate.home, "spool")) if n.startswith("seg-"))[0]
+    gate.disk.journal(True)
+    gate.start()
+    lab.eventually(lambda: first not in os.listdir(os.path.join(gate.home, "spool")), 20, "the old segment is cleared")
+    gate.kill()
+    gate.disk.power_cut()
+    gate.start()
+    gate.console("resumedel")
+    gate.arrived(20)
+    gate.stop()
+
+
 @lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
 def liar():
     gate = Gateway()
