@@ -33,7 +33,7 @@ STORE := $(wildcard store/base/*.c store/*.c)
 SHELL_C := $(wildcard shell/*.c cmds/*.c)
 DAEMON := $(wildcard daemon/*.c daemon/*.S)
 UNITS := $(wildcard tests/unit/test_*.c)
-BENCH := $(wildcard tests/bench/*.c)
+BENCH := $(filter-out tests/bench/count.c,$(wildcard tests/bench/*.c))
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
 SOURCES := $(filter %.c,$(STORE) $(SHELL_C) $(DAEMON) $(UNITS) $(BENCH) $(FUZZ))
 obj = $(addprefix $(B)/,$(addsuffix .o,$(basename $(1))))
@@ -43,7 +43,7 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 all: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
-tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/tests/fault/faultfs.so $(B)/one_line/posternd $(B)/one_line/postern
+tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/tests/fault/faultfs.so $(B)/tests/bench/count.so $(B)/one_line/posternd $(B)/one_line/postern
 
 # Rewritten only when it changes: what depends on it is rebuilt when flags or the list of files change.
 stamp = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
@@ -82,6 +82,8 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o
 	$(LINKING) $(if $(filter %.a,$^),$(LIBS),-lssl -lcrypto -lpthread)
 # Preloaded into posternd by tests/lab/faults.py; without a sanitizer, whatever the programs have.
 $(B)/tests/fault/faultfs.so: tests/fault/faultfs.c
+$(B)/tests/bench/count.so: tests/bench/count.c
+$(B)/tests/fault/faultfs.so $(B)/tests/bench/count.so:
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -U_FORTIFY_SOURCE $(WARN) -O1 -g -fPIC -fvisibility=hidden -shared -o $@ $< -ldl
@@ -131,7 +133,7 @@ $(B)/%.o: %.S $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/peers -prune -o -name '*.d' -print 2>/dev/null)
 
 # What README.md says about the targets.
 help:
@@ -177,14 +179,16 @@ soak:
 	@SOAK_SECONDS=$(SECONDS) BUILD=$(B) $(PYTHON) tests/lab/test_soak.py
 	@FULL=1 BUILD=$(B) $(PYTHON) tests/lab/test_faults.py
 
+# PAGE=doc/performance.md writes the tables into that page as well.
 bench:
 	@tools/need build test bench
 	@$(MAKE) --no-print-directory tests
-	@BUILD=$(B) $(PYTHON) tests/bench/bench.py
+	@tools/peers $(B)/peers
+	@BUILD=$(B) PAGE=$(PAGE) $(PYTHON) tests/bench/bench.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_policy.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_certs.py
 	@BUILD=$(B) $(PYTHON) tests/bench/bench_ldap.py
-	@BUILD=$(B) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
+	@BUILD=$(B) PAGE=$(PAGE) $(PYTHON) tests/bench/bench_queue.py $(if $(LONG),,--short)
 	@$(B)/tests/bench/bench_crl
 
 # --- habits --------------------------------------------------------------------------------------

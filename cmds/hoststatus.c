@@ -95,6 +95,15 @@ static void print_addresses(struct ui *ui, const json_t *data)
         in_row++;
     }
     out_line(ui, "%s\n", buf_str(&row));
+    json_array_foreach(json_object_get(data, "addresses"), i, a)
+    {
+        if (!str_eq(json_str(a, "state", ""), "down"))
+            continue;
+        out_line(ui, "    %s is down since %s,", json_str(a, "ip", ""),
+                 date(a, "down_since", "", text));
+        out_line(ui, "    probed next at %s: %s\n", date(a, "next_probe", "", text),
+                 str_printable(json_str(a, "error", "")));
+    }
 }
 
 static void print_mx(struct ui *ui, const json_t *data)
@@ -200,9 +209,15 @@ static void print_status(struct ui *ui, const json_t *data)
     print_lines(ui, gauges, countof(gauges), json_object_get(data, "gauges"));
     out_line(ui, "\nOldest Message        %s", age);
     out_line(ui, "Last Activity         %s", date(data, "last_activity", "Never", text));
-    if (json_int(data, "down_for", 0))
-        out_line(ui, "Next Connection in    %llds: %s", (long long)json_int(data, "down_for", 0),
-                 str_printable(json_str(data, "down_error", "")));
+    if (json_object_get(data, "down_since")) {
+        out_line(ui, "Down Since            %s", date(data, "down_since", "", text));
+        out_line(ui, "Last Error            %s", str_printable(json_str(data, "down_error", "")));
+        if (json_int(data, "down_for", 0))
+            out_line(ui, "Next Connection in    %llds",
+                     (long long)json_int(data, "down_for", 0));
+        else
+            out_line(ui, "Next Connection       with the next message");
+    }
     print_addresses(ui, data);
     out_line(ui, "%s", "");
     print_mx(ui, data);
@@ -242,7 +257,9 @@ const struct command cmd_hoststatus = {
               "permanent refusal, and the security of the last delivery attempt: the rule that "
               "decided, protocol and "
               "cipher, what the certificate matched, DANE and MTA-STS. The last 50,000 domains are "
-              "remembered.",
+              "remembered. A host that took no connection is down: its mail waits, and one connection "
+              "at a time probes it, after intervals that grow (bounceconfig setup); delivernow probes "
+              "it at once.",
     .roles = ROLE_READONLY,
     .run = run,
 };

@@ -52,6 +52,10 @@ static void ask_how(struct ui *ui, struct session *s, struct row *r)
         if (!row_is(r, "syslog_host", "")) {
             ask_field(ui, s, r, "syslog_port");
             ask_field(ui, s, r, "syslog_protocol");
+            if (row_is(r, "syslog_protocol", "tls") && row_is(r, "syslog_port", "514") && ui_interactive(ui)) {
+                row_set(r, "syslog_port", "6514", NULL);
+                ask_field_as(ui, s, r, "syslog_port", "Syslog over TLS is usually on port 6514. Please enter the port of the syslog server.");
+            }
         }
         ask_field(ui, s, r, "syslog_facility");
     }

@@ -1,9 +1,10 @@
-/* rate.c - rate: the whole gateway's numbers, again and again; workqueue: what stands between
- * acceptance and delivery, which here is nothing; topin: who is connected. */
+/* rate.c - rate: the whole gateway's numbers, again and again; workqueue: mail that was accepted while delivery of
+ * what comes is paused; topin: who is connected. */
 #include "cmds/common.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define LINES_A_HEADING 20
@@ -12,7 +13,7 @@ struct rates {
     struct ui *ui;
     unsigned lines;
     bool workqueue;
-    json_int_t received, completed;
+    json_int_t received, completed, pending;
 };
 
 static const char *clock_text(const json_t *now, char out[16])
@@ -29,21 +30,26 @@ static bool print_rate(void *arg, const json_t *now)
 {
     struct rates *r = arg;
     json_int_t received = json_int(now, r->workqueue ? "inj_msgs" : "inj_recips", 0),
-               completed = json_int(now, "completed_recips", 0);
+               completed = json_int(now, "completed_recips", 0),
+               pending = json_int(now, "msgs_in_work_queue", 0);
     char line[160], clock[16];
 
     if (!r->lines) {
         r->received = received;
         r->completed = completed;
+        r->pending = pending;
     }
     if (r->lines++ % LINES_A_HEADING == 0)
         out_line(r->ui, "%s",
                  r->workqueue ? "Time     Pending    In    Out"
                               : "Time     Connections Recipients          Recipients          Queue\n"
                                 "         In     Out  Received     Delta  Completed     Delta K-Used");
-    if (r->workqueue) /* what comes in goes out at once */
-        snprintf(line, sizeof(line), "%8s%8d%6lld%7lld", clock_text(now, clock), 0,
-                 (long long)(received - r->received), (long long)(received - r->received));
+    if (r->workqueue) /* what does not wait went out at once */
+        snprintf(line, sizeof(line), "%8s%8lld%6lld%7lld", clock_text(now, clock), (long long)pending,
+                 (long long)(received - r->received),
+                 (long long)(received - r->received - (pending - r->pending) > 0
+                                 ? received - r->received - (pending - r->pending)
+                                 : 0));
     else
         snprintf(line, sizeof(line), "%8s%7lld%7lld%11lld%10lld%11lld%10lld%8lld", clock_text(now, clock),
                  (long long)json_int(now, "conn_in", 0), (long long)json_int(now, "conn_out", 0),
@@ -52,6 +58,7 @@ static bool print_rate(void *arg, const json_t *now)
     out_stream(r->ui, line, json_deep_copy(now));
     r->received = received;
     r->completed = completed;
+    r->pending = pending;
     return !out_stopped(r->ui);
 }
 
@@ -91,33 +98,48 @@ const struct command cmd_rate = {
 
 /* --- workqueue --- */
 
-#define NO_QUEUE                                                                                   \
-    "This gateway decides everything about a message before it acknowledges it: no work queue "    \
-    "stands between acceptance and delivery, so there is nothing to %s. \"suspenddel\" holds "     \
-    "deliveries, \"suspendlistener\" acceptance."
+static enum { UNKNOWN, RUNNING, PAUSED } work; /* as it was told last: what the menu offers */
+
+static json_t *call_work(struct ui *ui, struct session *s, const char *what, const char *reason)
+{
+    json_t *args = json_object(), *data;
+
+    json_put_str(args, "what", what);
+    if (*reason)
+        json_put_str(args, "reason", reason);
+    data = session_call(s, ui, "queue.work", args);
+    if (data)
+        work = str_eq(json_str(data, "status", ""), "paused") ? PAUSED : RUNNING;
+    return data;
+}
+
+/* Takes data. */
+static void print_work(struct ui *ui, json_t *data, bool date)
+{
+    const char *by = json_str(data, "paused_by", "");
+    char as_of[40];
+
+    if (!data)
+        return;
+    if (date)
+        out_line(ui, "Status as of:   %s", clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, as_of));
+    out_line(ui, "Status:   %s%s%s", work == PAUSED ? "Paused" : "Operational", *by ? " by " : "", str_printable(by));
+    out_line(ui, "Messages: %lld", (long long)json_int(data, "messages", 0));
+    out_data(ui, data);
+}
 
 static void say_work(struct ui *ui, struct session *s, const struct row *unused)
 {
-    (void)s;
     (void)unused;
-    out_line(ui, "Status:   Operational\nMessages: 0\n");
+    print_work(ui, call_work(ui, s, "status", ""), false);
+    out_line(ui, "%s", "");
 }
 
 static void work_status(struct ui *ui, struct session *s, struct row *unused)
 {
-    json_t *data = session_call(s, ui, "status", json_object()), *out;
-    char date[40];
-
     (void)unused;
-    if (!data)
-        return;
-    out_line(ui, "Status as of:   %s\nStatus:   Operational\nMessages: 0",
-             clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, date));
-    out = json_object();
-    json_put_str(out, "status", "operational");
-    json_put_int(out, "messages", 0);
-    out_data(ui, out);
-    json_decref(data);
+    if (ui_end_of_words(ui))
+        print_work(ui, call_work(ui, s, "status", ""), true);
 }
 
 static void work_rate(struct ui *ui, struct session *s, struct row *unused)
@@ -128,39 +150,61 @@ static void work_rate(struct ui *ui, struct session *s, struct row *unused)
 
 static void work_pause(struct ui *ui, struct session *s, struct row *unused)
 {
-    (void)s;
+    AUTO(str) char *reason = NULL;
+
     (void)unused;
-    ui_fail(ui, E_INVALID, NO_QUEUE, "pause");
+    if (ui_interactive(ui) &&
+        !ask_confirm(ui, "confirm", "Manually pause work queue?  This will only affect unprocessed messages. ", false))
+        return;
+    reason = xstrdup(ask_text(ui, "reason", "Reason for pausing work queue:", ""));
+    if (ui_failed(ui) || !ui_end_of_words(ui))
+        return;
+    if (!ui_interactive(ui))
+        ui_changed(ui);
+    print_work(ui, call_work(ui, s, "pause", reason), false);
 }
 
 static void work_resume(struct ui *ui, struct session *s, struct row *unused)
 {
-    (void)s;
     (void)unused;
-    ui_fail(ui, E_INVALID, NO_QUEUE, "resume");
+    if (!ui_end_of_words(ui))
+        return;
+    if (!ui_interactive(ui))
+        ui_changed(ui);
+    print_work(ui, call_work(ui, s, "resume", ""), false);
 }
 
-static bool never(struct session *s, const struct row *unused)
+static bool runs(struct session *s, const struct row *unused)
 {
     (void)s;
     (void)unused;
-    return false;
+    return work != PAUSED;
+}
+
+static bool is_paused(struct session *s, const struct row *unused)
+{
+    (void)s;
+    (void)unused;
+    return work != RUNNING;
 }
 
 static const struct menu_op work_ops[] = {
-    {"STATUS", "Display work queue status",               NULL, work_status, NULL },
-    {"PAUSE",  "Pause the work queue",                    NULL, work_pause,  NULL },
-    {"RESUME", "Resume the work queue",                   NULL, work_resume, never},
-    {"RATE",   "Display work queue statistics over time", NULL, work_rate,   NULL },
+    {"STATUS", "Display work queue status",               NULL, work_status, NULL     },
+    {"PAUSE",  "Pause the work queue",                    NULL, work_pause,  runs     },
+    {"RESUME", "Resume the work queue",                   NULL, work_resume, is_paused},
+    {"RATE",   "Display work queue statistics over time", NULL, work_rate,   NULL     },
 };
 static const struct menu work_menu = {say_work, work_ops, countof(work_ops), NULL};
 
 const struct command cmd_workqueue = {
     .name = "workqueue",
-    .help = "Display the work queue's status",
-    .usage = "workqueue status\nworkqueue rate [-n LINES] SECONDS",
-    .detail = "Messages that were accepted and wait to be processed. Everything is decided before a message is "
-              "acknowledged, so there are none, and nothing to pause; the command is there for scripts that ask.",
+    .help = "Display and/or alter the work queue's pause status",
+    .usage = "workqueue status\nworkqueue pause [REASON]\nworkqueue resume\nworkqueue rate [-n LINES] SECONDS",
+    .detail = "While the work queue is paused, mail is accepted and kept, but no delivery of it begins; what was in the "
+              "queue before goes on, and so do the gateway's own reports and alerts. \"resume\" sends everything on its way at "
+              "once. The pause outlives a restart; \"status\" shows it, with who paused it and why as long as the gateway "
+              "runs. \"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
+              "waits here: everything is decided before a message is acknowledged.",
     .roles = ROLE_READONLY,
     .menu = &work_menu,
 };

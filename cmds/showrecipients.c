@@ -24,11 +24,12 @@ static void print_one(struct ui *ui, const json_t *r)
 static void print_all(struct ui *ui, struct session *s, const struct selection *sel, uint64_t limit,
                       uint64_t from)
 {
-    json_t *all = json_array(), *data, *r, *after = from ? json_integer((json_int_t)from) : NULL, *out;
+    json_t *data, *r, *after = from ? json_integer((json_int_t)from) : NULL, *out;
     bool more = true, any = false;
     uint64_t shown = 0;
     size_t i;
 
+    out_list_begin(ui, "recipients");
     while (more && !out_stopped(ui) && (!limit || shown < limit)) {
         json_t *args = selection_args(sel);
 
@@ -46,9 +47,10 @@ static void print_all(struct ui *ui, struct session *s, const struct selection *
                              "[Atmps]   Recipient");
             any = true;
             shown++;
-            print_one(ui, r);
             if (out_json(ui))
-                json_array_append(all, r);
+                out_list_item(ui, json_incref(r));
+            else
+                print_one(ui, r);
         }
         json_decref(after);
         after = json_incref(json_object_get(data, "next"));
@@ -57,8 +59,8 @@ static void print_all(struct ui *ui, struct session *s, const struct selection *
     }
     if (!any && !ui_failed(ui))
         ui_say(ui, "No messages match.");
+    out_list_end(ui);
     out = json_object();
-    json_put(out, "recipients", all);
     json_put(out, "more", json_boolean(more));
     if (more && after)
         json_put(out, "next", json_incref(after));

@@ -995,7 +995,7 @@ static struct conn *connect_begin(const struct addr *to, const struct addr *from
     addr_text_port(to, name);
     fd = socket(to->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        err_set(err, E_NET, "connecting to %s: %s", name, strerror(errno));
+        err_set(err, E_IO, "connecting to %s: %s", name, strerror(errno));
         return NULL;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -1003,7 +1003,7 @@ static struct conn *connect_begin(const struct addr *to, const struct addr *from
     if (from && from->family == to->family) {
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
         if (bind(fd, (struct sockaddr *)&ss, addr_to_sockaddr(from, &ss)) < 0) {
-            err_set(err, E_NET, "using %s for connections to %s: %s", addr_text(from, from_name),
+            err_set(err, E_IO, "using %s for connections to %s: %s", addr_text(from, from_name),
                     name, strerror(errno));
             conn_free(&c);
             return NULL;

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "daemon/attempt.h"
+#include "daemon/deliver.h"
 #include "daemon/deststats.h"
 #include "daemon/fiber.h"
+#include "daemon/hosts.h"
 #include "daemon/mta_sts.h"
 #include "daemon/queue_run.h"
 #include "daemon/reload.h"
@@ -81,6 +83,32 @@ static void add_route(json_t *data, const struct config *cfg, const char *domain
     json_put(data, "routes", hosts);
 }
 
+/* On the wall clock, in seconds. */
+static json_int_t wall_of(msec_t when, msec_t now)
+{
+    return (clock_wall() + (when - now) * 1000) / 1000000;
+}
+
+/* What is known of an address, by whatever domain. */
+static void add_host(json_t *one, const struct addr *a)
+{
+    struct hosts_info *h = xcalloc(1, sizeof(*h));
+    msec_t now = clock_now();
+
+    if (!hosts_show(a, h)) {
+        json_put_str(one, "state", "unknown");
+    } else {
+        json_put_str(one, "state", h->probe_at ? "down" : h->open ? "up" : "unknown");
+        json_put_int(one, "connections", h->open);
+        if (h->probe_at) {
+            json_put_int(one, "down_since", wall_of(h->down_since, now));
+            json_put_int(one, "next_probe", wall_of(h->probe_at > now ? h->probe_at : now, now));
+            json_put_str(one, "error", h->why);
+        }
+    }
+    free(h);
+}
+
 static void add_targets(json_t *data, const struct targets *t)
 {
     json_t *addresses = json_array(), *hosts = json_array();
@@ -92,6 +120,7 @@ static void add_targets(json_t *data, const struct targets *t)
         json_put_int(one, "preference", t->items[i].of->preference);
         json_put_str(one, "ip", addr_text(&t->items[i].addr, text));
         json_put_str(one, "host", t->items[i].of->host);
+        add_host(one, &t->items[i].addr);
         json_array_append_new(addresses, one);
     }
     for (unsigned i = 0; i < t->nhosts; i++) {
@@ -213,10 +242,17 @@ static bool run_status(struct control *c, const json_t *args, json_t *data, stru
                  queue->oldest && d->gauge[DEST_ACTIVE]
                      ? json_integer((clock_wall() - queue->oldest) / 1000000)
                      : json_null());
-        if (queue->down_for) {
+        if (queue->down) {
+            json_put_str(data, "reach", "down");
+            json_put_int(data, "down_since", queue->down_since / 1000000);
             json_put_int(data, "down_for", queue->down_for / 1000);
-            json_put_str(data, "down_error", queue->down_error);
+            json_put_int(data, "next_probe", clock_wall() / 1000000 + queue->down_for / 1000);
+            json_put_int(data, "failures", queue->failures);
+            json_put_str(data, "down_error", deliver_down_text(queue->down_error));
         }
+        json_put_int(data, "sessions", queue->sessions);
+        json_put_int(data, "sessions_allowed", queue->window);
+        json_put_int(data, "waiting_messages", (json_int_t)queue->waiting);
         if (*d->error) {
             json_t *error = json_object();
 

@@ -129,7 +129,7 @@ static json_t *gauges(const struct queue_totals *queue)
     json_put_int(out, "active_recips", (json_int_t)queue->recipients);
     json_put_int(out, "unattempted_recips", (json_int_t)queue->unattempted);
     json_put_int(out, "attempted_recips", (json_int_t)queue->attempted);
-    json_put_int(out, "msgs_in_work_queue", 0); /* nothing stands between acceptance and delivery */
+    json_put_int(out, "msgs_in_work_queue", (json_int_t)queue_parked());
     json_put_int(out, "dests_in_memory", (json_int_t)queue->destinations);
     json_put_int(out, "kbytes_used", (json_int_t)(spool.bytes_used / 1024));
     json_put_int(out, "kbytes_free", (json_int_t)(spool.bytes_free / 1024));
@@ -174,6 +174,10 @@ static const char *system_status(void)
 {
     bool receiving = !listeners_suspended(NULL), delivery = !queue_suspended();
 
+    if (queue_paused())
+        return receiving  ? (delivery ? "Work queue paused" : "Delivery suspended, work queue paused")
+               : delivery ? "Receiving suspended, work queue paused"
+                          : "Offline, work queue paused";
     return receiving  ? (delivery ? "Online" : "Delivery suspended")
            : delivery ? "Receiving suspended"
                       : "Offline";
@@ -247,6 +251,7 @@ static json_t *rate_line(void)
     json_put_int(line, "inj_recips", (json_int_t)stats_get(STAT_INJ_RECIPS));
     json_put_int(line, "completed_recips", (json_int_t)stats_get(STAT_COMPLETED_RECIPS));
     json_put_int(line, "active_recips", (json_int_t)queue.recipients);
+    json_put_int(line, "msgs_in_work_queue", (json_int_t)queue_parked());
     json_put_int(line, "kbytes_used", (json_int_t)(spool.bytes_used / 1024));
     return line;
 }

@@ -7,6 +7,7 @@
 #include "daemon/deliver.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "daemon/deststats.h"
 #include "daemon/evidence.h"
 #include "daemon/fiber.h"
+#include "daemon/hosts.h"
 #include "daemon/logheaders.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
@@ -37,18 +39,25 @@
 #include "store/base/str.h"
 
 #define LINGER SECONDS(5) /* how long a connection waits for another message */
-#define FULL_PAUSE SECONDS(1) /* before hosts whose connection limit is reached are asked again */
+#define FULL_PAUSE SECONDS(1) /* before a connection with TLS is asked for again, when there are enough */
+#define PROBE_PATIENCE SECONDS(15) /* for a host that was down */
+#define LOST_PATIENCE SECONDS(5) /* for an address that has lost a race already */
+#define GREY_MOST 300u /* seconds: see retry_interval */
+#define DOWN_PREFIX 19u /* of note_down: before the text */
+#define HOLD_SPREAD SECONDS(10) /* over which destinations of a host that was down come back */
 #define RESOLVE_TIMEOUT SECONDS(60)
 #define SLOW_PEER                                                                                  \
     20 /* a transaction of that many milliseconds waits for the peer more than for us */
 #define TLS_STATUS "4.7.5" /* RFC 3463: cryptographic failure */
 #define AUTH_STATUS "4.7.8" /* RFC 4954 section 6: authentication credentials invalid */
+#define RELAYED_TRIES 3u /* to queue a report about what is delivered already */
 #define RCPTS_PER_TRANSACTION 50u /* at most CLIENT_MAX_RCPTS */
 
 struct session {
     struct dest *dest;
     struct config *cfg; /* of the message in hand */
     struct controls controls;
+    const struct bounce_profile *profile; /* ... or the last resort */
     char domain[256]; /* of the recipients in hand */
     const char *via; /* the host they are redirected to, of the message in hand; NULL: none */
     char counted[256]; /* the domain whose sessions in deststats.c this one is among; "" none */
@@ -58,8 +67,13 @@ struct session {
     bool pooled; /* it was another session's */
     struct targets targets;
     unsigned next; /* target to try next */
+    unsigned raced; /* targets before this one have lost a race */
     bool resolved;
     bool any_full; /* a host was passed over for its limit */
+    unsigned any_down; /* so many because they are down */
+    bool asked; /* one was connected to, or refused for its security */
+    msec_t full_until, down_until; /* when the first of those may be worth coming back to */
+    struct hosts_wait wait; /* what hosts.c said of the last of them */
     bool unreachable; /* no host took a connection */
     char trouble[480]; /* what the last host said or did */
     bool insecure; /* ... that is, it does not do the TLS it must */
@@ -85,6 +99,7 @@ struct batch {
     char host[256], peer[ADDR_TEXT];
     char *refusal; /* the last 5XX reply, for the statistics; NULL: none */
     bool expired;
+    bool held; /* not tried: the destination is down */
 };
 
 /* --- connections --- */
@@ -95,7 +110,7 @@ static void hang_up(struct session *s)
         return;
     if (!s->client->closing)
         pool_keep_session(s->client);
-    pool_leave(&s->client->peer);
+    hosts_leave(&s->client->peer, true);
     client_free(&s->client); /* YIELDS */
 }
 
@@ -272,59 +287,91 @@ static void pass_over(struct session *s, const struct target *t, const struct ho
         maillog_sts_failed(s->domain);
 }
 
-/* Is what an address has to prove the same? */
-static bool same_need(const struct tls_need *a, const struct tls_need *b)
+static unsigned session_limit(const struct session *s)
 {
-    return a->verdict.use == b->verdict.use && a->verdict.must == b->verdict.must &&
-           a->verdict.look == b->verdict.look && a->verdict.modern == b->verdict.modern &&
-           a->verdict.rule == b->verdict.rule && memcmp(a->keys, b->keys, sizeof(a->keys)) == 0;
+    return s->controls.per_address ? s->controls.limits.sessions : 0;
 }
 
-/* YIELDS. The addresses of the same host that follow t, for a race (RFC 8305): as far as they have to prove the same. */
+/* The addresses of the same host that follow t, for a race (RFC 8305): as far as they have to prove the same and
+ * may have a connection. */
 static void add_others(struct session *s, const struct target *t, const struct host_evidence *e,
                        struct dial *dial)
 {
     for (unsigned i = s->next; i < s->targets.n && dial->n_others < countof(dial->others); i++) {
         const struct target *other = &s->targets.items[i];
-        struct host_evidence *theirs;
-        bool same;
 
         if (other->of != t->of ||
-            (other->addr.family != t->addr.family && route_has_source(s->cfg, other->addr.family)))
-            break;
-        theirs = xcalloc(1, sizeof(*theirs));
-        evidence_of_host(s->cfg, &s->evidence, other, clock_in(RESOLVE_TIMEOUT), theirs);
-        same = same_need(&theirs->need, &e->need);
-        host_evidence_free(theirs);
-        free(theirs);
-        if (!same)
+            (other->addr.family != t->addr.family && route_has_source(s->cfg, other->addr.family)) ||
+            !evidence_same(s->cfg, &s->evidence, e, t, other) ||
+            !hosts_takes(&other->addr, session_limit(s), clock_now()))
             break;
         dial->others[dial->n_others++] = &other->addr;
     }
 }
 
-/* The address that has won stands where t stood; those that were tried with it and lost come after it. No answer at all: they
- * need not be tried one by one. */
-static void settle_race(struct session *s, const struct target *t, const struct dial *dial,
-                        const struct dialed *d)
+/* How long what does not answer is left alone: the shorter of what bounceconfig says for hosts and for this mail. */
+static void retry_timers(const struct session *s, msec_t *first, msec_t *most)
 {
-    if (!dial->n_others)
-        return;
-    if (!d->local.family) { /* never connected */
+    const struct bounce_setup *b = CONFIG_SINGLE(s->cfg, bounce_setup);
+    const struct bounce_profile *p = s->profile;
+
+    *first = SECONDS((msec_t)(b && b->initial_host_retry < p->initial_retry ? b->initial_host_retry
+                                                                            : p->initial_retry));
+    *most = SECONDS(
+        (msec_t)(b && b->max_host_retry < p->max_retry ? b->max_host_retry : p->max_retry));
+}
+
+static void note_no_answer(struct session *s, const struct addr *a, const struct dialed *d)
+{
+    msec_t first, most, now = clock_now(), until;
+    char name[ADDR_TEXT];
+
+    retry_timers(s, &first, &most);
+    if (hosts_failed(a, d->why, first, most, now, &until))
+        maillog_down("MX host", addr_text_port(a, name), d->why, (uint64_t)(until - now) / 1000);
+}
+
+static void note_answer(const struct addr *a)
+{
+    char name[ADDR_TEXT];
+    msec_t lasted;
+
+    if (hosts_worked(a, clock_now(), &lasted))
+        maillog_up("MX host", addr_text_port(a, name), (uint64_t)lasted / 1000);
+}
+
+/* What the dial has shown of the addresses. One that has won a race stands where t stood; those that
+ * were tried with it and lost come after it. No answer at all: they need not be tried one by one. */
+static void settle_race(struct session *s, struct target *t, const struct dial *dial,
+                        const struct dialed *d, bool greeted)
+{
+    if (d->ours || !d->local.family) { /* never connected */
+        for (unsigned i = 0; i < dial->n_others && !d->ours; i++) {
+            hosts_join(dial->others[i]);
+            note_no_answer(s, dial->others[i], d);
+        }
         s->next += dial->n_others;
+    }
+    if (d->ours) {
+        hosts_leave(&t->addr, false);
         return;
     }
-    for (unsigned i = s->next; i < s->next + dial->n_others; i++) {
+    for (unsigned i = s->next; d->local.family && i < s->next + dial->n_others; i++) {
         struct target *other = &s->targets.items[i], was = *t;
 
-        if (!d->client || !addr_eq(&other->addr, &d->client->peer))
+        if (!addr_eq(&other->addr, &d->peer))
             continue;
-        pool_enter(&other->addr, 0);
-        pool_leave(&t->addr);
-        s->targets.items[s->next - 1] = *other;
+        hosts_join(&other->addr);
+        hosts_leave(&t->addr, false);
+        *t = *other;
         *other = was;
+        s->raced = s->next + dial->n_others;
         break;
     }
+    if (greeted)
+        note_answer(&t->addr);
+    else
+        note_no_answer(s, &t->addr, d);
 }
 
 /* Mail that was redirected does not go to a host of the route: no name and password go with it. */
@@ -348,8 +395,32 @@ static bool log_in(struct session *s, char *why, size_t size)
     return false;
 }
 
-/* YIELDS. Opens a session with one address, or with one of the same host. false: s->trouble says why. */
-static bool open_target(struct session *s, const struct target *t, const struct host_evidence *e)
+static atomic_int dialing_tls; /* connections that are being made and will probably use TLS */
+
+/* One more with TLS? Those that are being made count twice from the handshake on, so there are never too many. */
+static bool tls_enter(const struct session *s, const struct host_evidence *e)
+{
+    const struct delivery *d = CONFIG_SINGLE(s->cfg, delivery);
+
+    if (e->need.verdict.use == TLS_NEVER)
+        return true;
+    if (atomic_fetch_add(&dialing_tls, 1) + gauge_get(GAUGE_TLS_OUT) <
+        (int64_t)(d ? d->max_tls_concurrency : 1000))
+        return true;
+    atomic_fetch_sub(&dialing_tls, 1);
+    return false;
+}
+
+static void tls_entered(const struct host_evidence *e)
+{
+    if (e->need.verdict.use != TLS_NEVER)
+        atomic_fetch_sub(&dialing_tls, 1);
+}
+
+/* YIELDS. Opens a session with one address, which hosts.c and tls_enter have counted, or with one of
+ * the same host. false: s->trouble says why. */
+static bool open_target(struct session *s, struct target *t, const struct host_evidence *e,
+                        msec_t patience)
 {
     const struct system *sys = CONFIG_SINGLE(s->cfg, system);
     const struct destination_setup *setup = CONFIG_SINGLE(s->cfg, destination_setup);
@@ -362,18 +433,25 @@ static bool open_target(struct session *s, const struct target *t, const struct 
                         .names = e->names,
                         .dane = &e->dane,
                         .logged = true,
+                        .patience = patience,
                         .resume = true};
     struct dialed *d = xcalloc(1, sizeof(*d));
-    bool ok;
+    bool ok, greeted;
 
     if (route_source(s->cfg, t->addr.family, &from))
         dial.from = &from;
-    add_others(s, t, e, &dial);
+    if (!patience)
+        add_others(s, t, e, &dial);
     ok = smtp_dial(&dial, d);
+    tls_entered(e);
     s->client = d->client;
-    settle_race(s, t, &dial, d);
+    s->asked = true;
+    greeted = ok || d->insecure;
+    settle_race(s, t, &dial, d, greeted);
     if (ok)
         ok = log_in(s, d->why, sizeof(d->why));
+    if (greeted && !ok && !d->ours)
+        hosts_leave(&t->addr, true);
     log_sts(s, e, d);
     record_host(s, t, e,
                 ok            ? TRAIL_USED
@@ -399,12 +477,45 @@ static bool open_target(struct session *s, const struct target *t, const struct 
     return ok;
 }
 
-/* Those that are just being made are not counted yet, so a few more may come of it. */
-static bool tls_is_full(const struct config *cfg)
+static void earlier(msec_t *when, msec_t other)
 {
-    const struct delivery *d = CONFIG_SINGLE(cfg, delivery);
+    if (!*when || other < *when)
+        *when = other;
+}
 
-    return d && gauge_get(GAUGE_TLS_OUT) >= (int64_t)d->max_tls_concurrency;
+/* 0: as long as is reasonable. Somebody's mail waits for its next host meanwhile. */
+static msec_t patience_for(const struct session *s, const struct target *t,
+                           enum hosts_answer answer)
+{
+    if (answer == HOSTS_PROBE)
+        return PROBE_PATIENCE;
+    return t < s->targets.items + s->raced ? LOST_PATIENCE : 0;
+}
+
+/* YIELDS. A new connection to a target, if it may have one. */
+static bool open_if_free(struct session *s, struct target *t, const struct host_evidence *e)
+{
+    msec_t now = clock_now();
+    enum hosts_answer answer;
+
+    if (!tls_enter(s, e)) {
+        s->any_full = true;
+        earlier(&s->full_until, now + FULL_PAUSE);
+        return false;
+    }
+    answer = hosts_enter(&t->addr, session_limit(s), now, &s->wait);
+    if (answer == HOSTS_GO || answer == HOSTS_PROBE)
+        return open_target(s, t, e, patience_for(s, t, answer));
+    tls_entered(e);
+    if (answer == HOSTS_FULL) {
+        s->any_full = true;
+        earlier(&s->full_until, s->wait.until);
+    } else {
+        s->any_down++;
+        earlier(&s->down_until, s->wait.until);
+        record_host(s, t, e, TRAIL_DOWN, NULL, s->wait.why);
+    }
+    return false;
 }
 
 /* YIELDS. A connection to the next target that takes one: an open one that waits, or a new one. */
@@ -416,13 +527,14 @@ static bool connect_next(struct session *s, unsigned flags)
     auth_identity(s->cfg, profile_there(s), s->identity);
     know_domain(s, flags);
     while (s->next < s->targets.n && !ok) {
-        const struct target *t = &s->targets.items[s->next++];
+        struct target *t = &s->targets.items[s->next++];
 
         evidence_of_host(s->cfg, &s->evidence, t, clock_in(RESOLVE_TIMEOUT), e);
         s->tried++;
         know_need(s, e);
         announce_sts(s, e);
         if (e->need.verdict.use == TLS_REFUSE) {
+            s->asked = true;
             pass_over(s, t, e);
             host_evidence_free(e);
             continue;
@@ -434,16 +546,7 @@ static bool connect_next(struct session *s, unsigned flags)
             record_host(s, t, e, TRAIL_USED, NULL, "");
         } else {
             hang_up(s);
-        }
-        if (!ok && e->need.verdict.use != TLS_NEVER && tls_is_full(s->cfg)) {
-            s->any_full = true;
-        } else if (!ok &&
-            !pool_enter(&t->addr, s->controls.per_address ? s->controls.limits.sessions : 0)) {
-            s->any_full = true;
-        } else if (!ok) {
-            ok = open_target(s, t, e);
-            if (!ok)
-                pool_leave(&t->addr);
+            ok = open_if_free(s, t, e);
         }
         host_evidence_free(e);
     }
@@ -468,6 +571,7 @@ static bool still_serves(struct session *s, unsigned flags)
         forget_targets(s);
         s->resolved = route_resolve_via(s->cfg, s->via, s->domain, queue_dest_turn(s->dest),
                                         clock_in(RESOLVE_TIMEOUT), &s->targets, &ignored) == ROUTE_OK;
+        s->raced = 0;
         s->next = s->targets.n; /* for now; the connection we have is one of them */
     }
     know_domain(s, flags);
@@ -630,7 +734,9 @@ static bool attempt(struct session *s, struct batch *b)
     }
     s->announced = false;
     s->tried = s->dane_failed = s->sts_failed = 0;
-    s->any_full = s->unreachable = s->insecure = s->unauthenticated = false;
+    s->any_full = s->unreachable = s->insecure = s->unauthenticated = s->asked = false;
+    s->any_down = 0;
+    s->full_until = s->down_until = 0;
     *s->trouble = '\0';
     memset(&s->refusal, 0, sizeof(s->refusal));
     for (;;) {
@@ -643,7 +749,7 @@ static bool attempt(struct session *s, struct batch *b)
                                       clock_in(RESOLVE_TIMEOUT), &s->targets, &problem)) {
             case ROUTE_OK:
                 s->resolved = true;
-                s->next = 0;
+                s->next = s->raced = 0;
                 break;
             case ROUTE_DISCARD:
                 record_no_host(s, TRAIL_ROUTE, "the SMTP route throws the mail away");
@@ -653,6 +759,8 @@ static bool attempt(struct session *s, struct batch *b)
                 record_no_host(s, TRAIL_ROUTE, problem.text);
                 if (problem.bogus && s->controls.dane != DANE_OFF)
                     alert_dane(s, problem.text);
+                s->unreachable = true; /* each further message would wait for the name servers again */
+                note_trouble(s, problem.text);
                 decide_all(b, OUTCOME_RETRY, 0, problem.status, problem.text);
                 return true;
             case ROUTE_FAIL:
@@ -663,10 +771,20 @@ static bool attempt(struct session *s, struct batch *b)
         }
         if (!s->client && !connect_counted(s, b->m->flags)) {
             /* What a route's host has to prove to one domain says nothing about the others. */
-            s->unreachable = !(s->insecure && s->targets.routed);
+            s->unreachable = s->asked && !s->any_full && !(s->insecure && s->targets.routed);
+            if (s->refusal.code && s->next && s->next <= s->targets.n) { /* who said that */
+                const struct target *t = &s->targets.items[s->next - 1];
+
+                str_copy(b->host, sizeof(b->host), t->of->host);
+                addr_text(&t->addr, b->peer);
+            }
             forget_targets(s); /* the next message asks again */
-            if (s->any_full && !*s->trouble)
+            if (s->any_full && !s->asked)
                 return false;
+            if (s->any_down && !s->asked) {
+                b->held = true;
+                note_trouble(s, s->wait.why);
+            }
             if (s->dane_failed && s->dane_failed == s->tried)
                 alert_dane(s, s->trouble);
             else if (s->sts_failed && s->sts_failed == s->tried)
@@ -688,7 +806,7 @@ static bool attempt(struct session *s, struct batch *b)
         }
         hang_up(s);
         if (reused) /* it had been idle; the host itself may be well */
-            s->next = 0;
+            s->next = s->raced = 0;
         else if (s->pooled)
             s->next--;
         reused = s->pooled = false;
@@ -697,22 +815,34 @@ static bool attempt(struct session *s, struct batch *b)
 
 /* --- settling --- */
 
+/* Part of a duration, at random. */
+static usec_t some_of(usec_t usec)
+{
+    uint32_t r = 0;
+
+    if (getrandom(&r, sizeof(r), GRND_NONBLOCK) != sizeof(r))
+        return usec / 2;
+    return (usec_t)((double)r / UINT32_MAX * (double)usec);
+}
+
 /* Initial interval, doubled after every attempt up to the maximum, a tenth more or less so that
- * what failed together does not come back together. */
-static usec_t retry_interval(const struct bounce_profile *p, uint32_t attempts)
+ * what failed together does not come back together. A host that answers "later" the first time often
+ * does so to everybody it does not know (greylisting), for 1, 5 or 25 to 30 minutes; the default
+ * intervals come back after 1, 3, 7, 15 and 31. However long an initial interval is set, such a host is
+ * asked again after 5 minutes, which most of them ask for, and never sooner than the interval says. */
+static usec_t retry_interval(const struct bounce_profile *p, uint32_t attempts, bool refused)
 {
     uint64_t seconds = p->initial_retry;
     usec_t usec;
-    uint32_t r = 0;
 
+    if (refused && attempts == 1 && seconds > GREY_MOST)
+        return (usec_t)GREY_MOST * 1000000 + some_of((usec_t)GREY_MOST * 100000);
     for (uint32_t i = 1; i < attempts && seconds < p->max_retry; i++)
         seconds *= 2;
     if (seconds > p->max_retry)
         seconds = p->max_retry;
     usec = (usec_t)seconds * 1000000;
-    if (getrandom(&r, sizeof(r), GRND_NONBLOCK) == sizeof(r))
-        usec = usec / 10 * 9 + (usec_t)((double)r / UINT32_MAX * (double)usec / 5);
-    return usec;
+    return usec / 10 * 9 + some_of(usec / 5);
 }
 
 struct settlement {
@@ -720,12 +850,12 @@ struct settlement {
     struct bounce_rcpt *failed, *relayed, *delayed;
     unsigned nfailed, nrelayed, ndelayed, left;
     struct rcpt *after; /* of each recipient, until what its sender is told is on disk */
-    usec_t now, next_try, expires;
+    usec_t now, received, next_try, expires;
     struct tally tally;
 };
 
-static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batch *b, unsigned i,
-                       const char *status)
+static void add_report(struct bounce_rcpt **list, unsigned *n, const struct bounce_profile *p,
+                       const struct batch *b, unsigned i, const char *status)
 {
     struct bounce_rcpt *r;
 
@@ -733,11 +863,15 @@ static void add_report(struct bounce_rcpt **list, unsigned *n, const struct batc
         *list = xcalloc(b->n, sizeof(**list));
     r = &(*list)[(*n)++];
     r->rcpt = &b->m->rcpts[b->rids[i]];
-    str_copy(r->status, sizeof(r->status), status);
-    r->phrase = status_phrase(status);
+    if (p->parse_status == ANSWER_YES || b->results[i].code <= 0)
+        str_copy(r->status, sizeof(r->status), status);
+    else
+        snprintf(r->status, sizeof(r->status), "%c.%s", *status, *status == '2' ? "1.5" : "1.0");
+    r->phrase = status_phrase(r->status);
     r->code = b->results[i].code;
     r->text = b->results[i].text;
     r->remote = b->host;
+    r->address = b->peer;
 }
 
 static const char *code_text(int code, char *out, size_t size)
@@ -801,9 +935,23 @@ static void settle_failed(struct settlement *t, struct batch *b, unsigned i, con
     if (!*b->m->sender)
         maillog_double_bounce(b->m->mid, b->rids[i], status, status_phrase(status),
                               code_text(r->code, code, sizeof(code)), r->text);
-    else if (t->profile->send_bounces && !(rcpt->notify & NOTIFY_NEVER) &&
-             (!rcpt->notify || rcpt->notify & NOTIFY_FAILURE))
-        add_report(&t->failed, &t->nfailed, b, i, status);
+    else if (bounce_wanted(t->profile, rcpt, BOUNCE_FAILED))
+        add_report(&t->failed, &t->nfailed, t->profile, b, i, status);
+}
+
+/* Not more often than the profile says. */
+static void warn_of_delay(struct settlement *t, struct batch *b, unsigned i, const char *status,
+                          bool due)
+{
+    struct rcpt *rcpt = &t->after[i];
+
+    if (!due || !*b->m->sender || rcpt->warnings >= t->profile->delay_count ||
+        !bounce_wanted(t->profile, rcpt, BOUNCE_DELAYED) ||
+        t->now - rcpt->last_warning < (usec_t)t->profile->delay_interval * 1000000)
+        return;
+    rcpt->warnings++;
+    rcpt->last_warning = t->now;
+    add_report(&t->delayed, &t->ndelayed, t->profile, b, i, status);
 }
 
 static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, const char *status)
@@ -819,15 +967,27 @@ static void settle_deferred(struct settlement *t, struct batch *b, unsigned i, c
                     r->code > 0 ? xasprintf("%d %s", r->code, r->text) : xstrdup(r->text));
     rcpt->next_try = t->next_try;
     t->left++;
-    /* From the second attempt on, and not more often than the profile says. */
-    if (!t->profile->delay_warnings || !*b->m->sender || rcpt->attempts < 2 ||
-        rcpt->warnings >= t->profile->delay_count || rcpt->notify & NOTIFY_NEVER ||
-        (rcpt->notify && !(rcpt->notify & NOTIFY_DELAY)) ||
-        t->now - rcpt->last_warning < (usec_t)t->profile->delay_interval * 1000000)
-        return;
-    rcpt->warnings++;
-    rcpt->last_warning = t->now;
-    add_report(&t->delayed, &t->ndelayed, b, i, status);
+    warn_of_delay(t, b, i, status, rcpt->attempts >= 2);
+}
+
+/* It was not even tried, because nothing goes there: neither an attempt nor a line in the log. Looked
+ * at again when its age has grown by half, and when its time is up. */
+static void settle_held(struct settlement *t, struct batch *b, unsigned i, const char *status)
+{
+    struct rcpt *rcpt = &t->after[i];
+    usec_t least = (usec_t)t->profile->initial_retry * 1000000,
+           most = (usec_t)t->profile->max_retry * 1000000, wait = (t->now - t->received) / 2;
+
+    if (wait > most)
+        wait = most;
+    if (wait < least)
+        wait = least;
+    if (!t->next_try)
+        t->next_try = t->now + wait < t->expires ? t->now + wait : t->expires + 1000;
+    queue_set_error(&b->m->rcpts[b->rids[i]], xstrdup(b->results[i].text));
+    rcpt->next_try = t->next_try;
+    t->left++;
+    warn_of_delay(t, b, i, status, t->now - t->received >= least);
 }
 
 /* A status of the right class: replies without one, or with one that contradicts them, get the
@@ -875,12 +1035,82 @@ static void count_outcome(struct settlement *t, struct batch *b, unsigned i, boo
     }
 }
 
+/* What a recipient of a report will be. */
+static struct rcpt *rcpt_of(const struct batch *b, const struct settlement *t,
+                            const struct bounce_rcpt *r)
+{
+    unsigned rid = (unsigned)(r->rcpt - b->m->rcpts), lo = 0, hi = b->n; /* rids ascend */
+
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+
+        if (b->rids[mid] < rid)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return &t->after[lo];
+}
+
+/* Nothing is forgotten that its sender was not told of. */
+static void keep_untold(const struct batch *b, struct settlement *t, unsigned told,
+                        const struct err *why)
+{
+    log_critical("delivery: %s; the message stays in the queue", why->text);
+    t->next_try = t->now + 60 * 1000000;
+    for (unsigned i = told; i < t->nfailed; i++) {
+        struct rcpt *rcpt = rcpt_of(b, t, &t->failed[i]);
+
+        rcpt->state = RCPT_QUEUED;
+        rcpt->next_try = t->next_try;
+        t->left++;
+        tally_of(&t->tally, address_domain(rcpt->address))->gauge[DEST_ACTIVE]++;
+    }
+}
+
+/* The next attempt warns of what this one could not. */
+static void warn_later(const struct batch *b, const struct settlement *t, unsigned told,
+                       const struct err *why)
+{
+    log_warning("delivery: %s; the next attempt will warn of the delay", why->text);
+    for (unsigned i = told; i < t->ndelayed; i++) {
+        struct rcpt *rcpt = rcpt_of(b, t, &t->delayed[i]);
+
+        rcpt->warnings--;
+        rcpt->last_warning = 0;
+    }
+}
+
+/* YIELDS. These recipients have the message and cannot be kept for the report's sake: it is tried some times, and
+ * people are told if that fails. */
+static void report_relayed(const struct batch *b, struct settlement *t)
+{
+    struct err err = {0};
+    unsigned told = 0, tries = 0, n = 0;
+    char key[40];
+    bool ok = !t->nrelayed;
+
+    while (!ok && tries++ < RELAYED_TRIES && (tries == 1 || fiber_sleep(SECONDS(1)))) {
+        memset(&err, 0, sizeof(err));
+        ok = bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed + n, t->nrelayed - n, 0, &told, &err);
+        n += told;
+    }
+    if (ok)
+        return;
+    snprintf(key, sizeof(key), "relayed %" PRIu64, b->m->mid);
+    log_critical("delivery: %s", err.text);
+    alert_raise(ALERT_SYSTEM, ALERT_WARNING, key,
+                "Message %" PRIu64 " from <%s> was delivered, but the report its sender asked for is lost: %s.",
+                b->m->mid, b->m->sender, err.text);
+}
+
 /* YIELDS (reports are queued). Writes the results into the message, when the reports are on disk: sessions of its
  * other destinations write what they find there. t says what is left. Recipients whose report could not
  * be queued stay. */
-static void settle(struct batch *b, struct settlement *t)
+static __attribute__((noinline)) void settle(struct batch *b, struct settlement *t)
 {
     struct err err = {0};
+    unsigned told = 0;
     char status[12];
 
     log_delivered(b);
@@ -894,8 +1124,9 @@ static void settle(struct batch *b, struct settlement *t)
         switch (r->outcome) {
         case OUTCOME_DONE:
             rcpt->state = RCPT_DELIVERED;
-            if (rcpt->notify & NOTIFY_SUCCESS && r->relayed_without_dsn && *b->m->sender)
-                add_report(&t->relayed, &t->nrelayed, b, i, "2.1.5");
+            if (r->relayed_without_dsn && *b->m->sender &&
+                bounce_wanted(t->profile, rcpt, BOUNCE_RELAYED))
+                add_report(&t->relayed, &t->nrelayed, t->profile, b, i, "2.1.5");
             break;
         case OUTCOME_FAILED:
             status_of(r, '5', status, sizeof(status));
@@ -906,40 +1137,31 @@ static void settle(struct batch *b, struct settlement *t)
                                                : STAT_OTHER_HARD_BOUNCED);
             break;
         case OUTCOME_RETRY:
+            status_of(r, '4', status, sizeof(status));
+            if (b->held) {
+                settle_held(t, b, i, status);
+                continue;
+            }
             rcpt->attempts++;
             if (rcpt->attempts > t->profile->max_retries) {
                 settle_failed(t, b, i, "5.4.7", STAT_EXPIRED_HARD_BOUNCED);
                 break;
             }
             if (!t->next_try)
-                t->next_try = t->now + retry_interval(t->profile, rcpt->attempts);
-            status_of(r, '4', status, sizeof(status));
+                t->next_try =
+                    t->now + retry_interval(t->profile, rcpt->attempts, r->code / 100 == 4);
             settle_deferred(t, b, i, status);
             break;
         }
         count_outcome(t, b, i, tried);
     }
-    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &err)) {
-        /* Nothing is forgotten that its sender was not told of. */
-        log_critical("delivery: %s; the message stays in the queue", err.text);
-        t->next_try = t->now + 60 * 1000000;
-        for (unsigned i = 0; i < b->n; i++) {
-            struct rcpt *rcpt = &t->after[i];
-
-            if (rcpt->state != RCPT_BOUNCED)
-                continue;
-            rcpt->state = RCPT_QUEUED;
-            rcpt->next_try = t->next_try;
-            t->left++;
-            tally_of(&t->tally, address_domain(rcpt->address))->gauge[DEST_ACTIVE]++;
-        }
-    }
+    if (t->nfailed && !bounce_send(BOUNCE_FAILED, b->m, t->profile, t->failed, t->nfailed, 0, &told, &err))
+        keep_untold(b, t, told, &err);
     tally_end(&t->tally);
-    if (t->nrelayed && !bounce_send(BOUNCE_RELAYED, b->m, t->profile, t->relayed, t->nrelayed, 0, &err))
-        log_warning("delivery: %s", err.text);
-    if (t->ndelayed &&
-        !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed, t->expires, &err))
-        log_warning("delivery: %s", err.text);
+    report_relayed(b, t);
+    if (t->ndelayed && !bounce_send(BOUNCE_DELAYED, b->m, t->profile, t->delayed, t->ndelayed,
+                                    t->expires, &told, &err))
+        warn_later(b, t, told, &err);
     for (unsigned i = 0; i < b->n; i++)
         queue_set_rcpt(&b->m->rcpts[b->rids[i]], &t->after[i]);
 }
@@ -1038,16 +1260,30 @@ struct down {
     char text[480];
 };
 
-static void note_down(struct session *s, msec_t lasts)
+static void note_down(struct session *s, const struct batch *b, uint32_t attempts)
 {
+    char kind = s->insecure ? 'T' : s->unauthenticated ? 'A' : 'N';
     char text[sizeof(s->trouble) + 32];
+    msec_t first, most;
 
-    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s",
-             s->insecure          ? 'T'
-             : s->unauthenticated ? 'A'
-                                  : 'N',
-             config_revision(s->cfg), s->trouble);
-    queue_dest_failed(s->dest, lasts, text);
+    snprintf(text, sizeof(text), "%c %016" PRIx64 " %s", kind, config_revision(s->cfg), s->trouble);
+    if (b->held) {
+        msec_t left = s->down_until - clock_now(),
+               spread = left / 4 < HOLD_SPREAD ? left / 4 : HOLD_SPREAD;
+
+        queue_dest_hold(s->dest, s->down_until + some_of(spread > 0 ? spread : 0), text);
+        return;
+    }
+    if (kind == 'N')
+        retry_timers(s, &first, &most);
+    else /* each message asks (is_down), and finds it open again when it comes back */
+        first = most = (msec_t)(retry_interval(s->profile, attempts + 1, false) / 1000 * 8 / 10);
+    queue_dest_failed(s->dest, kind == 'N', first, most, text, s->trouble);
+}
+
+const char *deliver_down_text(const char *error)
+{
+    return strlen(error) > DOWN_PREFIX ? error + DOWN_PREFIX : "";
 }
 
 /* Is the destination not to be tried now for this message? What failed for want of TLS is tried
@@ -1062,7 +1298,7 @@ static bool is_down(struct session *s, const struct batch *b, struct down *d)
     d->insecure = text[0] == 'T';
     d->unauthenticated = text[0] == 'A';
     revision = strtoull(text + 2, NULL, 16);
-    str_copy(d->text, sizeof(d->text), text + 19);
+    str_copy(d->text, sizeof(d->text), deliver_down_text(text));
     if (d->unauthenticated)
         return revision == config_revision(s->cfg);
     return !d->insecure || (revision == config_revision(s->cfg) && !(b->m->flags & MSG_ACCEPTED));
@@ -1088,7 +1324,7 @@ static __attribute__((noinline)) bool text_is_whole(struct batch *b, bool expire
 
 /* YIELDS. Results for every recipient of the batch, by whatever way. false: the hosts take no
  * further connection now. */
-static bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
+static __attribute__((noinline)) bool decide_batch(struct session *s, struct batch *b, const struct settlement *t)
 {
     const struct rcpt *first = &b->m->rcpts[b->rids[0]];
     char key[600];
@@ -1098,6 +1334,7 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     if (!text_is_whole(b, t->now > t->expires))
         return true;
     s->via = b->m->redirect;
+    s->profile = t->profile;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {
         decide_all(b, OUTCOME_FAILED, 0, "5.4.7",
@@ -1110,6 +1347,14 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
     if (stray)
         forget_hosts(s);
     if (!stray && !s->client && !b->expired && is_down(s, b, &d)) {
+        b->held = !d.insecure && !d.unauthenticated;
+        b->expired = b->held && t->now > t->expires;
+        if (b->expired)
+            decide_all(b, OUTCOME_FAILED, 0, "5.4.7", d.text);
+        if (b->held)
+            decide_all(b, OUTCOME_RETRY, 0, "4.4.1", d.text);
+        if (b->held && !b->expired)
+            return true;
         decide_all(b, OUTCOME_RETRY, 0,
                    d.insecure          ? TLS_STATUS
                    : d.unauthenticated ? AUTH_STATUS
@@ -1121,32 +1366,23 @@ static bool decide_batch(struct session *s, struct batch *b, const struct settle
         return true;
     }
     ok = attempt(s, b);
+    b->expired = b->expired || (b->held && t->now > t->expires);
     if (ok && b->expired)
         give_up(b);
     if (ok)
         record_attempt(s, b);
-    if (ok && s->unreachable && !stray)
-        note_down(s, (msec_t)(retry_interval(t->profile, first->attempts + 1) / 1000 * 8 / 10));
+    if (ok && (s->unreachable || b->held) && !stray)
+        note_down(s, b, first->attempts);
     if (stray)
         forget_hosts(s);
     return ok;
 }
 
-const struct bounce_profile deliver_last_resort = {.max_retries = 100,
-                                                  .max_queue_seconds = 259200,
-                                                  .initial_retry = 60,
-                                                  .max_retry = 3600,
-                                                  .send_bounces = true,
-                                                  .dsn_format = true,
-                                                  .failure_subject = (char *)"Delivery Status Notification (Failure)",
-                                                  .delay_subject = (char *)"Delivery Status Notification (Delay)",
-                                                  .alternate = (char *)""};
-
 /* YIELDS. false: nothing could be tried, and the session had better end. */
 static bool deliver_item(struct session *s, struct item *item)
 {
     struct message *m = message_ref(item->message->m);
-    bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true;
+    bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true, tried_any = false;
     unsigned left = 0, *pending = NULL;
     struct config *now;
     usec_t next_try = 0;
@@ -1160,21 +1396,21 @@ static bool deliver_item(struct session *s, struct item *item)
     s->cfg = now;
     for (next_batch(s, item, m, tried, &b); b.n && ok;
          batch_free(&b), next_batch(s, item, m, tried, &b)) {
-        struct settlement t = {.profile =
-                                   route_bounce_profile(s->cfg, s->domain, m->bounce_profile),
-                               .now = clock_wall()};
+        struct bounce_profile profile;
+        struct settlement t = {
+            .profile = &profile, .now = clock_wall(), .received = queue_received(item)};
 
-        if (!t.profile)
-            t.profile = &deliver_last_resort;
+        route_bounce_profile(s->cfg, s->domain, m->bounce_profile, &profile);
         work_on(s, s->domain);
         route_controls(s->cfg, s->domain, &s->controls);
-        t.expires = queue_received(item) + (usec_t)t.profile->max_queue_seconds * 1000000;
+        t.expires = t.received + (usec_t)t.profile->max_queue_seconds * 1000000;
         ok = decide_batch(s, &b, &t);
         if (!ok) {
             left += b.n;
             continue;
         }
         settle(&b, &t);
+        tried_any |= !b.held;
         if (t.left) {
             if (!pending)
                 pending = xcalloc(m->nrcpts, sizeof(*pending));
@@ -1191,11 +1427,14 @@ static bool deliver_item(struct session *s, struct item *item)
     }
     batch_free(&b);
     if (!ok && !next_try) {
-        queue_postpone(item, FULL_PAUSE);
+        msec_t pause = s->full_until - clock_now();
+
+        pause = pause > 1 ? pause : 1;
+        queue_postpone(item, pause + some_of(pause)); /* not all of them together */
     } else if (left) {
-        if (pending)
+        if (pending && tried_any)
             maillog_pending(m->mid, pending, left, next_try);
-        queue_defer(item, left, next_try);
+        queue_defer(item, left, next_try, tried_any);
     } else {
         queue_done(item);
     }

@@ -3,9 +3,8 @@
 #ifndef POSTERN_DELIVER_H
 #define POSTERN_DELIVER_H
 
-void deliver_session(void *dest); /* a fiber; dest: struct dest *, with a session counted for it */
-
-struct bounce_profile;
-extern const struct bounce_profile deliver_last_resort; /* of mail whose profile is gone */
+void deliver_session(void *dest);
+/* Of what queue_dest_state says: the part that is for people. */
+const char *deliver_down_text(const char *error); /* a fiber; dest: struct dest *, with a session counted for it */
 
 #endif

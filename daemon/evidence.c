@@ -119,10 +119,16 @@ static void name_references(const struct config *cfg, const struct domain_eviden
     out->x509 = ssl && ssl->peer_cert_x509;
 }
 
+static bool fails_lately(const struct config *cfg, const struct target *t)
+{
+    const struct destination_setup *setup = CONFIG_SINGLE(cfg, destination_setup);
+
+    return setup && setup->tls_failure_memory && tls_failures_has(t->of->host, &t->addr);
+}
+
 void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
                       const struct target *t, msec_t deadline, struct host_evidence *out)
 {
-    const struct destination_setup *setup = CONFIG_SINGLE(cfg, destination_setup);
     const char *host = t->of->host;
 
     memset(out, 0, sizeof(*out));
@@ -137,13 +143,31 @@ void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
                                  out->exceptions[EXCEPTION_NO_TLS]);
     out->facts.demanded =
         excepted(cfg, EXCEPTION_TLS, d->domain, host, &t->addr, out->exceptions[EXCEPTION_TLS]);
-    out->facts.failed_lately =
-        setup && setup->tls_failure_memory && tls_failures_has(host, &t->addr);
+    out->facts.failed_lately = fails_lately(cfg, t);
     out->need.verdict = tls_verdict(&out->facts);
     out->need.config = running_tls_client_id();
     if (out->need.verdict.must | out->need.verdict.look)
         tls_verify_keys(out->need.verdict.must | out->need.verdict.look, &out->names, &out->dane,
                         out->need.keys);
+}
+
+bool evidence_same(const struct config *cfg, const struct domain_evidence *d,
+                   const struct host_evidence *e, const struct target *t,
+                   const struct target *other)
+{
+    const char *host = t->of->host;
+    char name[EXCEPTION_NAME];
+
+    if (other->of != t->of || other->addr.port != t->addr.port ||
+        fails_lately(cfg, other) != e->facts.failed_lately)
+        return false;
+    if (!config_count(cfg, &section_tls_exception))
+        return true;
+    excepted(cfg, EXCEPTION_NO_DANE, NULL, host, &other->addr, name);
+    if (e->facts.dane_state != DANE_NOT_ASKED && !str_eq(name, e->exceptions[EXCEPTION_NO_DANE]))
+        return false;
+    return excepted(cfg, EXCEPTION_NO_TLS, d->domain, host, &other->addr, name) == e->facts.exempt &&
+           excepted(cfg, EXCEPTION_TLS, d->domain, host, &other->addr, name) == e->facts.demanded;
 }
 
 void host_evidence_free(struct host_evidence *h)

@@ -35,6 +35,11 @@ void evidence_of_domain(const struct config *cfg, const char *domain, const stru
                         unsigned flags, msec_t deadline, struct domain_evidence *out);
 void evidence_of_host(const struct config *cfg, const struct domain_evidence *d,
                       const struct target *t, msec_t deadline, struct host_evidence *out);
+/* Is what holds for t, as gathered in e, also what holds for this other address of the same host? Asks nobody: only
+ * exceptions and failed handshakes go by the address. */
+bool evidence_same(const struct config *cfg, const struct domain_evidence *d,
+                   const struct host_evidence *e, const struct target *t,
+                   const struct target *other);
 void domain_evidence_free(struct domain_evidence *d);
 void host_evidence_free(struct host_evidence *h);
 

@@ -46,6 +46,7 @@ struct subscription { /* the thread's own view */
     usec_t roll_next; /* when its time is up; 0: never */
     struct logpush *push; /* NULL: not sent anywhere */
     uint64_t push_lost, push_told; /* lines that did not get there */
+    char push_problem[300]; /* with TLS, as it was told last */
 };
 
 static const char *const base_names[LOGFILE_KINDS] = {"mail", "system", "cli", "status"};
@@ -334,6 +335,17 @@ static msec_t push_lines(struct subscription *s)
     uint64_t lost = 0;
     msec_t again = s->push ? logpush_work(s->push, &lost) : NEVER;
 
+    const char *problem = s->push ? logpush_problem(s->push) : NULL;
+
+    if (problem && !str_eq(problem, s->push_problem)) { /* each once, not at every attempt */
+        char text[500];
+
+        str_copy(s->push_problem, sizeof(s->push_problem), problem);
+        snprintf(text, sizeof(text), "The syslog server %.200s cannot be used: %.200s", s->set.push.host, problem);
+        add_text(s, LOG_WARNING, text);
+        alert_raise(ALERT_SYSTEM, ALERT_WARNING, "syslog tls", "The log %s: %s. Its lines wait, up to a megabyte of them.",
+                    s->set.name, text);
+    }
     s->push_lost += lost;
     if (lost && s->push_told == 0)
         alert_raise(ALERT_SYSTEM, ALERT_WARNING, "syslog",

@@ -5,6 +5,9 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/tls.h"
+#include "daemon/trust.h"
 #include "daemon/worker.h"
 #include "store/base/buf.h"
 #include "store/base/net.h"
@@ -43,6 +48,10 @@ struct logpush {
     uint64_t lost;
     int fd; /* -1: none */
     bool connecting, known;
+    SSL *ssl; /* NULL: none */
+    bool secure; /* the handshake is done */
+    bool failed; /* TLS did, and problem says why */
+    char problem[300];
     msec_t again, give_up, stale; /* next attempt; end of this one; the address is asked for again */
     struct addr addr;
     struct lookup *lookup; /* under way */
@@ -50,7 +59,7 @@ struct logpush {
 
 bool logpush_same(const struct logpush_to *a, const struct logpush_to *b)
 {
-    return a->on == b->on && a->tcp == b->tcp && a->port == b->port && a->facility == b->facility &&
+    return a->on == b->on && a->tcp == b->tcp && a->tls == b->tls && a->port == b->port && a->facility == b->facility &&
            str_eq(a->host, b->host);
 }
 
@@ -73,6 +82,9 @@ static void lookup_unref(struct lookup *l)
 
 static void hang_up(struct logpush *p)
 {
+    SSL_free(p->ssl);
+    p->ssl = NULL;
+    p->secure = false;
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
@@ -107,10 +119,12 @@ void logpush_line(struct logpush *p, usec_t when, enum log_level level, const ch
                               log_level_name(level));
     if (n > LINE_BYTES - sizeof(head))
         n = LINE_BYTES - sizeof(head);
-    if (p->pending.n + length + n + 1 > PENDING_BYTES) {
+    if (p->pending.n + 16 + length + n + 1 > PENDING_BYTES) {
         p->lost++;
         return;
     }
+    if (p->to.tls) /* RFC 5425 section 4.3; the LF belongs to the line here, and servers take it off */
+        buf_printf(&p->pending, "%zu ", length + n + 1);
     buf_add(&p->pending, head, length);
     for (size_t i = 0; i < n; i++)
         buf_char(&p->pending, (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i]);
@@ -213,19 +227,131 @@ static bool is_connected(struct logpush *p)
     return true;
 }
 
+/* --- TLS --- */
+
+static void tls_failed(struct logpush *p, const char *why)
+{
+    snprintf(p->problem, sizeof(p->problem), "%.280s", why);
+    p->failed = true;
+    hang_up(p);
+}
+
+static bool start_tls(struct logpush *p)
+{
+    static SSL_CTX *ctx; /* of the thread that writes logs, to the end of the process */
+    X509_STORE *authorities = running_trust();
+    struct addr a;
+    bool ok;
+
+    if (!ctx) {
+        ctx = SSL_CTX_new(TLS_client_method());
+        if (ctx && !SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION)) {
+            SSL_CTX_free(ctx);
+            ctx = NULL;
+        }
+    }
+    p->ssl = ctx ? SSL_new(ctx) : NULL;
+    ok = p->ssl && SSL_set1_verify_cert_store(p->ssl, authorities) && SSL_set_fd(p->ssl, p->fd) &&
+         (addr_parse(p->to.host, &a)
+              ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(p->ssl), p->to.host)
+              : SSL_set1_host(p->ssl, p->to.host) && SSL_set_tlsext_host_name(p->ssl, p->to.host));
+    X509_STORE_free(authorities);
+    if (!ok) {
+        ERR_clear_error();
+        tls_failed(p, "TLS cannot be set up");
+        return false;
+    }
+    SSL_set_verify(p->ssl, SSL_VERIFY_PEER, NULL);
+    SSL_set_mode(p->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_set_connect_state(p->ssl);
+    return true;
+}
+
+/* Does the call have to be made again later? */
+static bool tls_waits(struct logpush *p, int result)
+{
+    int e = SSL_get_error(p->ssl, result);
+
+    return e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE;
+}
+
+static bool is_secure(struct logpush *p)
+{
+    char why[200];
+    int r;
+
+    if (!p->to.tls || p->secure)
+        return true;
+    if (!p->ssl && !start_tls(p))
+        return false;
+    ERR_clear_error();
+    r = SSL_do_handshake(p->ssl);
+    if (r == 1)
+        return p->secure = true;
+    if (tls_waits(p, r)) {
+        if (clock_now() >= p->give_up)
+            tls_failed(p, "no answer to the TLS handshake in time");
+        return false;
+    }
+    if (SSL_get_verify_result(p->ssl) != X509_V_OK) {
+        snprintf(why, sizeof(why), "its certificate is refused: %s",
+                 X509_verify_cert_error_string(SSL_get_verify_result(p->ssl)));
+        ERR_clear_error();
+    } else {
+        tls_errors(why, sizeof(why));
+    }
+    tls_failed(p, *why ? why : "the TLS handshake failed");
+    return false;
+}
+
+const char *logpush_problem(struct logpush *p)
+{
+    bool failed = p->failed;
+
+    p->failed = false;
+    return failed ? p->problem : NULL;
+}
+
 /* --- sending --- */
+
+/* As send(): -1 and EAGAIN when it has to wait. */
+static ssize_t send_some(struct logpush *p, const char *from, size_t n)
+{
+    int done;
+
+    if (!p->ssl)
+        return send(p->fd, from, n, MSG_NOSIGNAL);
+    ERR_clear_error();
+    done = SSL_write(p->ssl, from, n > 16384 ? 16384 : (int)n);
+    if (done > 0)
+        return done;
+    errno = tls_waits(p, done) ? EAGAIN : EPIPE;
+    ERR_clear_error();
+    return -1;
+}
+
+/* Has the server left? Over TLS its close is read, and what else it says is thrown away. */
+static bool has_left(struct logpush *p)
+{
+    char ignored[256];
+    int r;
+
+    if (!p->ssl)
+        return recv(p->fd, ignored, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    ERR_clear_error();
+    r = SSL_read(p->ssl, ignored, sizeof(ignored));
+    return r <= 0 && !tls_waits(p, r);
+}
 
 static void send_stream(struct logpush *p)
 {
-    char ignored;
-
-    if (p->pending.n && recv(p->fd, &ignored, 1, MSG_PEEK | MSG_DONTWAIT) == 0) { /* it has left */
+    if (p->pending.n && has_left(p)) {
         hang_up(p);
         p->again = 0;
         return;
     }
     while (p->pending.n > p->sent) {
-        ssize_t n = send(p->fd, p->pending.p + p->sent, p->pending.n - p->sent, MSG_NOSIGNAL);
+        ssize_t n = send_some(p, p->pending.p + p->sent, p->pending.n - p->sent);
         const char *last;
 
         if (n < 0 && errno == EINTR)
@@ -283,7 +409,7 @@ msec_t logpush_work(struct logpush *p, uint64_t *lost)
                 hang_up(p);
         }
     }
-    if (p->fd >= 0 && is_connected(p)) {
+    if (p->fd >= 0 && is_connected(p) && is_secure(p)) {
         if (p->to.tcp && *p->to.host)
             send_stream(p);
         else

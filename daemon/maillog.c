@@ -853,6 +853,36 @@ void maillog_connection_error(uint64_t dcid, const char *domain, const struct ad
     write_line(&l);
 }
 
+void maillog_down(const char *what, const char *name, const char *why, uint64_t seconds)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, what);
+    add(&l, " ");
+    add_foreign(&l, name, 0);
+    add(&l, " is down (");
+    add_foreign(&l, why, 0);
+    add(&l, "); its mail waits, next probe in ");
+    add_number(&l, seconds);
+    add(&l, " seconds");
+    write_warning(&l);
+}
+
+void maillog_up(const char *what, const char *name, uint64_t seconds)
+{
+    struct line l;
+
+    l.n = 0;
+    add(&l, what);
+    add(&l, " ");
+    add_foreign(&l, name, 0);
+    add(&l, " is up again, after ");
+    add_number(&l, seconds);
+    add(&l, " seconds");
+    write_line(&l);
+}
+
 void maillog_dns_failure(const char *name, const char *type, const char *what)
 {
     struct line l;

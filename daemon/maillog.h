@@ -98,6 +98,9 @@ void maillog_pending(uint64_t mid, const unsigned *rids, unsigned n, int64_t unt
 /* local may be NULL: never connected */
 void maillog_connection_error(uint64_t dcid, const char *domain, const struct addr *local,
                               const struct addr *peer, const char *details, const char *reason);
+/* what: "Destination" or "MX host"; once when it goes down and once when it is back */
+void maillog_down(const char *what, const char *name, const char *why, uint64_t seconds);
+void maillog_up(const char *what, const char *name, uint64_t seconds);
 void maillog_dns_failure(const char *name, const char *type, const char *what);
 
 /* MTA-STS, looking up a policy */

@@ -5,9 +5,8 @@
  * call but the start of a fiber. That departs from posting to one loop: a lock costs a fifth of a
  * post, and a session takes its next message without waiting for anybody.
  *
- * What changes after a message was accepted is written late: changes gather in a list that one job
- * of the writer empties, so that a busy gateway writes hundreds of them at once. A crash before
- * that repeats a delivery, never loses one. */
+ * A new message is durable in the ledger (ledger.h); its row, and what changes afterwards, is written late
+ * (queue_changes.h). */
 #include "daemon/queue.h"
 
 #include <inttypes.h>
@@ -23,11 +22,14 @@
 #include "daemon/deliver.h"
 #include "daemon/deststats.h"
 #include "daemon/dns.h"
+#include "daemon/ledger.h"
 #include "daemon/listeners.h"
 #include "daemon/logfile.h"
+#include "daemon/hosts.h"
 #include "daemon/loop.h"
 #include "daemon/maillog.h"
 #include "daemon/message.h"
+#include "daemon/queue_changes.h"
 #include "daemon/queue_clock.h"
 #include "daemon/queue_repair.h"
 #include "daemon/queue_run.h"
@@ -45,7 +47,6 @@
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
 #define RESIDENT_BYTES (96u << 20) /* bodies and envelopes that stay in memory as they arrive */
 #define AHEAD_BYTES (16u << 20) /* of stored messages read ahead of their delivery */
-#define FLUSH_RETRY SECONDS(2)
 #define LOAD_BATCH 256u
 #define LOAD_PAUSE 2 /* ms between looks for messages to read, when the last one found none */
 #define COMPACT_EVERY SECONDS(30)
@@ -64,15 +65,6 @@ __asm__(".section .rodata\n"
         ".previous\n");
 extern const char queue_schema[];
 
-/* A row to be changed or deleted, in the order in which it was asked for. */
-struct change {
-    struct change *next;
-    uint64_t mid;
-    struct body *gone; /* deletes the row; its body goes once that is on disk */
-    char *state; /* else the new states of its recipients */
-    size_t n;
-};
-
 enum { ID_MID, ID_ICID, ID_DCID, ID_KINDS };
 
 static struct {
@@ -83,6 +75,7 @@ static struct {
     bool damaged; /* found while it was read */
     bool missing, unreadable; /* rows are lost for good; rows are there that cannot be read */
     struct writer *writer;
+    unsigned failures; /* of the spool, those the writer knows */
     uint64_t resident, loaded; /* bytes of messages in memory: as they came, and read back */
     bool running;
 
@@ -91,14 +84,11 @@ static struct {
     struct wait load; /* of the loader fiber, while loading waits */
     bool load_waits;
 
-    struct change *changes, **changes_end; /* under the lock */
-    bool flush_posted;
-    msec_t flush_again; /* when changes that could not be written are tried again */
     struct clock_jumps jumps; /* under the lock */
-    bool jumps_changed; /* ... since they were written */
     usec_t clock_offset; /* of the wall clock from the one that never jumps, when it was last looked at; 0: never */
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
+    uint64_t park_from; /* the work queue is paused for messages from this MID on; 0: it is not */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
@@ -122,6 +112,11 @@ static bool write_value(sqlite3 *db, const char *name, uint64_t value, struct er
     if (sqlite3_step(s) != SQLITE_DONE)
         return err_set(err, E_IO, "writing %s: %s", name, sqlite3_errmsg(db));
     return true;
+}
+
+static bool write_changes(sqlite3 *db, void *arg, struct err *err)
+{
+    return changes_write(db, arg, err);
 }
 
 static bool reserve_ids(sqlite3 *db, void *unused, struct err *err)
@@ -182,50 +177,6 @@ static bool final_ids(sqlite3 *db, void *unused, struct err *err)
     return true;
 }
 
-/* --- changes, written late --- */
-
-static void change_free(struct change *c)
-{
-    body_free(&c->gone);
-    free(c->state);
-    free(c);
-}
-
-struct flush { /* what one job of the writer took from the list */
-    struct change *list;
-    struct clock_jumps *jumps; /* NULL: as they are on disk */
-};
-
-static void take_changes(struct flush *f)
-{
-    pthread_mutex_lock(&q.lock);
-    f->list = q.changes;
-    q.changes = NULL;
-    q.changes_end = &q.changes;
-    q.flush_posted = false;
-    if (q.jumps_changed) {
-        f->jumps = xmalloc(sizeof(*f->jumps));
-        *f->jumps = q.jumps;
-    }
-    q.jumps_changed = false;
-    pthread_mutex_unlock(&q.lock);
-}
-
-static unsigned free_changes(void)
-{
-    struct flush f = {NULL, NULL};
-    unsigned n = 0;
-
-    take_changes(&f);
-    for (struct change *c = f.list, *next; c; c = next) {
-        next = c->next;
-        change_free(c);
-        n++;
-    }
-    free(f.jumps);
-    return n;
-}
-
 static void kick_clock(void) /* under the lock */
 {
     if (q.ticking) {
@@ -234,131 +185,18 @@ static void kick_clock(void) /* under the lock */
     }
 }
 
-/* What could not be written stands first again. */
-static void put_back(struct flush *f)
+static void changes_failed(void)
 {
-    struct change **end = &f->list;
-
-    if (!f->list && !f->jumps)
-        return;
-    while (*end)
-        end = &(*end)->next;
     pthread_mutex_lock(&q.lock);
-    if (f->list) {
-        *end = q.changes;
-        if (!q.changes)
-            q.changes_end = end;
-        q.changes = f->list;
-    }
-    q.jumps_changed = q.jumps_changed || f->jumps;
-    q.flush_again = clock_in(FLUSH_RETRY);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
-}
-
-static bool write_change(sqlite3 *db, const struct change *c, struct err *err)
-{
-    sqlite3_stmt *s = c->gone ? writer_stmt("DELETE FROM message WHERE mid = ?1", err)
-                              : writer_stmt("UPDATE message SET state = ?2 WHERE mid = ?1", err);
-
-    if (!s)
-        return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)c->mid);
-    if (!c->gone)
-        sqlite3_bind_blob(s, 2, c->state, (int)c->n, SQLITE_STATIC);
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "writing what became of message %" PRIu64 ": %s", c->mid,
-                       sqlite3_errmsg(db));
-    return true;
-}
-
-static bool write_jumps(sqlite3 *db, const struct clock_jumps *jumps, struct err *err)
-{
-    sqlite3_stmt *s = writer_stmt("DELETE FROM value WHERE name GLOB '" CLOCK_ROW "*'", err);
-    char name[CLOCK_ROW_SIZE];
-
-    if (!s)
-        return false;
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "writing how the clock was set: %s", sqlite3_errmsg(db));
-    for (unsigned i = 0; i < jumps->n; i++) {
-        clock_jump_row(jumps, i, name);
-        if (!write_value(db, name, (uint64_t)jumps->of[i].by, err))
-            return false;
-    }
-    return true;
-}
-
-static bool flush_changes(sqlite3 *db, struct flush *f, struct err *err)
-{
-    take_changes(f);
-    for (struct change *c = f->list; c; c = c->next)
-        if (!write_change(db, c, err))
-            return false;
-    return !f->jumps || write_jumps(db, f->jumps, err);
-}
-
-/* After the commit, or its failure. */
-static void end_flush(struct flush *f, bool ok)
-{
-    if (!ok)
-        put_back(f); /* with the next change, or after a while, or at the end */
-    while (ok && f->list) {
-        struct change *c = f->list;
-
-        f->list = c->next;
-        if (c->gone)
-            body_remove(c->gone);
-        change_free(c);
-    }
-    free(f->jumps);
-    f->jumps = NULL;
-}
-
-static bool flush_job(sqlite3 *db, void *arg, struct err *err)
-{
-    return flush_changes(db, arg, err);
-}
-
-static void flush_done(void *arg, bool ok)
-{
-    end_flush(arg, ok);
-    free(arg);
-}
-
-/* Under the lock. */
-static void post_flush(void)
-{
-    if (!q.flush_posted) {
-        q.flush_posted = true;
-        writer_post(q.writer, flush_job, flush_done, xcalloc(1, sizeof(struct flush)));
-    }
-}
-
-/* Under the lock. */
-static void add_change(struct change *c)
-{
-    *q.changes_end = c;
-    q.changes_end = &c->next;
-    post_flush();
-}
-
-/* Under the lock. Changes that could not be written: it is time again, or when it will be. */
-static msec_t flush_retry(msec_t now)
-{
-    if ((!q.changes && !q.jumps_changed) || q.flush_posted)
-        return NEVER;
-    if (now < q.flush_again)
-        return q.flush_again;
-    post_flush();
-    return NEVER;
 }
 
 /* --- sessions, clock --- */
 
 static void kick_loader(void) /* under the lock */
 {
-    if (q.load_waits && q.schedule.ncold) {
+    if (q.load_waits && q.schedule.ncold > q.schedule.nasleep) {
         q.load_waits = false;
         wait_done(&q.load);
     }
@@ -388,7 +226,7 @@ static void clock_fiber(void *unused)
 
         pthread_mutex_lock(&q.lock);
         next = schedule_advance(&q.schedule, now);
-        retry = flush_retry(now);
+        retry = changes_retry(now);
         if (retry < next)
             next = retry;
         open_sessions(now);
@@ -412,30 +250,36 @@ static void clock_fiber(void *unused)
 
 struct insert {
     const struct message *m;
-    struct buf body, envelope;
+    const struct change *row;
 };
 
 static bool insert_row(sqlite3 *db, void *arg, struct err *err)
 {
     struct insert *in = arg;
-    sqlite3_stmt *s =
-        writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err);
 
-    if (!s || !body_sound(in->m->body, err))
-        return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)in->m->mid);
-    sqlite3_bind_blob(s, 2, in->body.p, (int)in->body.n, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 3, in->envelope.p, (int)in->envelope.n, SQLITE_STATIC);
-    if (sqlite3_step(s) != SQLITE_DONE)
-        return err_set(err, E_IO, "storing message %" PRIu64 ": %s", in->m->mid,
-                       sqlite3_errmsg(db));
     writer_want_sync();
-    return true;
+    return body_sound(in->m->body, err) && change_write(db, in->row, err);
+}
+
+/* YIELDS. Body and envelope become durable: by the ledger, or, when it is too long for that, as a row at once. */
+static bool store(const struct message *m, struct err *err)
+{
+    struct change *row = changes_accept(err) ? change_row(m, err) : NULL;
+    struct insert in = {m, row};
+    bool ok;
+
+    if (!row)
+        return false;
+    if (ledger_takes(row))
+        return ledger_add(row, m->body, err);
+    ok = writer_txn(q.writer, insert_row, &in, err);
+    change_free(row);
+    return ok;
 }
 
 bool queue_accepts(struct err *err)
 {
-    return resources_accept(queue_messages(), err);
+    return resources_accept(queue_messages(), err) && changes_accept(err);
 }
 
 static uint64_t weight(const struct message *m)
@@ -489,6 +333,12 @@ static msec_t due_of(usec_t next_try, msec_t now, usec_t wall)
     if (next_try > wall + 2 * 86400 * (usec_t)1000000)
         return now;
     return next_try <= wall ? now : now + (next_try - wall) / 1000 + 1;
+}
+
+/* Does the paused work queue keep it? What we say ourselves is no unprocessed mail. Under the lock. */
+static bool is_parked(const struct message *m, uint32_t attempts)
+{
+    return q.park_from && m->mid >= q.park_from && !attempts && !(m->flags & (MSG_ALERT | MSG_BOUNCE));
 }
 
 /* Makes the entry of a message: one item for every destination of recipients that are still queued.
@@ -554,7 +404,8 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
             e->items[g].rcpts =
                 (uint16_t)(groups[g].rcpts > UINT16_MAX ? UINT16_MAX : groups[g].rcpts);
             e->items[g].attempts = groups[g].attempts;
-            e->items[g].due = due_of(groups[g].next_try, now, wall);
+            e->items[g].due = is_parked(m, groups[g].attempts) ? PARKED
+                                                               : due_of(groups[g].next_try, now, wall);
         }
     }
     if (groups != first)
@@ -565,28 +416,18 @@ static struct queued *make_entry(const struct config *cfg, struct message *m, ms
 static bool due_at_once(const struct queued *e, msec_t now)
 {
     for (unsigned i = 0; i < e->nitems; i++)
-        if (e->items[i].due <= now)
+        if (e->items[i].due <= now && !schedule_holds(e->items[i].dest, now))
             return true;
     return false;
 }
 
 bool queue_submit(struct message *m, struct err *err)
 {
-    struct insert in = {m, BUF_INIT(4096), BUF_INIT(64u << 20)};
     struct config *cfg;
     struct queued *e;
     msec_t now;
-    bool ok;
 
-    body_encode(m->body, &in.body);
-    message_encode(m, &in.envelope);
-    if (in.body.full || in.envelope.full)
-        ok = err_set(err, E_LIMIT, "the envelope is too large");
-    else
-        ok = writer_txn(q.writer, insert_row, &in, err);
-    buf_free(&in.body);
-    buf_free(&in.envelope);
-    if (!ok)
+    if (!store(m, err))
         return err_wrap(err, "queueing message %" PRIu64, m->mid);
     maillog_queued(m->mid);
 
@@ -665,7 +506,7 @@ struct item *queue_wait(struct dest *d, struct waiting *w, msec_t deadline)
     if (!i) {
         w->idle.wake = wake_waiting;
         w->idle.loop = loop_index(loop_self());
-        schedule_wait(d, &w->idle);
+        schedule_wait(&q.schedule, d, &w->idle);
     }
     pthread_mutex_unlock(&q.lock);
     if (i)
@@ -695,18 +536,6 @@ static bool at_rest(const struct queued *e)
     return true;
 }
 
-static struct change *state_change(const struct message *m)
-{
-    struct buf b = BUF_INIT(256u << 20);
-    struct change *c = xcalloc(1, sizeof(*c));
-
-    message_encode_state(m, &b);
-    c->mid = m->mid;
-    c->n = b.n;
-    c->state = buf_take(&b);
-    return c;
-}
-
 void queue_done(struct item *i)
 {
     struct queued *e = i->message;
@@ -717,30 +546,33 @@ void queue_done(struct item *i)
     pthread_mutex_lock(&q.lock);
     last = schedule_done(&q.schedule, i);
     if (last) {
-        c = xcalloc(1, sizeof(*c));
-        c->mid = mid;
-        c->gone = body_ref(e->m->body);
+        c = change_gone(e->m);
         drop_resident(e);
         free(e);
     } else {
-        c = state_change(e->m);
+        c = change_state(e->m);
         if (at_rest(e))
             drop_resident(e);
     }
-    add_change(c);
+    changes_add(c);
     pthread_mutex_unlock(&q.lock);
     if (last)
         maillog_finished(mid);
 }
 
-void queue_defer(struct item *i, unsigned left, usec_t next_try)
+void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried)
 {
     struct queued *e = i->message;
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
-    add_change(state_change(e->m));
-    schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
+    changes_add(change_state(e->m));
+    if (tried) {
+        schedule_defer(&q.schedule, i, left, due_of(next_try, now, clock_wall()), now);
+    } else {
+        i->due = due_of(next_try, now, clock_wall());
+        schedule_return(&q.schedule, i, left, now);
+    }
     if (at_rest(e))
         drop_resident(e);
     kick_clock();
@@ -752,7 +584,7 @@ void queue_postpone(struct item *i, msec_t delay)
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
-    schedule_postpone(&q.schedule, i, now + delay);
+    schedule_postpone(&q.schedule, i, now + delay, now);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
@@ -769,27 +601,55 @@ void queue_session_end(struct dest *d)
 
 void queue_dest_worked(struct dest *d, bool waited)
 {
+    msec_t now = clock_now(), since;
+    AUTO(str) char *name = NULL;
+
     pthread_mutex_lock(&q.lock);
-    schedule_worked(d, waited);
-    open_sessions(clock_now());
+    since = d->down_since;
+    if (schedule_worked(&q.schedule, d, waited, now))
+        name = xstrdup(d->key);
+    open_sessions(now);
+    if (name)
+        kick_loader();
     pthread_mutex_unlock(&q.lock);
+    if (name)
+        maillog_up("Destination", name, (uint64_t)(now - since) / 1000);
 }
 
-void queue_dest_failed(struct dest *d, msec_t down_for, const char *text)
+/* Under the lock. What waits for a destination that is down need not wait in memory. */
+static void chill(struct dest *d, msec_t now)
 {
-    msec_t now = clock_now(), longest = SECONDS(60), until;
+    struct item *i;
+
+    for (unsigned n = 0; n < DUE_AT_ONCE && (i = schedule_chill(&q.schedule, d, now)); n++)
+        if (at_rest(i->message))
+            drop_resident(i->message);
+}
+
+void queue_dest_failed(struct dest *d, bool hold, msec_t first, msec_t most, const char *text,
+                       const char *why)
+{
+    msec_t now = clock_now(), lasts;
+    AUTO(str) char *name = NULL;
 
     pthread_mutex_lock(&q.lock);
-    schedule_failed(&q.schedule, d, now);
-    for (uint32_t k = 1; k < d->failures && longest < MINUTES(15); k++)
-        longest *= 2;
-    if (longest > MINUTES(15))
-        longest = MINUTES(15);
-    until = now + (down_for < longest ? down_for : longest);
-    if (until > d->down_until)
-        d->down_until = until;
-    free(d->down_error);
-    d->down_error = xstrdup(text);
+    lasts = schedule_retry(d->failures + 1, first, most);
+    if (schedule_failed(&q.schedule, d, hold, now + lasts, text, now))
+        name = xstrdup(d->key);
+    chill(d, now);
+    kick_clock();
+    pthread_mutex_unlock(&q.lock);
+    if (name)
+        maillog_down("Destination", name, why, (uint64_t)lasts / 1000);
+}
+
+void queue_dest_hold(struct dest *d, msec_t until, const char *text)
+{
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&q.lock);
+    schedule_hold(&q.schedule, d, until, text, now);
+    chill(d, now);
     kick_clock();
     pthread_mutex_unlock(&q.lock);
 }
@@ -869,7 +729,7 @@ static bool load_rows(sqlite3 *db, void *arg, struct err *err)
 {
     struct load *l = arg;
 
-    if (!flush_changes(db, &l->flush,
+    if (!changes_write(db, &l->flush,
                        err)) /* states not written yet must not be read back as they were */
         return false;
     for (size_t i = 0; i < l->n; i++) {
@@ -918,7 +778,8 @@ static void loader_fiber(void *unused)
 
         memset(l, 0, sizeof(*l));
         pthread_mutex_lock(&q.lock);
-        l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH, q.loaded >= AHEAD_BYTES);
+        l->n = schedule_cold(&q.schedule, l->items, LOAD_BATCH, q.loaded >= AHEAD_BYTES,
+                             clock_now());
         if (!l->n) {
             wait_init(&q.load);
             q.load_waits = true;
@@ -932,7 +793,7 @@ static void loader_fiber(void *unused)
             pthread_mutex_unlock(&q.lock);
             continue;
         }
-        end_flush(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
+        changes_written(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
         cfg = running_config();
         now = clock_now();
         pthread_mutex_lock(&q.lock);
@@ -1023,10 +884,10 @@ static bool move_bodies(sqlite3 *db, void *arg, struct err *err)
     uint64_t bytes = 0;
 
     (void)db;
+    writer_want_sync();
     for (size_t i = 0; i < m->n && bytes < MOVE_BYTES; i++)
         if (move_one(m->mids[i], &m->old[i], &m->fresh[i], err))
             bytes += body_length(m->fresh[i]);
-    writer_want_sync();
     return true;
 }
 
@@ -1143,13 +1004,13 @@ static void mend_times(const struct config *cfg, struct message *m, usec_t wall)
     m->received = clock_jumps_apply(&q.jumps, m->mid, m->received);
     for (unsigned i = 0; i < m->nrcpts; i++) {
         struct rcpt *r = &m->rcpts[i];
-        const struct bounce_profile *p;
+        struct bounce_profile p;
         usec_t most;
 
         if (r->state != RCPT_QUEUED || r->next_try <= wall)
             continue;
-        p = route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile);
-        most = (usec_t)(p ? p : &deliver_last_resort)->max_retry * 1000000;
+        route_bounce_profile(cfg, address_domain(r->address), m->bounce_profile, &p);
+        most = (usec_t)p.max_retry * 1000000;
         if (r->next_try > wall + most + most / 10 + 60 * (usec_t)1000000)
             r->next_try = wall;
     }
@@ -1166,8 +1027,7 @@ static void forget_later(uint64_t mid, struct slice place)
     c = xcalloc(1, sizeof(*c));
     c->mid = mid;
     c->gone = body;
-    *q.changes_end = c;
-    q.changes_end = &c->next;
+    changes_add(c);
 }
 
 /* Every row becomes an entry of the schedule. A damaged one is told and left alone. false: a page
@@ -1176,8 +1036,7 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
 {
     msec_t now = clock_now();
     usec_t wall = clock_wall();
-    uint64_t damaged = 0, oldest = 0;
-    unsigned njumps = q.jumps.n;
+    uint64_t damaged = 0;
     sqlite3_stmt *s;
     int rc;
 
@@ -1200,8 +1059,6 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
         if (e) {
             e->segment = spool_segment_of(place.p, place.n);
             schedule_add(&q.schedule, e, now);
-            if (!oldest)
-                oldest = mid;
         } else if (m) {
             forget_later(mid, place);
         } else {
@@ -1218,8 +1075,6 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
         return false;
     }
     sqlite3_finalize(s);
-    clock_jumps_forget(&q.jumps, oldest ? oldest : UINT64_MAX);
-    q.jumps_changed = q.jumps.n != njumps;
     if (damaged) {
         q.unreadable = true;
         alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, "queue damaged",
@@ -1233,6 +1088,104 @@ static bool load_entries(sqlite3 *db, const struct config *cfg, struct err *err)
     if (damaged)
         log_critical("queue: %" PRIu64 " messages are damaged and stay in queue.db", damaged);
     return true;
+}
+
+/* --- what the ledger has and queue.db has not --- */
+
+struct recovery {
+    const struct config *cfg;
+    uint64_t passed; /* known to be in queue.db, or to have been */
+    struct ledger_mark mark; /* the last record */
+    bool add; /* the second time through: only then is passed known */
+    uint64_t added, damaged, last; /* last: of one segment */
+    struct change *rows, **end;
+};
+
+static bool recover_message(struct recovery *r, const struct ledger_record *rec, struct err *err)
+{
+    struct message *m = message_decode(rec->mid, rec->envelope, (struct slice){NULL, 0}, err);
+    struct queued *e = NULL;
+    struct change *row;
+
+    /* Its bytes count before they are looked at: nothing else may keep the segment yet. */
+    if (m && spool_account(rec->place.p, rec->place.n, err))
+        m->body = body_decode(rec->place.p, rec->place.n, err);
+    row = m && m->body && body_check(m->body, err) ? change_row(m, err) : NULL; /* as it was */
+    if (row) {
+        mend_times(r->cfg, m, clock_wall());
+        e = make_entry(r->cfg, m, clock_now(), clock_wall());
+    }
+    if (row && !e) {
+        change_free(row);
+        row = NULL;
+    }
+    if (row) {
+        e->segment = body_segment(m->body);
+        schedule_add(&q.schedule, e, clock_now());
+        *r->end = row;
+        r->end = &row->next;
+        if (rec->mid > atomic_load(&q.ids[ID_MID]))
+            atomic_store(&q.ids[ID_MID], rec->mid);
+    }
+    message_free(&m);
+    return row;
+}
+
+static bool read_record(void *arg, uint32_t number, const struct ledger_record *rec)
+{
+    struct recovery *r = arg;
+    struct err err = {0};
+
+    r->last = rec->seq;
+    if (rec->passed > r->passed && !r->add)
+        r->passed = rec->passed;
+    if (rec->seq > r->mark.seq)
+        r->mark = (struct ledger_mark){rec->seq, number};
+    if (!r->add || rec->seq <= r->passed || schedule_find(&q.schedule, rec->mid))
+        return true;
+    if (recover_message(r, rec, &err)) {
+        r->added++;
+    } else {
+        r->damaged++;
+        log_critical("queue: message %" PRIu64 " was being stored when the engine ended, and cannot be read: %s",
+                     rec->mid, err.text);
+    }
+    return true;
+}
+
+static uint64_t read_segment(void *arg, uint32_t number, struct slice area)
+{
+    struct recovery *r = arg;
+    uint64_t lost;
+
+    r->last = 0;
+    lost = ledger_scan(number, area, read_record, r);
+    if (lost && r->add)
+        log_critical("queue: %" PRIu64 " bytes of the ledger in segment %08" PRIx32
+                     " are damaged, or were never completely written",
+                     lost, number);
+    return r->last;
+}
+
+/* Twice: a queue.db that was repaired may not know how far it had come, and the records do. */
+static void read_ledger(const struct config *cfg, struct recovery *r)
+{
+    uint32_t from = (uint32_t)queue_kept_value("ledger_segment");
+
+    r->cfg = cfg;
+    r->end = &r->rows;
+    r->passed = queue_kept_value("ledger");
+    r->mark = (struct ledger_mark){r->passed, from};
+    spool_ledger_read(from, read_segment, r);
+    r->add = true;
+    spool_ledger_read(from, read_segment, r);
+    changes_add_rows(r->rows, &r->mark);
+    if (r->added)
+        log_info("queue: %" PRIu64 " messages more, from the ledger", r->added);
+    if (r->damaged)
+        log_critical("queue: %" PRIu64 " messages of the ledger cannot be read; none of them was acknowledged, "
+                     "unless the disk has lost what it had taken",
+                     r->damaged);
 }
 
 static sqlite3 *open_database(const char *path, struct err *err)
@@ -1288,7 +1241,6 @@ bool queue_start(const char *home, struct err *err)
     bool ok;
 
     q.path = xasprintf("%s/queue.db", home);
-    q.changes_end = &q.changes;
     schedule_init(&q.schedule, 1);
     ok = spool_open(spool, err) && queue_repair_finish(q.path, err) &&
          ((!queue_repair_wanted(q.path) && !queue_log_damaged(q.path)) || repair(err)) &&
@@ -1297,6 +1249,7 @@ bool queue_start(const char *home, struct err *err)
     if (!ok)
         return false;
     q.schedule.suspended = queue_kept_value("suspended") != 0;
+    q.park_from = queue_kept_value("park_from");
     while (map_next(&q.kept, &pos, &name, &value)) /* see control_queue.c */
         if (str_starts(name, "listener/") && *(uint64_t *)value)
             listeners_suspend(name[9] ? name + 9 : NULL, true);
@@ -1314,7 +1267,7 @@ static bool load_again(const struct config *cfg, struct err *err)
     schedule_init(&q.schedule, 1);
     q.schedule.suspended = suspended;
     deststats_forget();
-    free_changes();
+    changes_stop();
     spool_forget_accounts();
     return repair(err) && open_and_read(err) && load_entries(q.db, cfg, err);
 }
@@ -1329,15 +1282,30 @@ static void found_damaged(void)
     _exit(70);
 }
 
+/* Those that were before every message that is left. */
+static void forget_jumps(void)
+{
+    const struct queued *oldest = schedule_oldest(&q.schedule);
+    unsigned n = q.jumps.n;
+
+    clock_jumps_forget(&q.jumps, oldest ? oldest->mid : UINT64_MAX);
+    if (q.jumps.n != n)
+        changes_add(change_jumps(&q.jumps));
+}
+
 /* With the first configuration: destinations have limits and routes only now. */
 static bool load_queue(const struct config *cfg, struct err *err)
 {
+    struct recovery recovered = {0};
+
     if (q.writer)
         return true;
     if (!q.db)
         return err_set(err, E_IO, "the queue is not open");
     if (!load_entries(q.db, cfg, err) && !(q.damaged && load_again(cfg, err)))
         return false;
+    read_ledger(cfg, &recovered);
+    forget_jumps();
     if (!q.kept.n && spool_bodies()) { /* it was there before: somebody took it away */
         q.missing = true;
         log_critical("queue: queue.db is new, but there are bodies in the spool; they are kept as lost-*");
@@ -1348,23 +1316,21 @@ static bool load_queue(const struct config *cfg, struct err *err)
     if (q.missing)
         spool_keep_lost();
     spool_ready(!q.unreadable);
-    q.writer = writer_new("queue", q.db, spool_sync, NULL);
+    q.failures = spool_failures();
+    q.writer = writer_new("queue", q.db, spool_sync, &q.failures);
     writer_on_damage(q.writer, found_damaged);
-    if (!q.writer)
-        return err_set(err, E_IO, "no thread for the queue's writer");
     q.db = NULL; /* the writer's now */
+    changes_start(q.writer, recovered.passed, changes_failed);
+    spool_ledger_passed(recovered.passed);
+    ledger_start(&recovered.mark);
     /* A full disk must not keep what is queued from being delivered; they are reserved later. */
     ids_reserved(NULL, writer_txn(q.writer, reserve_ids, NULL, NULL));
-    pthread_mutex_lock(&q.lock);
-    if (q.changes || q.jumps_changed)
-        post_flush();
-    pthread_mutex_unlock(&q.lock);
     return true;
 }
 
 void queue_stop(void)
 {
-    struct flush f = {NULL, NULL};
+    struct flush f = {0};
     unsigned unwritten;
     const char *key;
     size_t pos = 0;
@@ -1373,14 +1339,15 @@ void queue_stop(void)
     pthread_mutex_lock(&q.lock);
     q.running = false;
     pthread_mutex_unlock(&q.lock);
+    ledger_stop();
     if (q.writer) {
-        end_flush(&f, writer_txn(q.writer, flush_job, &f, NULL));
+        changes_written(&f, writer_txn(q.writer, write_changes, &f, NULL));
         writer_txn(q.writer, final_ids, NULL, NULL);
         writer_free(&q.writer);
     }
     sqlite3_close(q.db);
     q.db = NULL;
-    unwritten = free_changes();
+    unwritten = changes_stop();
     if (unwritten)
         log_critical("queue: what became of %u messages could not be written; they may be delivered again",
                      unwritten);
@@ -1427,9 +1394,11 @@ static void publish(void *state, const struct config *cfg)
 
         set_limits(cfg, d, entry ? entry + 1 : key);
     }
+    schedule_probe(&q.schedule, NULL, now); /* routes, addresses, anything may be better now */
     begin = !q.running;
     q.running = true;
     open_sessions(now);
+    kick_loader();
     pthread_mutex_unlock(&q.lock);
     if (begin) {
         fiber_spawn(loops_get(0), "queue clock", clock_fiber, NULL);
@@ -1475,9 +1444,7 @@ void queue_clock_jumped(usec_t before, usec_t by)
         if (q.schedule.index[i] && q.schedule.index[i]->received <= before)
             q.schedule.index[i]->received += by;
     clock_jumps_add(&q.jumps, atomic_load(&q.ids[ID_MID]), before, by);
-    q.jumps_changed = true;
-    if (q.writer)
-        post_flush();
+    changes_add(change_jumps(&q.jumps));
     pthread_mutex_unlock(&q.lock);
 }
 
@@ -1521,8 +1488,14 @@ void queue_dest_state(const char *key, struct queue_dest_state *out)
             out->oldest = schedule_oldest_of(&q.schedule, d, &at, LOOK_AT, out->oldest);
         else
             at = SIZE_MAX;
-        if (at == SIZE_MAX && d && d->down_until > now) {
-            out->down_for = d->down_until - now;
+        if (at == SIZE_MAX && d) {
+            out->down = d->down_since != 0;
+            out->down_for = out->down && d->down_until > now ? d->down_until - now : 0;
+            out->down_since = out->down ? clock_wall() - (usec_t)(now - d->down_since) * 1000 : 0;
+            out->failures = d->failures;
+            out->sessions = d->sessions;
+            out->window = d->held ? 1 : d->window < d->limits.sessions ? d->window : d->limits.sessions;
+            out->waiting = d->nready + d->ncold;
             str_copy(out->down_error, sizeof(out->down_error), d->down_error ? d->down_error : "");
         }
         pthread_mutex_unlock(&q.lock);
@@ -1546,7 +1519,7 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
     unsigned n = 0;
     int rc = SQLITE_DONE;
 
-    if (!s || !flush_changes(db, &v->flush, err)) /* what is done is not shown any more */
+    if (!s || !changes_write(db, &v->flush, err)) /* what is done is not shown any more */
         return false;
     sqlite3_bind_int64(s, 1, (sqlite3_int64)v->after);
     sqlite3_bind_int(s, 2, (int)v->max);
@@ -1579,10 +1552,10 @@ static bool visit_rows(sqlite3 *db, void *arg, struct err *err)
 bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint64_t *last,
                  struct err *err)
 {
-    struct visit v = {{NULL}, after, after, max, fn, arg};
+    struct visit v = {{0}, after, after, max, fn, arg};
     bool ok = writer_txn(q.writer, visit_rows, &v, err);
 
-    end_flush(&v.flush, ok);
+    changes_written(&v.flush, ok);
     *last = v.last;
     return ok;
 }
@@ -1598,11 +1571,14 @@ uint64_t queue_deliver_now(const char *domain)
     if (domain)
         route_key(cfg, domain, key, sizeof(key));
     config_free(&cfg);
+    hosts_probe();
     for (size_t at = SIZE_MAX; at && n < most;) {
         pthread_mutex_lock(&q.lock);
         if (at == SIZE_MAX)
             most = q.schedule.nheap; /* what fails meanwhile is not tried again and again */
         d = domain ? schedule_find_dest(&q.schedule, key) : NULL;
+        if (at == SIZE_MAX && (d || !domain))
+            schedule_probe(&q.schedule, d, now);
         if (domain && !d)
             at = 0;
         else
@@ -1818,7 +1794,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
     bool ok = true;
     usec_t began;
 
-    if (!flush_changes(db, &j->flush, err) || !read_picked(db, j, err))
+    if (!changes_write(db, &j->flush, err) || !read_picked(db, j, err))
         return false;
     pthread_mutex_lock(&q.lock);
     began = clock_wall();
@@ -1838,16 +1814,14 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (!claim_items(j->pick, c, out))
             c->e = NULL;
     }
-    late = q.changes;
-    q.changes = NULL;
-    q.changes_end = &q.changes;
+    late = changes_take();
     end_hold(began);
     keep_claims(out, was_taken);
     while (*end)
         end = &(*end)->next;
     *end = late;
     for (const struct change *c = late; c && ok; c = c->next)
-        ok = write_change(db, c, err);
+        ok = change_write(db, c, err);
     for (size_t i = 0; ok && late && i < out->n; i++) {
         struct claim *c = &out->list[i];
         struct message *fresh;
@@ -1895,7 +1869,7 @@ bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, st
                            .busy = xcalloc(max, sizeof(*out->busy))};
     j.cfg = cfg;
     ok = writer_txn(q.writer, claim_rows, &j, err);
-    end_flush(&j.flush, ok);
+    changes_written(&j.flush, ok);
     config_free(&cfg);
     *last = j.last;
     if (!ok)
@@ -1980,25 +1954,23 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
     c->e = NULL;
     c->finished = last;
     if (last) {
-        change = xcalloc(1, sizeof(*change));
-        change->mid = c->m->mid;
-        change->gone = body_ref(c->m->body);
+        change = change_gone(c->m);
         drop_resident(e);
         free(e);
     } else {
-        change = state_change(c->m);
+        change = change_state(c->m);
         if (at_rest(e))
             drop_resident(e);
     }
-    add_change(change);
+    changes_add(change);
 }
 
 bool queue_written(struct err *err)
 {
-    struct flush f = {NULL, NULL};
-    bool ok = writer_txn(q.writer, flush_job, &f, err);
+    struct flush f = {0};
+    bool ok = writer_txn(q.writer, write_changes, &f, err);
 
-    end_flush(&f, ok);
+    changes_written(&f, ok);
     return ok || err_wrap(err, "the queue's disk does not take the change, it is tried again");
 }
 
@@ -2060,7 +2032,7 @@ static void redirect_one(struct claim *c, void *arg, msec_t now)
             first[nfirst++] = &e->items[k];
         schedule_move(&q.schedule, &e->items[k], to);
     }
-    add_change(state_change(c->m));
+    changes_add(change_state(c->m));
     release_one(c, NULL, now);
 }
 
@@ -2092,7 +2064,7 @@ static bool get_row(sqlite3 *db, void *arg, struct err *err)
     if (!there)
         return err_set(err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.",
                        g->mid);
-    if (flush_changes(db, &g->flush, err))
+    if (changes_write(db, &g->flush, err))
         g->m = read_message(db, g->mid, err);
     return g->m != NULL;
 }
@@ -2102,7 +2074,7 @@ struct message *queue_get(uint64_t mid, struct err *err)
     struct get g = {.mid = mid};
     bool ok = writer_txn(q.writer, get_row, &g, err);
 
-    end_flush(&g.flush, ok);
+    changes_written(&g.flush, ok);
     if (!ok)
         message_free(&g.m);
     return g.m;
@@ -2191,6 +2163,50 @@ bool queue_suspended(void)
     on = q.schedule.suspended;
     pthread_mutex_unlock(&q.lock);
     return on;
+}
+
+bool queue_pause(bool on, struct err *err)
+{
+    msec_t now = clock_now();
+    uint64_t ids[3];
+
+    queue_last_ids(ids);
+    if (on == queue_paused())
+        return true;
+    if (!queue_keep_value("park_from", on ? ids[0] + 1 : 0, err))
+        return false;
+    pthread_mutex_lock(&q.lock);
+    q.park_from = on ? ids[0] + 1 : 0;
+    pthread_mutex_unlock(&q.lock);
+    for (size_t at = SIZE_MAX; at && !on;) {
+        pthread_mutex_lock(&q.lock);
+        schedule_unpark(&q.schedule, &at, DUE_AT_ONCE, now);
+        open_sessions(now);
+        kick_loader();
+        kick_clock();
+        pthread_mutex_unlock(&q.lock);
+    }
+    return true;
+}
+
+bool queue_paused(void)
+{
+    bool on;
+
+    pthread_mutex_lock(&q.lock);
+    on = q.park_from;
+    pthread_mutex_unlock(&q.lock);
+    return on;
+}
+
+uint64_t queue_parked(void)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&q.lock);
+    n = q.schedule.nparked;
+    pthread_mutex_unlock(&q.lock);
+    return n;
 }
 
 unsigned queue_sessions(void)

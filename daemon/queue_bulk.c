@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "daemon/bounce.h"
-#include "daemon/deliver.h"
 #include "daemon/deststats.h"
 #include "daemon/fiber.h"
 #include "daemon/loop.h"
@@ -59,39 +58,31 @@ static void count_one(const struct run *r, const struct claim *c, enum dest_coun
     r->out->recipients += c->n;
 }
 
-static bool wants_report(const struct bounce_profile *p, const struct rcpt *r)
-{
-    return p->send_bounces && !(r->notify & NOTIFY_NEVER) &&
-           (!r->notify || r->notify & NOTIFY_FAILURE);
-}
-
 /* YIELDS. One report to the sender about all its recipients; it is on disk before they are
  * forgotten. */
 static bool report(const struct claim *c, bool *sent)
 {
     struct bounce_rcpt *list = xcalloc(c->n, sizeof(*list));
     struct config *cfg = running_config();
-    const struct bounce_profile *profile = NULL; /* of the first of them: it says how the report looks */
+    struct bounce_profile profile, p; /* of the first of them: it says how the report looks */
     unsigned n = 0;
     struct err err = {0};
     bool ok = true;
 
     for (unsigned i = 0; i < c->n && *c->m->sender; i++) {
         const struct rcpt *rcpt = &c->m->rcpts[c->rids[i]];
-        const struct bounce_profile *p =
-            route_bounce_profile(cfg, address_domain(rcpt->address), c->m->bounce_profile);
 
-        if (!p)
-            p = &deliver_last_resort;
-        if (!wants_report(p, rcpt))
+        route_bounce_profile(cfg, address_domain(rcpt->address), c->m->bounce_profile, &p);
+        if (!bounce_wanted(&p, rcpt, BOUNCE_FAILED))
             continue;
-        profile = profile ? profile : p;
+        if (!n)
+            profile = p;
         list[n] = (struct bounce_rcpt){
             .rcpt = rcpt, .phrase = status_phrase(STATUS), .text = REASON, .remote = ""};
         str_copy(list[n++].status, sizeof(list[0].status), STATUS);
     }
     if (n)
-        ok = bounce_send(BOUNCE_FAILED, c->m, profile, list, n, 0, &err); /* YIELDS */
+        ok = bounce_send(BOUNCE_FAILED, c->m, &profile, list, n, 0, NULL, &err); /* YIELDS */
     if (!ok)
         log_critical("queue: %s; the message stays in the queue", err.text);
     *sent = ok && n;

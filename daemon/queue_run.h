@@ -25,12 +25,17 @@ void queue_wake(struct waiting *w);
 void queue_done(struct item *i); /* nothing of it is left */
 /* When its message came, by the clock as it goes now: after a jump not what the message itself says. */
 usec_t queue_received(const struct item *i);
-void queue_defer(struct item *i, unsigned left, usec_t next_try);
+/* tried: false when the destination was known to be down, which is no attempt */
+void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried);
 void queue_postpone(struct item *i, msec_t delay); /* was not tried after all */
 void queue_session_end(struct dest *d);
 
 void queue_dest_worked(struct dest *d, bool waited);
-void queue_dest_failed(struct dest *d, msec_t down_for, const char *text);
+/* No host took a connection. The interval to the next probe is first, doubled up to most. hold: as
+ * in schedule_failed. kind and text: what queue_dest_down gives back. */
+void queue_dest_failed(struct dest *d, bool hold, msec_t first, msec_t most, const char *text,
+                       const char *why);
+void queue_dest_hold(struct dest *d, msec_t until, const char *text); /* as in schedule_hold */
 bool queue_dest_down(struct dest *d, char *text,
                      size_t size); /* true: no use connecting yet, and why */
 unsigned queue_dest_turn(struct dest *d);
@@ -47,7 +52,11 @@ bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint
 
 struct queue_dest_state { /* of a destination of the schedule (route_key) */
     usec_t oldest;        /* message; 0: none */
-    msec_t down_for;      /* no connection is tried for so long; 0: it is not known to be down */
+    bool down;
+    msec_t down_for;      /* no connection is tried for so long; 0: the next message probes */
+    usec_t down_since;    /* by the wall clock */
+    unsigned failures, sessions, window; /* the last two: now, and how many it may have */
+    uint64_t waiting; /* items that are due */
     char down_error[480]; /* ... because of this */
 };
 void queue_dest_state(const char *key, struct queue_dest_state *out);
@@ -108,6 +117,11 @@ void queue_set_error(struct rcpt *r, char *text);
 uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many items are due now */
 bool queue_suspend(bool on, struct err *err); /* YIELDS; delivery; outlives a restart */
 bool queue_suspended(void);
+/* YIELDS. The work queue: while it is paused, mail that comes is queued and not tried, until it is resumed. Outlives a
+ * restart. */
+bool queue_pause(bool on, struct err *err);
+bool queue_paused(void);
+uint64_t queue_parked(void); /* messages that wait for it */
 unsigned queue_sessions(void); /* open delivery sessions */
 bool queue_keep_value(const char *name, uint64_t value, struct err *err); /* YIELDS; 0 forgets it */
 uint64_t queue_kept_value(const char *name); /* as it was at the start */

@@ -50,7 +50,8 @@ static bool prepare(const struct config *old, const struct config *cfg, void **s
         s->alert_removed = l->alert_removed;
         s->push.on = l->method == LOGMETHOD_SYSLOG;
         if (s->push.on) {
-            s->push.tcp = l->syslog_protocol == SYSLOG_TCP;
+            s->push.tcp = l->syslog_protocol != SYSLOG_UDP;
+            s->push.tls = l->syslog_protocol == SYSLOG_TLS && *l->syslog_host;
             str_copy(s->push.host, sizeof(s->push.host), l->syslog_host);
             s->push.port = (unsigned)l->syslog_port;
             s->push.facility = facilities[l->syslog_facility];

@@ -191,18 +191,48 @@ void route_key_via(const struct config *cfg, const char *via, const char *domain
     snprintf(out, size, "=%.300s/%s", via, c.entry);
 }
 
-const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
-                                                  const char *of_listener)
+static const struct bounce_profile last_resort = {.name = (char *)"",
+                                                  .max_retries = 100,
+                                                  .max_queue_seconds = 259200,
+                                                  .initial_retry = 60,
+                                                  .max_retry = 3600,
+                                                  .send_bounces = ANSWER_YES,
+                                                  .dsn_format = ANSWER_YES,
+                                                  .failure_subject = (char *)"Delivery Status Notification (Failure)",
+                                                  .template = (char *)"",
+                                                  .parse_status = ANSWER_YES,
+                                                  .delay_warnings = ANSWER_NO,
+                                                  .delay_subject = (char *)"Delivery Status Notification (Delay)",
+                                                  .alternate = (char *)""};
+
+void route_bounce_profile(const struct config *cfg, const char *domain, const char *of_listener,
+                          struct bounce_profile *out)
 {
-    const struct bounce_profile *p = NULL;
+    const struct bounce_profile *p = NULL, *base = CONFIG_GET(cfg, bounce_profile, "Default");
     struct controls c;
 
+    if (!base)
+        base = &last_resort;
     route_controls(cfg, domain, &c);
     if (c.bounce_profile)
         p = CONFIG_GET(cfg, bounce_profile, c.bounce_profile);
     if (!p && *of_listener)
         p = CONFIG_GET(cfg, bounce_profile, of_listener);
-    return p ? p : CONFIG_GET(cfg, bounce_profile, "Default");
+    *out = p ? *p : *base;
+    if (out->send_bounces == ANSWER_DEFAULT)
+        out->send_bounces = base->send_bounces;
+    if (out->dsn_format == ANSWER_DEFAULT)
+        out->dsn_format = base->dsn_format;
+    if (out->parse_status == ANSWER_DEFAULT)
+        out->parse_status = base->parse_status;
+    if (str_eq(out->alternate, "default"))
+        out->alternate = base->alternate;
+    if (out->delay_warnings == ANSWER_DEFAULT) { /* what is asked after it was not */
+        out->delay_warnings = base->delay_warnings;
+        out->delay_interval = base->delay_interval;
+        out->delay_count = base->delay_count;
+        out->delay_subject = base->delay_subject;
+    }
 }
 
 bool route_is_self(const struct config *cfg, const struct addr *a)

@@ -53,8 +53,10 @@ void route_key(const struct config *cfg, const char *domain, char *out, size_t s
 void route_key_via(const struct config *cfg, const char *via, const char *domain, char *out,
                    size_t size);
 
-const struct bounce_profile *route_bounce_profile(const struct config *cfg, const char *domain,
-                                                  const char *of_listener);
+/* The profile of mail to the domain: of its destination entry, of the listener it came by, or Default; what it leaves to
+ * Default is filled in. Its texts are cfg's. */
+void route_bounce_profile(const struct config *cfg, const char *domain, const char *of_listener,
+                          struct bounce_profile *out);
 
 struct target_host {
     char host[256]; /* MX host or host of the route; the address when there is no name */

@@ -7,15 +7,23 @@
 #include "daemon/queue.h"
 #include "store/base/str.h"
 
+#define ROOM_AT_ONCE 16u /* idle sessions that are sent home for others and not yet gone */
 #define ENOUGH_READY 128u /* messages in memory for a destination: no more are read ahead */
-#define FIRST_WINDOW                                                                               \
-    8u /* sessions a destination gets before it has shown that more of them help                   \
-        */
+#define FIRST_WINDOW 2u /* sessions of a destination that has not shown yet that it takes mail */
+#define QUICK_WINDOW 8u /* so far each success brings one more; then only when more of them help */
+#define STILL_WELL SECONDS(10) /* a failure so soon after a success, with others connected, says
+                                  "fewer", not "down" */
+#define LOOK_AFTER SECONDS(30) /* what is due for so long (or for as long as until the next probe) for a
+                                  destination that is down is looked at */
+#define LOOKS_A_SWEEP 100u /* ... so many of one destination a second */
+#define OVERS_AT_ONCE 8u /* destinations with their share that are asked again in one go */
 
 void schedule_init(struct schedule *s, unsigned max_sessions)
 {
     memset(s, 0, sizeof(*s));
     list_init(&s->line);
+    list_init(&s->over);
+    list_init(&s->idle);
     list_init(&s->ages);
     s->max_sessions = max_sessions;
 }
@@ -86,13 +94,19 @@ static void dest_release(struct schedule *s, struct dest *d)
     dest_free(d);
 }
 
-static bool rate_allows(struct dest *d, unsigned rcpts, msec_t now)
+static bool rate_allows(const struct dest *d, unsigned rcpts, msec_t now)
 {
     if (!d->limits.rcpts)
         return true;
     if (now >= d->rate_until)
         return true;
     return d->rate_used + rcpts <= d->limits.rcpts || !d->rate_used;
+}
+
+static void sweep_soon(struct schedule *s, msec_t now)
+{
+    if (s->sweep_at > now + SECONDS(1))
+        s->sweep_at = now + SECONDS(1);
 }
 
 static void rate_count(struct schedule *s, struct dest *d, unsigned rcpts, msec_t now)
@@ -106,8 +120,7 @@ static void rate_count(struct schedule *s, struct dest *d, unsigned rcpts, msec_
         d->rate_until = now + MINUTES(d->limits.rcpt_minutes ? d->limits.rcpt_minutes : 60);
     }
     d->rate_used += rcpts;
-    if (s->sweep_at > now + SECONDS(1))
-        s->sweep_at = now + SECONDS(1);
+    sweep_soon(s, now);
 }
 
 static struct item *first_ready(const struct dest *d)
@@ -115,13 +128,31 @@ static struct item *first_ready(const struct dest *d)
     return list_item(d->ready.next, struct item, node);
 }
 
-static bool wants_session(const struct schedule *s, struct dest *d, msec_t now)
+/* The item that would be taken now; NULL: none. Of a destination that is held only what has waited
+ * long, so that it is not forgotten past its time; or one, when a probe is due. */
+static struct item *may_take(const struct dest *d, msec_t now)
+{
+    struct item *i = d->nready ? first_ready(d) : NULL;
+
+    if (i && d->held && now < d->down_until && (!d->looks || i->due + d->look_after > now))
+        return NULL;
+    return i;
+}
+
+static bool wants_session(const struct schedule *s, const struct dest *d, msec_t now)
 {
     unsigned limit = d->limits.sessions < d->window ? d->limits.sessions : d->window;
+    const struct item *i = may_take(d, now);
 
     /* As many sessions as items and no more: those that are being opened count for one each. */
-    return !s->suspended && d->nready && d->sessions < limit &&
-           d->sessions < d->nready + d->nbusy && rate_allows(d, first_ready(d)->rcpts, now);
+    return !s->suspended && i && now >= d->full_until && d->sessions < (d->held ? 1 : limit) &&
+           d->sessions < d->nready + d->nbusy && rate_allows(d, i->rcpts, now);
+}
+
+/* However slow they are, destinations leave sessions for others: none has more than are free. */
+static bool has_share(const struct schedule *s, const struct dest *d)
+{
+    return d->sessions && d->sessions + s->sessions >= s->max_sessions;
 }
 
 /* Puts d into the line, or takes it out. */
@@ -130,55 +161,190 @@ static void line_up(struct schedule *s, struct dest *d, msec_t now)
     if (!wants_session(s, d, now))
         list_remove(&d->line);
     else if (list_empty(&d->line))
-        list_add_tail(&s->line, &d->line);
+        list_add_tail(has_share(s, d) ? &s->over : &s->line, &d->line);
+}
+
+/* The first in a line that may have a session; looks at no more than max. */
+static struct dest *first_of(struct schedule *s, struct list *line, unsigned max, msec_t now)
+{
+    struct dest *d;
+
+    while (max-- && !list_empty(line)) {
+        d = list_item(line->next, struct dest, line);
+        list_remove(&d->line);
+        if (!wants_session(s, d, now))
+            continue;
+        if (!has_share(s, d))
+            return d;
+        list_add_tail(&s->over, &d->line);
+    }
+    return NULL;
+}
+
+static void send_home(struct idle *i)
+{
+    list_remove(&i->node);
+    list_remove(&i->among);
+    i->wake(i);
+}
+
+/* Sessions without work keep no destination from getting one: as many as wait in line are sent
+ * home, the longest idle first, a few at a time. */
+static void make_room(struct schedule *s, msec_t now)
+{
+    uint32_t wanted = 0;
+
+    for (struct list *at = s->line.next; at != &s->line && wanted < ROOM_AT_ONCE; at = at->next)
+        wanted += wants_session(s, list_item(at, struct dest, line), now);
+    for (; s->leaving < wanted && !list_empty(&s->idle); s->leaving++)
+        send_home(list_item(s->idle.next, struct idle, among));
 }
 
 struct dest *schedule_open(struct schedule *s, msec_t now)
 {
     struct dest *d;
 
-    if (s->suspended || s->sessions >= s->max_sessions)
+    if (s->suspended)
         return NULL;
-    while (!list_empty(&s->line)) {
-        d = list_item(s->line.next, struct dest, line);
-        list_remove(&d->line);
-        if (!wants_session(s, d, now))
-            continue;
-        d->sessions++;
-        s->sessions++;
-        line_up(s, d, now);
-        return d;
+    if (s->sessions >= s->max_sessions) {
+        make_room(s, now);
+        return NULL;
     }
-    return NULL;
+    d = first_of(s, &s->line, UINT32_MAX, now);
+    if (!d)
+        d = first_of(s, &s->over, OVERS_AT_ONCE, now);
+    if (!d)
+        return NULL;
+    d->sessions++;
+    s->sessions++;
+    line_up(s, d, now);
+    return d;
 }
 
 void schedule_close(struct schedule *s, struct dest *d, msec_t now)
 {
     d->sessions--;
     s->sessions--;
+    if (s->leaving)
+        s->leaving--; /* whoever it was: there is room for one */
     if (!d->sessions)
-        d->window = FIRST_WINDOW;
+        d->window = d->failures ? 1 : FIRST_WINDOW;
     line_up(s, d, now);
     dest_release(s, d);
 }
 
-void schedule_worked(struct dest *d, bool waited)
+/* --- destinations that are down --- */
+
+static void sleep_or_wake(struct schedule *s, struct dest *d, bool asleep)
 {
-    d->failures = 0;
-    d->down_until = 0;
-    if (waited && d->nready && d->window < d->limits.sessions && ++d->credit >= d->window) {
-        d->window++;
-        d->credit = 0;
-    }
+    if (d->asleep == asleep)
+        return;
+    d->asleep = asleep;
+    s->nasleep += asleep ? d->ncold : -(uint64_t)d->ncold;
 }
 
-void schedule_failed(struct schedule *s, struct dest *d, msec_t now)
+static void is_well(struct schedule *s, struct dest *d)
 {
-    if (s->sweep_at > now + SECONDS(1))
-        s->sweep_at = now + SECONDS(1);
-    d->failures++;
+    d->failures = 0;
+    d->down_until = d->down_since = 0;
+    d->held = d->told = false;
+    sleep_or_wake(s, d, false);
+}
+
+bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now)
+{
+    bool told = d->told;
+
+    is_well(s, d);
+    d->worked_at = now ? now : 1;
+    if (d->window < QUICK_WINDOW) {
+        d->window++;
+        line_up(s, d, now);
+    } else if (waited && d->nready && d->window < d->limits.sessions && ++d->credit >= d->window) {
+        d->window++;
+        d->credit = 0;
+        line_up(s, d, now);
+    }
+    return told;
+}
+
+msec_t schedule_retry(uint32_t failures, msec_t first, msec_t most)
+{
+    for (uint32_t k = 1; k < failures && first < most; k++)
+        first *= 2;
+    return first < most ? first : most;
+}
+
+static void set_down(struct schedule *s, struct dest *d, bool hold, msec_t until, const char *text,
+                     msec_t now)
+{
+    if (until > d->down_until || hold != d->held)
+        d->down_until = until;
+    d->held = hold;
+    if (!d->down_since)
+        d->down_since = now ? now : 1;
+    if (text != d->down_error) {
+        free(d->down_error);
+        d->down_error = xstrdup(text);
+    }
+    d->look_after = (uint32_t)(until - now < LOOK_AFTER ? until - now : LOOK_AFTER);
+    d->looks = 0;
+    sleep_or_wake(s, d, hold && until > now);
+    sweep_soon(s, now);
+    line_up(s, d, now);
+}
+
+bool schedule_failed(struct schedule *s, struct dest *d, bool hold, msec_t until, const char *text,
+                     msec_t now)
+{
+    bool told = d->told;
+
     d->credit = 0;
     d->window = d->window > 2 ? d->window / 2 : 1;
+    if (d->sessions > 1 && d->worked_at && now - d->worked_at < STILL_WELL)
+        return false;
+    if (schedule_holds(d, now)) /* it began before the one that has told already */
+        return false;
+    d->failures++;
+    if (hold)
+        d->window = 1;
+    d->told = true;
+    set_down(s, d, hold, until, text, now);
+    return !told;
+}
+
+void schedule_hold(struct schedule *s, struct dest *d, msec_t until, const char *text, msec_t now)
+{
+    if (!d->failures)
+        d->failures = 1;
+    d->window = 1;
+    set_down(s, d, true, until, text, now);
+}
+
+static void probe_now(struct schedule *s, struct dest *d, msec_t now)
+{
+    if (!d->failures)
+        return;
+    d->down_until = 0;
+    sleep_or_wake(s, d, false);
+    line_up(s, d, now);
+}
+
+void schedule_probe(struct schedule *s, struct dest *d, msec_t now)
+{
+    const char *key;
+    size_t pos = 0;
+    void *value;
+
+    if (d)
+        probe_now(s, d, now);
+    while (!d && map_next(&s->dests, &pos, &key, &value))
+        probe_now(s, value, now);
+}
+
+bool schedule_holds(const struct dest *d, msec_t now)
+{
+    return d->held && now < d->down_until;
 }
 
 /* --- the heap of deferred items --- */
@@ -219,8 +385,15 @@ static void heap_down(struct schedule *s, size_t at)
     heap_put(s, at, i);
 }
 
+/* Once for each message. */
+static bool counts_as_parked(const struct item *i)
+{
+    return i->due == PARKED && i == i->message->items;
+}
+
 static void heap_add(struct schedule *s, struct item *i)
 {
+    s->nparked += counts_as_parked(i);
     if (s->nheap == s->heap_cap) {
         s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
         s->heap = xrealloc(s->heap, s->heap_cap * sizeof(struct item *));
@@ -234,6 +407,7 @@ static void heap_remove(struct schedule *s, struct item *i)
     struct item *last = s->heap[--s->nheap];
     size_t at = i->heap - 1;
 
+    s->nparked -= counts_as_parked(i);
     i->heap = 0;
     if (last == i)
         return;
@@ -328,6 +502,7 @@ static void item_state(struct schedule *s, struct item *i, enum item_state state
     case ITEM_COLD:
         d->ncold--;
         s->ncold--;
+        s->nasleep -= d->asleep;
         list_remove(&i->node);
         break;
     case ITEM_READY:
@@ -348,6 +523,7 @@ static void item_state(struct schedule *s, struct item *i, enum item_state state
     case ITEM_COLD:
         d->ncold++;
         s->ncold++;
+        s->nasleep += d->asleep;
         list_add_tail(&d->cold, &i->node);
         break;
     case ITEM_READY:
@@ -372,6 +548,7 @@ static void serve(struct schedule *s, struct dest *d, msec_t now)
         if (!i)
             break;
         list_remove(&idle->node);
+        list_remove(&idle->among);
         idle->item = i;
         idle->wake(idle);
     }
@@ -380,7 +557,8 @@ static void serve(struct schedule *s, struct dest *d, msec_t now)
 
 static void make_due(struct schedule *s, struct item *i, msec_t now)
 {
-    item_state(s, i, i->message->m ? ITEM_READY : ITEM_COLD);
+    item_state(s, i,
+               i->message->m && !schedule_holds(i->dest, now) ? ITEM_READY : ITEM_COLD);
     if (i->state == ITEM_READY)
         serve(s, i->dest, now);
 }
@@ -419,7 +597,23 @@ void schedule_add(struct schedule *s, struct queued *q, msec_t now)
     }
 }
 
-/* Once a second is enough for the ends of periods and for destinations nobody asks for any more. */
+static bool has_waited(const struct dest *d, const struct list *items, msec_t now)
+{
+    return !list_empty(items) &&
+           list_item(items->next, struct item, node)->due + d->look_after <= now;
+}
+
+/* Of a destination that is held: is it time for a probe, or for a look at what has waited long? */
+static void wake_up(struct schedule *s, struct dest *d, msec_t now)
+{
+    d->looks = LOOKS_A_SWEEP;
+    sleep_or_wake(s, d, now < d->down_until && !has_waited(d, &d->ready, now) &&
+                            !has_waited(d, &d->cold, now));
+    serve(s, d, now);
+}
+
+/* Once a second is enough for the ends of periods, for destinations that are down and for those nobody
+ * asks for any more. */
 static msec_t sweep(struct schedule *s, msec_t now)
 {
     bool waiting = false;
@@ -434,9 +628,15 @@ static msec_t sweep(struct schedule *s, msec_t now)
             d->rate_used = 0;
             serve(s, d, now);
         }
+        if (d->held)
+            wake_up(s, d, now);
+        if (d->full_until && now >= d->full_until) {
+            d->full_until = 0;
+            line_up(s, d, now);
+        }
         if (d->failures && now >= d->down_until + MINUTES(60) && dest_unused(d))
-            d->failures = 0;
-        waiting |= d->rate_used || d->failures;
+            is_well(s, d);
+        waiting |= d->rate_used || d->failures || d->full_until;
         dest_release(s, d);
     }
     return waiting ? now + SECONDS(1) : NEVER;
@@ -450,7 +650,7 @@ msec_t schedule_advance(struct schedule *s, msec_t now)
         make_due(s, heap_pop(s), now);
     if (now >= s->sweep_at)
         s->sweep_at = sweep(s, now);
-    next = s->nheap ? s->heap[0]->due : NEVER;
+    next = s->nheap && s->heap[0]->due != PARKED ? s->heap[0]->due : NEVER;
     return next < s->sweep_at ? next : s->sweep_at;
 }
 
@@ -458,25 +658,27 @@ struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now)
 {
     struct item *i;
 
-    if (s->suspended || !d->nready)
+    i = s->suspended ? NULL : may_take(d, now);
+    if (!i || !rate_allows(d, i->rcpts, now))
         return NULL;
-    i = first_ready(d);
-    if (!rate_allows(d, i->rcpts, now))
-        return NULL;
+    if (schedule_holds(d, now))
+        d->looks--;
     rate_count(s, d, i->rcpts, now);
     item_state(s, i, ITEM_BUSY);
     return i;
 }
 
-void schedule_wait(struct dest *d, struct idle *i)
+void schedule_wait(struct schedule *s, struct dest *d, struct idle *i)
 {
     i->item = NULL;
     list_add_head(&d->idle, &i->node);
+    list_add_tail(&s->idle, &i->among);
 }
 
 void schedule_unwait(struct idle *i)
 {
     list_remove(&i->node);
+    list_remove(&i->among);
 }
 
 void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now)
@@ -495,9 +697,11 @@ void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t du
     heap_add(s, i);
 }
 
-void schedule_postpone(struct schedule *s, struct item *i, msec_t due)
+void schedule_postpone(struct schedule *s, struct item *i, msec_t due, msec_t now)
 {
-    i->due = due;
+    i->due = i->dest->full_until = due;
+    list_remove(&i->dest->line);
+    sweep_soon(s, now);
     item_state(s, i, ITEM_DEFERRED);
     heap_add(s, i);
 }
@@ -520,22 +724,36 @@ bool schedule_done(struct schedule *s, struct item *i)
     return true;
 }
 
-size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory)
+/* Of a destination that is held: one message for a probe, or those that are to be looked at. */
+static bool may_warm(const struct dest *d, const struct item *i, msec_t now)
+{
+    uint32_t have = d->nready + d->nbusy;
+
+    return now < d->down_until ? have < d->looks && i->due + d->look_after <= now : !have;
+}
+
+size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory,
+                     msec_t now)
 {
     unsigned enough = short_of_memory ? 1 : ENOUGH_READY;
     size_t n = 0, pos = 0, share = short_of_memory ? 2 : max / 4 + 1;
     const char *key;
     void *value;
 
-    if (s->suspended || !s->ncold)
+    if (s->suspended || s->ncold == s->nasleep)
         return 0;
     /* What a destination leaves of its share is for the next batch, which follows at once. */
     while (n < max && map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
 
-        for (size_t k = 0; k < share && n < max && d->ncold && d->nready < enough; k++) {
+        for (size_t k = 0; k < share && n < max && d->ncold && !d->asleep && d->nready < enough;
+             k++) {
             struct item *i = list_item(d->cold.next, struct item, node);
 
+            if (d->held && !may_warm(d, i, now)) {
+                sleep_or_wake(s, d, true); /* the sweep wakes it */
+                break;
+            }
             item_state(s, i, ITEM_BUSY);
             out[n++] = i;
         }
@@ -545,10 +763,12 @@ size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool sho
 
 void schedule_warm(struct schedule *s, struct item *i, msec_t now)
 {
-    make_due(s, i, now);
+    item_state(s, i, ITEM_READY);
+    serve(s, i->dest, now);
 }
 
-size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+static size_t make_now(struct schedule *s, struct dest *d, bool parked, size_t *at, size_t max,
+                       msec_t now)
 {
     size_t n = 0, seen = 0;
 
@@ -559,19 +779,40 @@ size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, 
     while (*at && n < max && seen++ < max * 16) {
         struct item *i = s->heap[*at - 1];
 
-        if (d && i->dest != d) {
+        if ((d && i->dest != d) || (i->due == PARKED) != parked) {
             --*at;
             continue;
         }
         heap_remove(s, i);
         i->due = now;
-        i->dest->down_until = 0;
+        if (!i->dest->held)
+            i->dest->down_until = 0;
         make_due(s, i, now);
         n++;
         if (*at > s->nheap)
             *at = s->nheap;
     }
     return n;
+}
+
+struct item *schedule_chill(struct schedule *s, struct dest *d, msec_t now)
+{
+    struct item *i = d->nready ? first_ready(d) : NULL;
+
+    if (!i || !schedule_holds(d, now))
+        return NULL;
+    item_state(s, i, ITEM_COLD);
+    return i;
+}
+
+size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, d, false, at, max, now);
+}
+
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now)
+{
+    return make_now(s, NULL, true, at, max, now);
 }
 
 bool schedule_claim(struct schedule *s, struct item *i)
@@ -642,13 +883,8 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now)
     while (map_next(&s->dests, &pos, &key, &value)) {
         struct dest *d = value;
 
-        while (on &&
-               !list_empty(&d->idle)) { /* they have nothing to wait for: woken without an item */
-            struct idle *i = list_item(d->idle.next, struct idle, node);
-
-            list_remove(&i->node);
-            i->wake(i);
-        }
+        while (on && !list_empty(&d->idle)) /* they have nothing to wait for */
+            send_home(list_item(d->idle.next, struct idle, node));
         if (!on)
             serve(s, d, now);
     }

@@ -11,7 +11,12 @@
  *   busy      with a delivery session
  *
  * and destinations that have ready items and may open another session stand in line for one (fair
- * turn). */
+ * turn).
+ *
+ * A destination that takes no connections is down (a circuit breaker): what is due for it waits where
+ * it is, cold if possible, and takes no session. From time to time one session probes; between two
+ * probes a few messages that have waited long are looked at, in case their time is up. Once a message
+ * has gone through, the rest follows by more and more sessions. */
 #ifndef POSTERN_SCHEDULE_H
 #define POSTERN_SCHEDULE_H
 
@@ -26,6 +31,8 @@
 struct message;
 
 enum item_state { ITEM_NEW, ITEM_DEFERRED, ITEM_COLD, ITEM_READY, ITEM_BUSY, ITEM_DONE };
+
+#define PARKED (NEVER - 1) /* due: not before the work queue is resumed */
 
 struct item { /* the recipients of one message that go to one destination */
     struct list node; /* in ready or cold */
@@ -52,6 +59,7 @@ struct queued {
 /* A delivery session without work, still connected. */
 struct idle {
     struct list node;
+    struct list among; /* in schedule.idle */
     struct item *item; /* set before wake */
     void (*wake)(struct idle *i); /* called with the lock held */
     unsigned loop; /* whose session it is */
@@ -67,7 +75,7 @@ struct limits { /* from the destination controls */
 struct dest {
     char *key; /* the domain, or the route's domain and its entry */
     struct list ready, cold, idle;
-    struct list line; /* in schedule.line, standing for a session */
+    struct list line; /* in schedule.line or .over, standing for a session */
     struct limits limits;
     bool limited; /* limits are filled in */
     uint32_t nready, ncold, ndeferred, nbusy;
@@ -75,8 +83,16 @@ struct dest {
     uint32_t credit; /* successes since the window grew */
     uint32_t rate_used;
     msec_t rate_until; /* end of the period being counted */
-    uint32_t failures; /* connections refused in a row */
-    msec_t down_until;
+    uint32_t failures; /* times in a row that no host took a connection, or did what it must */
+    msec_t full_until; /* its hosts take no further connection before: no further session */
+    msec_t down_until; /* no session tries before */
+    bool held; /* ... nor is anything else done for what waits: it is down */
+    bool asleep; /* held, and neither a probe nor a look at what has waited long is due */
+    uint32_t look_after; /* ms that a message waits before it is looked at between two probes */
+    unsigned looks; /* messages that may be looked at before the next sweep */
+    bool told; /* schedule_failed has said so */
+    msec_t down_since; /* 0: it is not down */
+    msec_t worked_at; /* a message went through; 0: none yet */
     char *down_error; /* what the last connection met */
 };
 
@@ -87,9 +103,14 @@ struct schedule {
     struct queued **index; /* by mid, open addressing */
     size_t nindex, index_cap;
     struct list line; /* destinations waiting for a session */
+    struct list over; /* ... that have their share: as many as are left for all others */
+    struct list idle; /* sessions that wait for an item, the longest waiting first */
+    uint32_t leaving; /* of them, sent home to make room and not yet gone */
     struct list ages; /* all messages in the order in which they came */
     uint32_t sessions, max_sessions;
     uint64_t messages, rcpts, ncold, unattempted;
+    uint64_t nasleep; /* of ncold: their destinations are asleep */
+    uint64_t nparked; /* messages whose first item is */
     msec_t sweep_at;
     bool suspended;
 };
@@ -109,33 +130,39 @@ struct queued *schedule_find(const struct schedule *s, uint64_t mid);
 /* Moves what is due. Returns when to come again (NEVER: nothing waits for time). */
 msec_t schedule_advance(struct schedule *s, msec_t now);
 
-/* The next destination that shall have a session, counted as opened; NULL: none may. */
+/* The next destination that shall have a session, counted as opened; NULL: none may. When there are
+ * max_sessions and a destination waits, sessions that wait are woken without an item, to end. */
 struct dest *schedule_open(struct schedule *s, msec_t now);
 void schedule_close(struct schedule *s, struct dest *d, msec_t now); /* a session ended */
 
 /* For an open session: its next item, now busy; NULL: nothing to do, or over the rate. */
 struct item *schedule_take(struct schedule *s, struct dest *d, msec_t now);
 /* No item now, but the session stays connected: wake is called when there is one. */
-void schedule_wait(struct dest *d, struct idle *i);
+void schedule_wait(struct schedule *s, struct dest *d, struct idle *i);
 void schedule_unwait(struct idle *i);
 
 /* What became of a busy item. left: recipients that remain. done: true when that was the message's
  * last one; the caller then owns q and frees it. */
 void schedule_defer(struct schedule *s, struct item *i, unsigned left, msec_t due, msec_t now);
 bool schedule_done(struct schedule *s, struct item *i);
-void schedule_postpone(struct schedule *s, struct item *i,
-                       msec_t due); /* as if never taken, but not before due */
+/* As if never taken, but not before due: its hosts take no further connection now, so until then no
+ * further session is opened. */
+void schedule_postpone(struct schedule *s, struct item *i, msec_t due, msec_t now);
 
 /* Cold items whose messages should be read, at most max, spread over the destinations; they count
  * as busy until schedule_warm (q->m is set now) or schedule_defer. A destination that has enough in
  * memory gets no more; with short_of_memory one that has anything gets nothing, the others little,
  * so that a few slow ones never keep the rest waiting. */
-size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory);
+size_t schedule_cold(struct schedule *s, struct item **out, size_t max, bool short_of_memory,
+                     msec_t now);
 void schedule_warm(struct schedule *s, struct item *i, msec_t now);
 
 /* delivernow in slices: of what is deferred for d (NULL: for all), at most max items become due. *at
  * is where to go on, SIZE_MAX at the beginning, 0 when all was looked at. Returns how many items. */
 size_t schedule_now(struct schedule *s, struct dest *d, size_t *at, size_t max, msec_t now);
+
+/* The same of what is PARKED, which schedule_now leaves alone. */
+size_t schedule_unpark(struct schedule *s, size_t *at, size_t max, msec_t now);
 
 /* Operations on the queue. Takes an item that no session has out of its place: it counts as busy
  * until schedule_return, _defer or _done. false: it is busy or done. */
@@ -151,8 +178,25 @@ usec_t schedule_oldest_of(const struct schedule *s, const struct dest *d, size_t
                           usec_t best);
 
 void schedule_suspend(struct schedule *s, bool on, msec_t now);
-void schedule_worked(struct dest *d,
-                     bool waited); /* a message went through; waited: mostly for the peer */
-void schedule_failed(struct schedule *s, struct dest *d, msec_t now);
+
+/* A message went through. waited: mostly for the peer, so that more sessions may help. true: the
+ * destination had been down. */
+bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now);
+
+/* No host of it took a connection, and none is to be tried before the time given (how long that is,
+ * is the caller's: schedule_retry). hold: a fault of the network, which any message would meet; false:
+ * others may fare better, so each asks. text is copied. true: it is down from now on and was not
+ * before. Where other sessions have just worked it is not down: it only gets fewer. */
+bool schedule_failed(struct schedule *s, struct dest *d, bool hold, msec_t until, const char *text,
+                     msec_t now);
+/* The hosts of it are known to be down already: held until then, without a failure of its own. */
+void schedule_hold(struct schedule *s, struct dest *d, msec_t until, const char *text, msec_t now);
+/* How long after the n-th failure in a row: from first, doubled, to most. */
+msec_t schedule_retry(uint32_t failures, msec_t first, msec_t most);
+/* Whatever is down may be probed at once: something has changed. d: that one alone; NULL: all. */
+void schedule_probe(struct schedule *s, struct dest *d, msec_t now);
+bool schedule_holds(const struct dest *d, msec_t now); /* it is down, and its next probe is not due */
+/* The next ready item of a destination that is down, now cold: it need not wait in memory. */
+struct item *schedule_chill(struct schedule *s, struct dest *d, msec_t now);
 
 #endif

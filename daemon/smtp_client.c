@@ -1,7 +1,8 @@
 /* smtp_client.c - see smtp_client.h. Time-outs are those of RFC 5321 section 4.5.3.2.
  *
  * A message with 8-bit text for a peer without 8BITMIME is sent as it is, as most of the field
- * does: every server in use takes it, and recoding would break signatures. SMTPUTF8 has no such way
+ * does: every server in use takes it, and recoding would break signatures. Our own reports are not: in them only the
+ * copy of the original can be 8-bit (bounce_text.c), and it goes with question marks rather than not at all. SMTPUTF8 has no such way
  * out and fails with 5.6.7 (RFC 6531). */
 #include "daemon/smtp_client.h"
 
@@ -19,7 +20,6 @@
 #include "daemon/stats.h"
 #include "store/base/str.h"
 
-#define CONNECT_TIMEOUT SECONDS(60)
 #define REPLY_TIMEOUT MINUTES(5) /* greeting, EHLO, MAIL, RCPT */
 #define DATA_TIMEOUT MINUTES(2)
 #define BLOCK_TIMEOUT MINUTES(3)
@@ -102,17 +102,17 @@ bool client_say(struct client *c, const char *line, const char *what, struct err
 /* --- opening --- */
 
 struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
-                              const struct addr *from, uint64_t dcid, msec_t deadline,
-                              struct addr *local, struct smtp_reply *reply, struct err *err)
+                              const struct addr *from, uint64_t dcid, msec_t patience,
+                              msec_t deadline, unsigned *which, struct addr *local,
+                              struct smtp_reply *reply, struct err *err)
 {
-    msec_t patience = clock_in(CONNECT_TIMEOUT);
-    unsigned which;
-    struct conn *conn = conn_connect_first(to, n, from, patience < deadline ? patience : deadline,
-                                           &which, err);
+    msec_t until = clock_in(patience);
+    struct conn *conn =
+        conn_connect_first(to, n, from, until < deadline ? until : deadline, which, err);
 
     memset(reply, 0, sizeof(*reply));
     memset(local, 0, sizeof(*local));
-    return conn ? client_greet(conn, host, to[which], dcid, deadline, local, reply, err) : NULL;
+    return conn ? client_greet(conn, host, to[*which], dcid, deadline, local, reply, err) : NULL;
 }
 
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,
@@ -306,9 +306,17 @@ static void write_text(struct conn *c, const char *p, size_t n, bool *start)
         *start = end[-1] == '\n';
 }
 
-/* YIELDS. The whole text; line_start NULL: as it is, else with dots doubled. false: it could not be
- * read. The connection is made unusable then, because a message must not end where reading it did. */
-static bool send_text(struct client *c, struct body *b, bool *line_start, struct err *err)
+static void make_ascii(char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)p[i] > 127)
+            p[i] = '?';
+}
+
+/* YIELDS. The whole text; line_start NULL: as it is, else with dots doubled; ascii: bytes above 127 become question
+ * marks. false: it could not be read. The connection is made unusable then, because a message must not end where
+ * reading it did. */
+static bool send_text(struct client *c, struct body *b, bool ascii, bool *line_start, struct err *err)
 {
     struct slice whole = body_cached(b);
     bool ok = true;
@@ -319,13 +327,15 @@ static bool send_text(struct client *c, struct body *b, bool *line_start, struct
     conn_set_timeout(c->conn, BLOCK_TIMEOUT);
     conn_set_deadline(c->conn,
                       clock_in(BODY_TIMEOUT + SECONDS((msec_t)(body_length(b) / BODY_PER_SECOND))));
-    if (whole.n) {
+    if (whole.n && !ascii) {
         write_text(c->conn, whole.p, whole.n, line_start);
         return true;
     }
     piece = xmalloc(SPOOL_PIECE);
     for (bool more = body_length(b) > 0; more; more = ok && got && !conn_failed(c->conn)) {
         ok = body_read(b, at, piece, SPOOL_PIECE, &got, err);
+        if (ascii)
+            make_ascii(piece, ok ? got : 0);
         write_text(c->conn, piece, ok ? got : 0, line_start);
         at += got;
     }
@@ -347,11 +357,11 @@ static bool flush_text(struct client *c, struct err *err)
 }
 
 /* YIELDS. The whole text and the final dot. false: not all of it went out. */
-static bool send_body(struct client *c, struct body *b, struct err *err)
+static bool send_body(struct client *c, const struct message *m, struct err *err)
 {
-    bool start = true;
+    bool start = true, ascii = m->flags & MSG_BOUNCE && !(c->caps & CAP_8BITMIME);
 
-    if (!send_text(c, b, &start, err))
+    if (!send_text(c, m->body, ascii, &start, err))
         return false;
     if (!start)
         conn_write(c->conn, "\r\n", 2);
@@ -450,7 +460,7 @@ static void decide_rcpt(struct rcpt_result *r, struct smtp_reply *reply)
 static bool send_chunk(struct client *c, struct body *b, struct err *err)
 {
     conn_printf(c->conn, "BDAT %" PRIu64 " LAST\r\n", body_length(b));
-    return send_text(c, b, NULL, err) && flush_text(c, err);
+    return send_text(c, b, false, NULL, err) && flush_text(c, err);
 }
 
 const char *client_lacks(const struct client *c, unsigned flags)
@@ -539,7 +549,7 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
         conn_write(c->conn, ".\r\n", 3);
         return read_reply(c, DOT_TIMEOUT, "the final dot", err) || true;
     }
-    if (!send_body(c, m->body, err))
+    if (!send_body(c, m, err))
         return broken(c, results, n, err);
     return text_answered(c, "the final dot", m, rids, results, n, err);
 }

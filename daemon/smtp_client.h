@@ -68,11 +68,11 @@ void rcpt_result_set(struct rcpt_result *r, enum outcome outcome, int code, cons
 
 /* YIELDS. Connects to the first of n addresses that answers (conn_connect_first) and reads the greeting. NULL and err: no connection, or a greeting other than
  * 220; *reply says which reply that was (code 0: none), *local what our end was (family 0: never
- * connected). dcid is what the log calls this connection; 0: nothing is logged or counted. deadline:
+ * connected), *which what address it was. patience: for the connection alone. dcid is what the log calls this connection; 0: nothing is logged or counted. deadline:
  * for the connection and all that is said over it; NEVER: the time-outs of the RFC. */
 struct client *client_connect(const char *host, const struct addr *const *to, unsigned n,
-                              const struct addr *from, uint64_t dcid, msec_t deadline,
-                              struct addr *local,
+                              const struct addr *from, uint64_t dcid, msec_t patience,
+                              msec_t deadline, unsigned *which, struct addr *local,
                               struct smtp_reply *reply, struct err *err);
 /* The same from an open connection on, which it takes over. */
 struct client *client_greet(struct conn *conn, const char *host, const struct addr *peer,

@@ -212,6 +212,22 @@ static bool read_data(struct intake *i)
     }
 }
 
+/* RFC 6531 section 3.3: SMTPUTF8 that nothing in the message needs must not keep it from hosts without it. */
+static bool needs_utf8(const struct message *m, const struct intake *i)
+{
+    bool needs = i->scan.has_8bit || i->scan.binary;
+
+    for (const char *p = m->sender; *p; p++)
+        needs |= (unsigned char)*p > 127;
+    for (unsigned k = 0; k < m->nrcpts && !needs; k++) {
+        for (const char *p = m->rcpts[k].address; *p; p++)
+            needs |= (unsigned char)*p > 127;
+        for (const char *p = m->rcpts[k].orcpt; p && *p; p++)
+            needs |= (unsigned char)*p > 127;
+    }
+    return needs;
+}
+
 /* YIELDS. The message is whole; from here on it is the queue's or nobody's. */
 static void submit(struct smtp *s, struct intake *i)
 {
@@ -227,6 +243,8 @@ static void submit(struct smtp *s, struct intake *i)
     m->subject = message_text(m, i->scan.subject);
     if (i->scan.has_8bit)
         m->flags |= MSG_8BIT;
+    if (m->flags & MSG_SMTPUTF8 && !needs_utf8(m, i))
+        m->flags &= ~(unsigned)MSG_SMTPUTF8;
     if (i->scan.message_id[0])
         maillog_message_id(m->mid, i->scan.message_id);
     if (i->scan.has_subject)
@@ -287,7 +305,7 @@ static struct intake *begin(struct smtp *s, bool chunked)
     i->scan.max_size = s->flow->max_message_size;
     i->scan.max_header_lines = (unsigned)s->setup->max_header_lines;
     i->scan.max_received = (unsigned)s->setup->max_received;
-    i->scan.want_8bit = !binary && !(s->tx->flags & MSG_8BIT);
+    i->scan.want_8bit = !binary && (!(s->tx->flags & MSG_8BIT) || s->tx->flags & MSG_SMTPUTF8);
     i->scan.chunked = chunked;
     i->scan.binary = binary;
     smtp_intake_start(&i->scan);

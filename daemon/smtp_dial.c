@@ -8,6 +8,7 @@
 #include "daemon/conn.h"
 #include "daemon/dane.h"
 #include "daemon/dns.h"
+#include "daemon/fiber.h"
 #include "daemon/maillog.h"
 #include "daemon/queue.h"
 #include "daemon/reload.h"
@@ -15,6 +16,7 @@
 #include "daemon/stats.h"
 
 #define PTR_TIMEOUT SECONDS(10)
+#define CONNECT_TIMEOUT SECONDS(30) /* the kernel has asked five times by then */
 
 struct dialing {
     const struct dial *d;
@@ -233,16 +235,17 @@ static bool connect_any(struct dialing *g)
     const struct dial *d = g->d;
     struct dialed *out = g->out;
     const struct addr *to[CONN_RACE_MAX] = {g->addr};
-    unsigned n = 1;
+    unsigned n = 1, which = 0;
 
     for (unsigned i = 0; i < d->n_others && g->addr == d->addr; i++)
         to[n++] = d->others[i];
     out->client = client_connect(d->host, to, n, d->from, out->dcid,
-                                 d->deadline ? d->deadline : NEVER, &out->local, &out->refusal,
-                                 &g->err);
-    for (unsigned i = 1; i < n && out->client; i++)
-        if (addr_eq(to[i], &out->client->peer) && to[i]->port == out->client->peer.port)
-            g->addr = to[i];
+                                 d->patience ? d->patience : CONNECT_TIMEOUT,
+                                 d->deadline ? d->deadline : NEVER, &which, &out->local,
+                                 &out->refusal, &g->err);
+    if (out->local.family) /* one was there, even if it did not greet us */
+        g->addr = to[which];
+    out->peer = *g->addr;
     return out->client;
 }
 
@@ -294,6 +297,7 @@ bool smtp_dial(const struct dial *d, struct dialed *out)
     if (step == TLS_STEP_SEND)
         return true;
     str_copy(out->why, sizeof(out->why), g.err.text);
+    out->ours = g.err.code == E_IO || fiber_stopping();
     client_free(&out->client);
     return false;
 }

@@ -49,6 +49,7 @@ struct dial {
     struct tls_names names;
     const struct dane *dane; /* NULL unless the verdict checks it */
     bool logged; /* with a DCID and the lines of mail_logs; else nothing is written */
+    msec_t patience; /* for the connection; 0: as long as is reasonable */
     msec_t deadline; /* for all of it and for what is said later; 0: the time-outs of the RFC alone */
     bool resume; /* offer a TLS session of an earlier connection that was verified the same way */
     void (*tell)(void *arg, const struct dial_event *e); /* NULL: nobody; must not wait */
@@ -63,9 +64,11 @@ struct dialed {
     enum tls_event event; /* the last thing that happened to TLS */
     bool
         insecure; /* failed for want of the TLS the verdict demands, or at it; not at the network */
+    bool ours; /* failed for something on this side: no descriptor, no such source address, the end */
     char why[480]; /* when it failed: a sentence; of the peer's words only what is escaped */
     struct smtp_reply refusal; /* the reply that ended it, code 0: none */
     struct addr local; /* our end, family 0: never connected */
+    struct addr peer; /* the address it was about: of several, the one that took the last connection */
     uint64_t dcid; /* of the last connection, 0 when not logged */
     char name[256]; /* room for names.ptr */
 };

@@ -520,9 +520,10 @@ static bool parse_notify(struct slice v, unsigned *out)
     return !(*out & SMTP_NOTIFY_NEVER) || *out == SMTP_NOTIFY_NEVER;
 }
 
-/* "addr-type;xtext", at most 500 characters; RFC 6533 adds UTF-8 to the type "utf-8". */
-static bool check_orcpt(struct slice v)
+/* "addr-type;xtext", at most 500 characters; RFC 6533 section 3 gives the type "utf-8" its own form. */
+static bool check_orcpt(struct slice v, bool *utf8)
 {
+    struct buf decoded = BUF_INIT(2000);
     const char *semi = memchr(v.p, ';', v.n);
     struct slice type = {v.p, semi ? (size_t)(semi - v.p) : 0}, rest = v;
 
@@ -532,8 +533,14 @@ static bool check_orcpt(struct slice v)
         if (!is_alpha(type.p[i]) && !is_digit(type.p[i]) && type.p[i] != '-')
             return false;
     skip(&rest, type.n + 1);
-    if (slice_ieq(type, "utf-8"))
-        return rest.n > 0 && str_is_utf8(rest.p, rest.n);
+    if (slice_ieq(type, "utf-8")) {
+        bool ok = rest.n > 0 && smtp_utf8_address_decode(rest, &decoded);
+
+        for (size_t i = 0; i < rest.n; i++)
+            *utf8 |= (unsigned char)rest.p[i] > 127;
+        buf_free(&decoded);
+        return ok;
+    }
     return is_xtext(rest, 500);
 }
 
@@ -544,7 +551,7 @@ bool smtp_parse_rcpt(struct slice args, struct smtp_rcpt *out, struct smtp_refus
     bool ok;
     int more;
 
-    out->esmtp = false;
+    out->esmtp = out->orcpt_utf8 = false;
     out->notify = 0;
     out->orcpt = (struct slice){NULL, 0};
     if (!skip_keyword(&args, "TO:", why) || !smtp_parse_path(&args, &out->to, why))
@@ -559,7 +566,7 @@ bool smtp_parse_rcpt(struct slice args, struct smtp_rcpt *out, struct smtp_refus
         } else if (slice_ieq(key, "ORCPT")) {
             bit = SEEN_ORCPT;
             out->orcpt = value;
-            ok = check_orcpt(value);
+            ok = check_orcpt(value, &out->orcpt_utf8);
         } else {
             return unknown_param(key, why);
         }
@@ -631,6 +638,85 @@ void smtp_xtext_encode(struct buf *out, const char *s)
             buf_printf(out, "+%02X", c);
         else
             buf_char(out, (char)c);
+    }
+}
+
+/* --- addresses of the type "utf-8", RFC 6533 section 3 ------------------------------------------------ */
+
+/* What QCHAR leaves out of printable ASCII. */
+static bool is_special(unsigned char c)
+{
+    return c < 33 || c == 127 || c == '\\' || c == '+' || c == '=';
+}
+
+static void add_utf8(struct buf *out, uint32_t c)
+{
+    if (c < 0x80) {
+        buf_char(out, (char)c);
+    } else if (c < 0x800) {
+        buf_char(out, (char)(0xc0 | c >> 6));
+        buf_char(out, (char)(0x80 | (c & 0x3f)));
+    } else if (c < 0x10000) {
+        buf_char(out, (char)(0xe0 | c >> 12));
+        buf_char(out, (char)(0x80 | (c >> 6 & 0x3f)));
+        buf_char(out, (char)(0x80 | (c & 0x3f)));
+    } else {
+        buf_char(out, (char)(0xf0 | c >> 18));
+        buf_char(out, (char)(0x80 | (c >> 12 & 0x3f)));
+        buf_char(out, (char)(0x80 | (c >> 6 & 0x3f)));
+        buf_char(out, (char)(0x80 | (c & 0x3f)));
+    }
+}
+
+/* "\x{F6}" at the front of s; bytes of it, 0: it is none. */
+static size_t embedded(struct slice s, uint32_t *c)
+{
+    size_t i = 3;
+
+    if (s.n < 6 || memcmp(s.p, "\\x{", 3) != 0)
+        return 0;
+    for (*c = 0; i < s.n && i < 9 && s.p[i] != '}'; i++) {
+        int digit = hex_digit((char)(s.p[i] >= 'a' && s.p[i] <= 'f' ? s.p[i] - 32 : s.p[i]));
+
+        if (digit < 0)
+            return 0;
+        *c = *c * 16 + (uint32_t)digit;
+    }
+    if (i < 5 || i == s.n || s.p[i] != '}' || !*c || *c > 0x10ffff || (*c >= 0xd800 && *c <= 0xdfff))
+        return 0;
+    return i + 1;
+}
+
+bool smtp_utf8_address_decode(struct slice in, struct buf *out)
+{
+    uint32_t c;
+    size_t n;
+
+    if (!str_is_utf8(in.p, in.n))
+        return false;
+    for (; in.n; skip(&in, n)) {
+        n = *in.p == '\\' ? embedded(in, &c) : 1;
+        if (!n || (n == 1 && is_special((unsigned char)*in.p)))
+            return false;
+        if (n == 1)
+            buf_char(out, *in.p);
+        else
+            add_utf8(out, c);
+    }
+    return !out->full;
+}
+
+void smtp_utf8_address_encode(struct buf *out, const char *s)
+{
+    while (*s) {
+        uint32_t c;
+        size_t n = str_utf8_char(s, strlen(s), &c);
+
+        if (n == 1 && !is_special((unsigned char)*s))
+            buf_char(out, *s);
+        else
+            buf_printf(out, "\\x{%02X}", n ? (unsigned)c : (unsigned char)*s);
+        s += n ? n : 1;
     }
 }
 

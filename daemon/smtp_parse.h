@@ -48,6 +48,7 @@ struct smtp_rcpt {
     bool esmtp;
     unsigned notify; /* SMTP_NOTIFY_*, 0: not given */
     struct slice orcpt; /* "rfc822;user+40example.com", still in xtext; n == 0: none */
+    bool orcpt_utf8; /* it has bytes above 127, which need SMTPUTF8 (RFC 6533 section 3) */
 };
 enum {
     SMTP_NOTIFY_NEVER = 1,
@@ -73,6 +74,11 @@ bool smtp_parse_helo(struct slice args, char *out, size_t size);
 /* RFC 3461 section 4. -1: not xtext, or it does not fit; else the bytes written before the NUL. */
 int smtp_xtext_decode(struct slice in, char *out, size_t size);
 void smtp_xtext_encode(struct buf *out, const char *s);
+
+/* What follows "utf-8;" in ORCPT and in reports, RFC 6533 section 3: UTF-8, or ASCII with "\x{F6}" in it, which decode
+ * turns into UTF-8. false: it is neither. encode writes the form of ASCII alone (utf-8-addr-xtext). */
+bool smtp_utf8_address_decode(struct slice in, struct buf *out);
+void smtp_utf8_address_encode(struct buf *out, const char *s);
 
 /* A server's reply, fed line by line. */
 struct smtp_reply {

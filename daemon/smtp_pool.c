@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/conn.h"
+#include "daemon/hosts.h"
 #include "daemon/loop.h"
 #include "daemon/queue_run.h"
 #include "store/base/map.h"
@@ -22,7 +23,6 @@ static struct {
     pthread_mutex_t lock;
     struct lent *lent;
     struct map sessions; /* SSL_SESSION by "host/address:port" */
-    struct map open; /* counts by "address:port" */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void pool_lend(struct lent *l, struct client *c, struct waiting *w)
@@ -155,40 +155,6 @@ void pool_keep_session(struct client *c)
     SSL_SESSION_free(s);
 }
 
-bool pool_enter(const struct addr *to, unsigned limit)
-{
-    char key[ADDR_TEXT];
-    unsigned *count;
-    bool ok;
-
-    addr_text_port(to, key);
-    pthread_mutex_lock(&pool.lock);
-    count = map_get(&pool.open, key);
-    if (!count) {
-        count = xcalloc(1, sizeof(*count));
-        map_set(&pool.open, key, count);
-    }
-    ok = !limit || *count < limit;
-    *count += ok;
-    pthread_mutex_unlock(&pool.lock);
-    return ok;
-}
-
-void pool_leave(const struct addr *to)
-{
-    char key[ADDR_TEXT];
-    unsigned *count;
-
-    addr_text_port(to, key);
-    pthread_mutex_lock(&pool.lock);
-    count = map_get(&pool.open, key);
-    if (count && !--*count) {
-        map_remove(&pool.open, key);
-        free(count);
-    }
-    pthread_mutex_unlock(&pool.lock);
-}
-
 void smtp_pool_stop(void)
 {
     const char *key;
@@ -199,9 +165,6 @@ void smtp_pool_stop(void)
     while (map_next(&pool.sessions, &pos, &key, &value))
         SSL_SESSION_free(value);
     map_free(&pool.sessions);
-    pos = 0;
-    while (map_next(&pool.open, &pos, &key, &value))
-        free(value);
-    map_free(&pool.open);
     pthread_mutex_unlock(&pool.lock);
+    hosts_forget();
 }

@@ -1,5 +1,5 @@
-/* smtp_pool.h - what deliveries share: open sessions that wait for work, TLS sessions to resume,
- * and how many connections each address has. Any thread; one mutex, held for moments.
+/* smtp_pool.h - what deliveries share: open sessions that wait for work, and TLS sessions to resume.
+ * Any thread; one mutex, held for moments.
  *
  * A session keeps its connection while it waits for the next message of its own destination;
  * meanwhile a session of another destination that goes to the same address under a verdict the
@@ -32,10 +32,6 @@ struct client *pool_take(const struct addr *to, const struct tls_need *need, con
 struct ssl_session_st *pool_session(const char *host, const struct addr *to, unsigned checks,
                                     uint64_t config, const struct tls_need *need);
 void pool_keep_session(struct client *c); /* the newest one the peer gave it, if any, in a full handshake */
-
-bool pool_enter(const struct addr *to,
-                unsigned limit); /* false: that many are open; limit 0: only counts */
-void pool_leave(const struct addr *to);
 
 void smtp_pool_stop(void);
 

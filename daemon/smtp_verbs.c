@@ -301,7 +301,7 @@ static void do_rcpt(struct smtp *s)
         smtp_reply(s, 555, "5.5.4", "Parameters need EHLO");
         return;
     }
-    if (rcpt.to.utf8 && !(m->flags & MSG_SMTPUTF8)) {
+    if ((rcpt.to.utf8 || rcpt.orcpt_utf8) && !(m->flags & MSG_SMTPUTF8)) {
         smtp_reply(s, 553, "5.6.7", "The address needs SMTPUTF8, which MAIL did not ask for");
         return;
     }

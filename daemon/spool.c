@@ -1,6 +1,7 @@
 /* spool.c - see spool.h. Files in the spool directory:
  *
- *   seg-XXXXXXXX   a segment of 64 MiB, allocated in full when it is made; numbers only grow
+ *   seg-XXXXXXXX   a segment of 64 MiB, allocated in full when it is made; numbers only grow. The
+ *                  first 8 MiB are the ledger's (ledger.c)
  *   spare-X        a segment without a number, emptied and kept: writing over old blocks syncs
  *                  faster than growing a file
  *   file-X         what follows the first 64 pieces of a large body: pieces of 64 KiB, each
@@ -46,6 +47,8 @@ struct segment {
     uint32_t number;
     int fd; /* -1: not open */
     uint32_t used; /* next free byte; only of the active segment does it grow */
+    uint32_t ledger_used;
+    uint64_t ledger_last; /* its last record */
     uint64_t live; /* bytes of bodies that are not removed */
     unsigned readers; /* struct bodies in memory */
     atomic_bool dirty;
@@ -82,6 +85,8 @@ struct body_writer {
 
 static struct {
     pthread_mutex_t lock;
+    pthread_mutex_t sync; /* before lock: one spool_sync at a time, so that the second does not end before the first */
+    uint64_t passed; /* by queue.db: records of the ledger up to here */
     int dir;
     struct segment **segments; /* by number, ascending */
     size_t n, cap;
@@ -93,7 +98,7 @@ static struct {
     atomic_uint failures; /* of syncs */
     int *unsynced; /* descriptors of finished files */
     size_t nunsynced, unsynced_cap;
-} sp = {.lock = PTHREAD_MUTEX_INITIALIZER, .dir = -1};
+} sp = {.lock = PTHREAD_MUTEX_INITIALIZER, .sync = PTHREAD_MUTEX_INITIALIZER, .dir = -1};
 
 /* --- segments --- */
 
@@ -162,7 +167,7 @@ static void segment_retire(struct segment *s)
     struct stat st;
     bool kept;
 
-    if (s == sp.active || s->live || s->readers)
+    if (s == sp.active || s->live || s->readers || s->ledger_last > sp.passed)
         return;
     segment_name(s->number, name, sizeof(name));
     snprintf(spare, sizeof(spare), "spare-%u", sp.spare_names + 1);
@@ -216,26 +221,39 @@ static struct segment *segment_make(struct err *err)
     return segment_add(number, fd);
 }
 
+/* Under the lock. The active segment, with room for so much of a body and of the ledger: this one or the next. */
+static struct segment *segment_with_room(uint32_t body, uint32_t ledger, struct err *err)
+{
+    struct segment *s = sp.active, *old;
+
+    if (s && s->used + body <= SEGMENT_SIZE && s->ledger_used + ledger <= SPOOL_LEDGER)
+        return s;
+    if (s && !s->live && !s->readers) { /* it can follow itself: a full disk may not give another */
+        sp.active = NULL;
+        segment_retire(s);
+    }
+    s = segment_make(err);
+    if (!s) {
+        err_wrap(err, "storing a message");
+        return NULL;
+    }
+    s->used = SPOOL_LEDGER;
+    old = sp.active;
+    sp.active = s;
+    if (old)
+        segment_retire(old);
+    return s;
+}
+
 static bool segment_reserve(uint32_t n, struct piece *out, struct err *err)
 {
-    struct segment *s, *old;
+    struct segment *s;
 
     pthread_mutex_lock(&sp.lock);
-    s = sp.active;
-    if (!s || s->used + n > SEGMENT_SIZE) {
-        if (s && !s->live && !s->readers) { /* it can follow itself: a full disk may not give another */
-            sp.active = NULL;
-            segment_retire(s);
-        }
-        s = segment_make(err);
-        if (!s) {
-            pthread_mutex_unlock(&sp.lock);
-            return err_wrap(err, "storing a message");
-        }
-        old = sp.active;
-        sp.active = s;
-        if (old)
-            segment_retire(old);
+    s = segment_with_room(n, 0, err);
+    if (!s) {
+        pthread_mutex_unlock(&sp.lock);
+        return false;
     }
     out->segment = s;
     out->offset = s->used;
@@ -387,7 +405,7 @@ void spool_ready(bool complete)
     for (size_t i = sp.n; i-- && complete;)
         segment_retire(sp.segments[i]);
     remove_orphans(complete);
-    sp.active = segment_make(&err);
+    segment_with_room(0, 0, &err);
     pthread_mutex_unlock(&sp.lock);
     if (err.code) /* what is queued is delivered all the same; the next message tries again */
         log_critical("spool: %s", err.text);
@@ -409,6 +427,7 @@ void spool_close(void)
     sp.n = sp.cap = sp.nunsynced = sp.unsynced_cap = 0;
     sp.active = NULL;
     sp.last_number = 0;
+    sp.passed = 0;
     sp.spares = sp.spare_names = 0;
     sp.last_file = sp.files = 0;
     sp.dir_dirty = sp.keep_lost = false;
@@ -428,14 +447,18 @@ static void give_up_segment(void)
         segment_retire(old);
 }
 
-bool spool_sync(void *unused, struct err *err)
+unsigned spool_failures(void)
+{
+    return atomic_load(&sp.failures);
+}
+
+static bool sync_all(struct err *err)
 {
     struct segment *dirty[16];
     size_t ndirty, nfiles, i;
     int *files, e = 0;
     bool dir;
 
-    (void)unused;
     do {
         ndirty = 0;
         pthread_mutex_lock(&sp.lock);
@@ -474,6 +497,20 @@ bool spool_sync(void *unused, struct err *err)
         pthread_mutex_unlock(&sp.lock);
     } while (ndirty == countof(dirty));
     return e ? err_errno(err, e, "making messages durable") : true;
+}
+
+bool spool_sync(void *failures, struct err *err)
+{
+    unsigned *known = failures;
+    bool ok;
+
+    pthread_mutex_lock(&sp.sync);
+    ok = sync_all(err);
+    if (ok && *known != spool_failures())
+        ok = err_set(err, E_IO, "the disk failed while messages were being stored");
+    *known = spool_failures();
+    pthread_mutex_unlock(&sp.sync);
+    return ok;
 }
 
 /* --- writing --- */
@@ -998,6 +1035,78 @@ struct body *body_decode(const void *p, size_t n, struct err *err)
     if (b->npieces < s.npieces)
         body_free(&b);
     return b;
+}
+
+/* --- the ledger's part --- */
+
+bool spool_ledger_room(uint32_t n, struct spool_ledger *out, struct err *err)
+{
+    struct segment *s;
+
+    pthread_mutex_lock(&sp.lock);
+    s = segment_with_room(0, n, err);
+    if (s) {
+        s->readers++; /* until it is written */
+        out->segment = s;
+        out->number = s->number;
+        out->offset = s->ledger_used;
+        out->room = SPOOL_LEDGER - s->ledger_used;
+    }
+    pthread_mutex_unlock(&sp.lock);
+    return s;
+}
+
+bool spool_ledger_write(const struct spool_ledger *at, const void *p, size_t n, uint64_t seq, struct err *err)
+{
+    struct segment *s = at->segment;
+    bool ok = write_all(s->fd, p, n, at->offset, err);
+
+    atomic_store(&s->dirty, true);
+    pthread_mutex_lock(&sp.lock);
+    s->ledger_used = at->offset + (uint32_t)n;
+    s->ledger_last = seq;
+    s->readers--;
+    segment_retire(s); /* another may be active by now */
+    pthread_mutex_unlock(&sp.lock);
+    return ok;
+}
+
+void spool_ledger_passed(uint64_t seq)
+{
+    pthread_mutex_lock(&sp.lock);
+    if (seq > sp.passed) {
+        sp.passed = seq;
+        for (size_t i = sp.n; i--;)
+            if (sp.segments[i]->ledger_last)
+                segment_retire(sp.segments[i]);
+    }
+    pthread_mutex_unlock(&sp.lock);
+}
+
+void spool_ledger_read(uint32_t from, uint64_t (*fn)(void *arg, uint32_t number, struct slice area), void *arg)
+{
+    char name[32], *area = xmalloc(SPOOL_LEDGER);
+
+    if (from > sp.last_number)
+        sp.last_number = from;
+    for (size_t i = 0; i < sp.n; i++) {
+        struct segment *s = sp.segments[i];
+        ssize_t n;
+        int fd;
+
+        if (s->number < from)
+            continue;
+        segment_name(s->number, name, sizeof(name));
+        fd = openat(sp.dir, name, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : pread(fd, area, SPOOL_LEDGER, 0);
+        if (n < 0)
+            log_critical("spool: reading the ledger in %s: %s", name, strerror(errno));
+        else
+            s->ledger_last = fn(arg, s->number, (struct slice){area, (size_t)n});
+        if (fd >= 0)
+            close(fd);
+    }
+    free(area);
 }
 
 /* --- compaction --- */

@@ -31,8 +31,26 @@ bool spool_bodies(void); /* there are segments or files of an earlier run; befor
 void spool_keep_lost(void); /* rows are missing for good: what is there now stays under names lost-*; before spool_ready */
 void spool_forget_accounts(void); /* spool_account begins again; before spool_ready */
 void spool_close(void);
-bool spool_sync(void *unused,
-                struct err *err); /* writer thread: every finished body becomes durable */
+
+/* A writer's hook: every finished body becomes durable. Two writers may call it at once, each with an unsigned of its own
+ * that begins as spool_failures(). false (E_IO) also when any sync has failed since its last call: what this group needs
+ * may have been in that one. */
+bool spool_sync(void *failures, struct err *err);
+unsigned spool_failures(void);
+
+/* The ledger's part of a segment (ledger.h), its first bytes. One thread: room, then write. A segment is kept until
+ * what was written last in it has passed. */
+#define SPOOL_LEDGER (8u << 20)
+struct spool_ledger {
+    struct segment *segment;
+    uint32_t number, offset, room; /* room is at least n, which is at most SPOOL_LEDGER */
+};
+bool spool_ledger_room(uint32_t n, struct spool_ledger *out, struct err *err);
+bool spool_ledger_write(const struct spool_ledger *at, const void *p, size_t n, uint64_t seq, struct err *err);
+void spool_ledger_passed(uint64_t seq); /* any thread: records up to seq are not needed any more */
+/* Start, before spool_ready: the ledger of every segment from a number on. New segments get numbers above it. fn returns
+ * the last sequence number in the segment. */
+void spool_ledger_read(uint32_t from, uint64_t (*fn)(void *arg, uint32_t number, struct slice area), void *arg);
 
 struct body_writer *body_create(void);
 bool body_append(struct body_writer *w, const void *p, size_t n,

@@ -95,8 +95,11 @@ void writer_want_sync(void)
 
 static bool run_sql(struct writer *w, const char *sql, struct err *err)
 {
-    sqlite3_stmt *s = writer_stmt(sql, err);
+    sqlite3_stmt *s;
 
+    if (!w->db) /* a group of jobs and its sync, no transaction */
+        return true;
+    s = writer_stmt(sql, err);
     if (!s)
         return false;
     sqlite3_step(s);
@@ -107,7 +110,7 @@ static bool run_sql(struct writer *w, const char *sql, struct err *err)
 
 static void roll_back(struct writer *w)
 {
-    if (!sqlite3_get_autocommit(w->db))
+    if (w->db && !sqlite3_get_autocommit(w->db))
         run_sql(w, "ROLLBACK", NULL);
 }
 
@@ -131,8 +134,8 @@ static void report(const struct writer *w, const struct err *failure)
     log_critical("writer %s: %s", w->name, failure->text);
     snprintf(key, sizeof(key), "writer %s", w->name);
     alert_raise(ALERT_SYSTEM, ALERT_CRITICAL, key,
-                "The %s database cannot be written: %s. Nothing that needs it is accepted until it can be.",
-                w->name, failure->text);
+                "The %s%s cannot be written: %s. Nothing that needs it is accepted until it can be.",
+                w->name, w->db ? " database" : "", failure->text);
 }
 
 static void report_end(const struct writer *w)
@@ -141,7 +144,7 @@ static void report_end(const struct writer *w)
 
     log_info("writer %s: writing works again", w->name);
     snprintf(key, sizeof(key), "writer over %s", w->name);
-    alert_raise(ALERT_SYSTEM, ALERT_INFO, key, "The %s database can be written again.", w->name);
+    alert_raise(ALERT_SYSTEM, ALERT_INFO, key, "The %s%s can be written again.", w->name, w->db ? " database" : "");
 }
 
 /* Jobs first up to (not including) last have had their transaction: with failure, none of it is
@@ -179,7 +182,7 @@ static void finish_group(struct writer *w, struct job *first, struct job *last,
 
 static void look_for_damage(struct writer *w)
 {
-    int code = sqlite3_errcode(w->db) & 0xff;
+    int code = w->db ? sqlite3_errcode(w->db) & 0xff : SQLITE_OK;
     void (*fn)(void) = atomic_load(&w->on_damage);
 
     if (fn && (code == SQLITE_CORRUPT || code == SQLITE_NOTADB))
@@ -196,7 +199,7 @@ static bool run_job(struct writer *w, struct job *j, bool savepoint, struct err 
     j->ok = j->fn(w->db, j->arg, &j->err);
     if (!j->ok)
         look_for_damage(w);
-    if (sqlite3_get_autocommit(w->db)) {
+    if (w->db && sqlite3_get_autocommit(w->db)) {
         if (j->ok || !j->err.code)
             err_set(failure, E_IO, "transaction ended by the database: %s", sqlite3_errmsg(w->db));
         else
@@ -239,7 +242,7 @@ static struct job *run_group(struct writer *w, struct job *first)
 
     while (end && !end->alone)
         end = end->next;
-    savepoints = first->next != end;
+    savepoints = w->db && first->next != end;
     w->want_sync = false;
     ok = run_sql(w, "BEGIN IMMEDIATE", &failure);
     if (!ok) { /* none of them can run: all fail now, for one after the other would take as long as

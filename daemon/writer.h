@@ -3,7 +3,8 @@
  * Jobs gather while the previous group is being made durable; the next group runs them all in one transaction,
  * each in its own savepoint, so one that fails undoes only itself. Before COMMIT the group's sync hook is
  * called (the spool syncs its segments there). When the COMMIT is on disk the jobs' fibers wake.
- * There are two writers: the queue's (mail) and the configuration's, so that neither waits for the other. */
+ * There are three writers: the ledger's, which has no database (what makes mail durable), the queue's, and the
+ * configuration's, so that none waits for another. */
 #ifndef POSTERN_WRITER_H
 #define POSTERN_WRITER_H
 
@@ -15,7 +16,8 @@
 
 struct writer;
 
-/* db is used by the writer's thread alone from now on, and closed by writer_free. sync may be NULL; it runs on
+/* db is used by the writer's thread alone from now on, and closed by writer_free; NULL: jobs get none, and a group is
+ * made durable by sync alone. sync may be NULL; it runs on
  * the writer's thread before each COMMIT of a group in which a job that succeeded called writer_want_sync();
  * false makes the whole group fail with err. */
 struct writer *writer_new(const char *name, sqlite3 *db, bool (*sync)(void *arg, struct err *err),

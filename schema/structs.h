@@ -48,6 +48,9 @@ struct smtpauth_profile {
 struct smtpauth_server {
 #include "schema/smtpauth_server.def"
 };
+struct bounce_template {
+#include "schema/bounce_template.def"
+};
 struct bounce_profile {
 #include "schema/bounce_profile.def"
 };

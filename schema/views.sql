@@ -136,23 +136,32 @@ CREATE VIEW v_smtpauth_server AS SELECT name AS object,
   CAST(json_extract(body,'$.plain') AS INTEGER) AS "plain",
   CAST(json_extract(body,'$.login') AS INTEGER) AS "login"
 FROM entry JOIN blob USING(hash) WHERE class='smtpauth_server' AND to_rev IS NULL;
+CREATE VIEW v_bounce_template AS SELECT name AS object,
+  CAST(json_extract(body,'$.name') AS TEXT) AS "name",
+  CAST(json_extract(body,'$.text') AS TEXT) AS "text"
+FROM entry JOIN blob USING(hash) WHERE class='bounce_template' AND to_rev IS NULL;
 CREATE VIEW v_bounce_profile AS SELECT name AS object,
   CAST(json_extract(body,'$.name') AS TEXT) AS "name",
   CAST(json_extract(body,'$.max_retries') AS INTEGER) AS "max_retries",
   CAST(json_extract(body,'$.max_queue_seconds') AS INTEGER) AS "max_queue_seconds",
   CAST(json_extract(body,'$.initial_retry') AS INTEGER) AS "initial_retry",
   CAST(json_extract(body,'$.max_retry') AS INTEGER) AS "max_retry",
-  CAST(json_extract(body,'$.send_bounces') AS INTEGER) AS "send_bounces",
-  CAST(json_extract(body,'$.dsn_format') AS INTEGER) AS "dsn_format",
+  CAST(json_extract(body,'$.send_bounces') AS TEXT) AS "send_bounces",
+  CAST(json_extract(body,'$.dsn_format') AS TEXT) AS "dsn_format",
   CAST(json_extract(body,'$.failure_subject') AS TEXT) AS "failure_subject",
-  CAST(json_extract(body,'$.delay_warnings') AS INTEGER) AS "delay_warnings",
+  CAST(json_extract(body,'$.template') AS TEXT) AS "template",
+  CAST(json_extract(body,'$.language_templates') AS TEXT) AS "language_templates",
+  CAST(json_extract(body,'$.parse_status') AS TEXT) AS "parse_status",
+  CAST(json_extract(body,'$.delay_warnings') AS TEXT) AS "delay_warnings",
   CAST(json_extract(body,'$.delay_interval') AS INTEGER) AS "delay_interval",
   CAST(json_extract(body,'$.delay_count') AS INTEGER) AS "delay_count",
   CAST(json_extract(body,'$.delay_subject') AS TEXT) AS "delay_subject",
   CAST(json_extract(body,'$.alternate') AS TEXT) AS "alternate"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_profile' AND to_rev IS NULL;
 CREATE VIEW v_bounce_setup AS SELECT name AS object,
-  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy"
+  CAST(json_extract(body,'$.max_copy') AS INTEGER) AS "max_copy",
+  CAST(json_extract(body,'$.initial_host_retry') AS INTEGER) AS "initial_host_retry",
+  CAST(json_extract(body,'$.max_host_retry') AS INTEGER) AS "max_host_retry"
 FROM entry JOIN blob USING(hash) WHERE class='bounce_setup' AND to_rev IS NULL;
 CREATE VIEW v_bv_setup AS SELECT name AS object,
   CAST(json_extract(body,'$.invalid') AS TEXT) AS "invalid",

@@ -55,6 +55,8 @@ struct ui {
     char *error;              /* the first failure's sentence */
     bool changed;             /* something was staged or committed */
     json_t *data_out;         /* members of the envelope's data */
+    bool data_begun;          /* out_list: the envelope's data stands on standard output already, without its end */
+    size_t listed;            /* items of the out_list */
     json_t *extra;            /* other members of the envelope: conflicts, warnings */
     struct buf said;          /* ui_say, for JSON */
 

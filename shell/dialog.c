@@ -585,6 +585,19 @@ void print_rows(struct ui *ui, struct session *s, const struct section *sec, con
     print_rows_as(ui, s, sec, owner, FORM_TEXT);
 }
 
+/* A text of many lines, each of them below its label. */
+static void print_lines(struct ui *ui, const char *label, const char *text)
+{
+    out_line(ui, "%s:", label);
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        AUTO(str) char *line = xstrndup(text, n);
+
+        out_line(ui, "    %s", str_printable(line));
+        text += n + (text[n] == '\n');
+    }
+}
+
 static void print_row_as(struct ui *ui, const struct row *r, enum form form)
 {
     AUTO(json) json_t *record = NULL;
@@ -601,9 +614,12 @@ static void print_row_as(struct ui *ui, const struct row *r, enum form form)
     for (size_t i = 0; i < r->section->nfields; i++) {
         const struct field *f = &r->section->fields[i];
 
-        if (!f->hidden)
-            out_line(ui, "%s: %s", f->label ? f->label : f->name,
-                     str_printable(json_str(record, f->name, "")));
+        const char *label = f->label ? f->label : f->name, *text = json_str(record, f->name, "");
+
+        if (!f->hidden && f->type == &type_pem)
+            print_lines(ui, label, text);
+        else if (!f->hidden)
+            out_line(ui, "%s: %s", label, str_printable(text));
     }
 }
 

@@ -55,16 +55,17 @@ static bool take_signal(enum event *out)
 
 enum event event_wait(int tty, int socket, msec_t deadline)
 {
-    struct pollfd fds[3] = {
+    struct pollfd fds[4] = {
         {.fd = signals, .events = POLLIN},
         {.fd = tty,     .events = POLLIN},
-        {.fd = socket,  .events = POLLIN}
+        {.fd = socket,  .events = POLLIN},
+        {.fd = tty < 0 ? STDOUT_FILENO : -1} /* a pipe that nobody reads any more */
     };
     enum event signal_event;
 
     for (;;) {
         msec_t left = deadline == NEVER ? -1 : deadline - clock_now();
-        int n = poll(fds, 3,
+        int n = poll(fds, 4,
                      left < 0       ? (deadline == NEVER ? -1 : 0)
                      : left > 60000 ? 60000
                                     : (int)left);
@@ -73,6 +74,10 @@ enum event event_wait(int tty, int socket, msec_t deadline)
             return signal_event;
         if (n < 0 && errno != EINTR)
             return EVENT_HANGUP;
+        if (n > 0 && fds[3].revents & (POLLERR | POLLHUP)) { /* "tail mail_logs" has nothing to write, and would never learn */
+            raise(SIGPIPE);
+            return EVENT_HANGUP;
+        }
         if (n > 0 && fds[1].revents)
             return fds[1].revents & POLLIN ? EVENT_TTY : EVENT_HANGUP;
         if (n > 0 && fds[2].revents)

@@ -20,7 +20,8 @@ enum event {
 void event_init(void);
 /* Around a read that blocks outside event_wait: the signals end the process, as they do other programs. */
 void event_deadly(bool on);
-/* Waits for the first of them; tty and socket may be -1. Signals go before the rest. */
+/* Waits for the first of them; tty and socket may be -1. Signals go before the rest. Without a tty it also watches standard
+ * output: when that is a pipe whose reader has gone, SIGPIPE ends the process, as writing to it would. */
 enum event event_wait(int tty, int socket, msec_t deadline);
 
 #endif

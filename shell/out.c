@@ -84,6 +84,45 @@ void out_data(struct ui *ui, json_t *data)
     json_decref(data);
 }
 
+static void put_json(struct ui *ui, const char *text)
+{
+    if (ui->backend)
+        ui->backend->write(ui, text, strlen(text));
+    else
+        fputs(text, stdout);
+}
+
+void out_list_begin(struct ui *ui, const char *name)
+{
+    AUTO(buf) struct buf text = BUF_INIT(200);
+
+    if (!ui->json)
+        return;
+    buf_printf(&text, "{\"data\":{\"%s\":[", name);
+    put_json(ui, buf_str(&text));
+    ui->data_begun = true;
+    ui->listed = 0;
+}
+
+void out_list_item(struct ui *ui, json_t *item)
+{
+    char *text;
+
+    if (ui->json) {
+        text = json_text(item);
+        put_json(ui, ui->listed++ ? "," : "");
+        put_json(ui, text);
+        free(text);
+    }
+    json_decref(item);
+}
+
+void out_list_end(struct ui *ui)
+{
+    if (ui->json)
+        put_json(ui, "]");
+}
+
 void out_live(struct ui *ui)
 {
     ui->unpaged = true;

@@ -18,6 +18,11 @@ void out_table_row(struct out_table *t, json_t *record); /* steals; in JSON it g
 void out_table_end(struct out_table **t);
 void out_record(struct ui *ui, const struct out_column *keys, size_t n, json_t *record); /* "Key: value" lines; steals */
 void out_data(struct ui *ui, json_t *data);              /* JSON only: members are added to the envelope's data; steals */
+/* JSON only: a list of any length in the envelope's data, written as it comes. At most one in a command; item
+ * steals. */
+void out_list_begin(struct ui *ui, const char *name);
+void out_list_item(struct ui *ui, json_t *item);
+void out_list_end(struct ui *ui);
 void out_line(struct ui *ui, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a line of text; not in JSON */
 void out_prose(struct ui *ui, const char *text);         /* a paragraph, broken at blanks */
 void out_item(struct ui *ui, const char *lead, const char *text); /* the same behind lead, below which it goes on */

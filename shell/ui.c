@@ -88,8 +88,18 @@ static json_t *envelope(struct ui *ui, const char *command, json_t *state)
     if (ui->extra) {
         json_object_foreach(ui->extra, key, value) json_object_set(e, key, value);
     }
-    json_put(e, "data", ui->data_out ? json_incref(ui->data_out) : json_null());
+    if (!ui->data_begun)
+        json_put(e, "data", ui->data_out ? json_incref(ui->data_out) : json_null());
     return e;
+}
+
+/* After out_list: the other members of its data, and then those of the envelope. */
+static char *rest_of_envelope(const struct ui *ui, const json_t *e)
+{
+    AUTO(str) char *data = json_text(ui->data_out), *rest = json_text(e);
+    bool any = json_object_size(ui->data_out);
+
+    return xasprintf("%s%s,%s", any ? "," : "", any ? data + 1 : "}", rest + 1);
 }
 
 int ui_finish(struct ui *ui, const char *command, json_t *state)
@@ -102,7 +112,10 @@ int ui_finish(struct ui *ui, const char *command, json_t *state)
         return ui->exit_code;
     }
     e = envelope(ui, command, state);
-    text = json_text(e);
+    if (ui->data_begun && !ui->data_out)
+        ui->data_out = json_object();
+    text = ui->data_begun ? rest_of_envelope(ui, e) : json_text(e);
+    ui->data_begun = false;
     if (ui->backend)
         ui->backend->write(ui, text, strlen(text));
     else
@@ -743,7 +756,7 @@ char *ask_secret(struct ui *ui, const char *key, const char *question)
 
 static char *block(struct ui *ui, const char *key, const char *question, bool secret)
 {
-    AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf text = BUF_INIT(1 << 20), line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
     const char *given = ui_failed(ui) ? NULL : ui_key(ui, key);
     enum ui_end end;
     char *answer;
@@ -758,7 +771,9 @@ static char *block(struct ui *ui, const char *key, const char *question, bool se
         return xstrdup("");
     }
     ui_gap(ui);
-    put(ui, question, strlen(question));
+    buf_str_add(&line, question);
+    ui_wrap(&line, ui_width(ui), &wrapped);
+    put(ui, wrapped.p, wrapped.n);
     put(ui, "\n", 1);
     end = ui->backend->block(ui, &text, !secret);
     ui->newlines = 1;

@@ -31,6 +31,7 @@ static const struct {
     {&section_rcpt_access,       &section_listener      },
     {&section_sender_group,      &section_mail_policy   },
     {&section_destination,       &section_bounce_profile},
+    {&section_bounce_profile,    &section_bounce_template},
     {&section_destination_setup, &section_certificate   },
     {&section_ldap_server,       &section_ldap_setup    },
     {&section_ldap_server,       &section_ldap_query    },
@@ -179,12 +180,41 @@ void check_bounce_profile(const struct config *cfg, const struct row *row, struc
 {
     const struct bounce_profile *p = row->data;
 
-    (void)cfg;
+    for (size_t i = 0; i < p->language_templates.n; i++) {
+        const char *colon = strchr(p->language_templates.items[i], ':');
+
+        if (colon && !CONFIG_GET(cfg, bounce_template, colon + 1))
+            check_error(out, "language_templates",
+                        "There is no notification template \"%s\"; create it with \"bounceconfig templates new\".",
+                        colon + 1);
+    }
+    if (str_eq(p->name, "Default") &&
+        (!p->send_bounces || !p->dsn_format || !p->parse_status || !p->delay_warnings ||
+         str_eq(p->alternate, "default")))
+        check_error(out, !p->send_bounces     ? "send_bounces"
+                         : !p->dsn_format     ? "dsn_format"
+                         : !p->parse_status   ? "parse_status"
+                         : !p->delay_warnings ? "delay_warnings"
+                                              : "alternate",
+                    "The profile Default is where \"default\" leads to; it needs a value of its own.");
     if (p->initial_retry > p->max_retry)
         check_error(
             out, "initial_retry",
             "The initial retry interval (%llu) must not be longer than the maximum one (%llu).",
             (unsigned long long)p->initial_retry, (unsigned long long)p->max_retry);
+}
+
+void check_bounce_setup(const struct config *cfg, const struct row *row, struct check *out)
+{
+    const struct bounce_setup *b = row->data;
+
+    (void)cfg;
+    if (b->initial_host_retry > b->max_host_retry)
+        check_error(out, "initial_host_retry",
+                    "The initial retry interval of an unreachable host (%llu) must not be longer "
+                    "than the maximum one (%llu).",
+                    (unsigned long long)b->initial_host_retry,
+                    (unsigned long long)b->max_host_retry);
 }
 
 static void check_certificates(const struct config *cfg, const struct listener *l,

@@ -103,7 +103,7 @@
  *                    dests_in_memory, kbytes_used, kbytes_free; resource_conservation is 0 to 60, or 999 when mail is
  *                    refused, and then [conservation] says what is scarce
  * status.rate        seconds, [count] -> stream of {time, conn_in, conn_out, inj_msgs, inj_recips, completed_recips (ever),
- *                    active_recips, kbytes_used}, until cancelled
+ *                    active_recips, msgs_in_work_queue, kbytes_used}, until cancelled
  * status.reset       the "reset" counters start again at 0                                     operator
  * host.in            [limit] -> {as_of, hosts:[{host (the address when it has no verified name), ip, verified, listener,
  *                    conn_in}]}   who is connected, the most connections first                         readonly
@@ -118,6 +118,8 @@
  * queue.archive      mid, format:"mbox"|"eml", [file],[replace] -> {mid,path,file}   in the export area   operator
  * queue.deliver      [domain] -> {scheduled}
  * queue.suspend      what:"receiving"|"delivery"|"all", [listeners], seconds;   queue.resume likewise
+ * queue.work         what:"status"|"pause"|"resume", [reason] -> {as_of, status:"operational"|"paused", messages,
+ *                    [paused_by]}   the work queue: what came since it was paused waits                readonly; operator
  * log.list           -> {logs:[{name,type,type_name,level,retrieval}]}
  * log.tail           name, [lines], [follow] -> stream of {line}, until cancelled unless follow is false
  * log.grep           name, patterns:[..], [ignore_case],[invert],[context],[follow] -> stream of {line}; {matches}
@@ -127,8 +129,9 @@
  * log.rollover       [name] -> {}                                                                       operator
  * host.status        host, [brief] -> {host, as_of, reach:"up|down|unknown", last_activity, counters:{delivered_recips,...},
  *                    gauges:{active_recips, unattempted_recips, attempted_recips, conn_out, conn_pending}}; unless brief also
- *                    oldest_message (seconds, null: none), [down_for, down_error], [last_5xx:{text,time,address}], [routes],
- *                    addresses:[{preference,ip,host}], mx:[{preference,ttl,host,signed,[why]}], expires or dns_error,
+ *                    oldest_message (seconds, null: none), sessions, sessions_allowed, waiting_messages, while it is down:
+ *                    [down_since, down_for, next_probe, failures, down_error], [last_5xx:{text,time,address}], [routes],
+ *                    addresses:[{preference,ip,host,state:"up|down|unknown",[connections],[down_since,next_probe,error]}], mx:[{preference,ttl,host,signed,[why]}], expires or dns_error,
  *                    [mta_sts:{state,id,expires,failure}], tls_failures:[{host,reason,seconds}], [tls: the last host of the
  *                    newest recorded attempt, as in attempt.h, with mid and time_us]                    readonly
  * host.rate          host, seconds, [count] -> stream of the same numbers with time, until cancelled    readonly

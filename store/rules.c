@@ -124,6 +124,11 @@ bool check_address_or_empty(const struct field *f, const char *text, struct err 
     return true;
 }
 
+bool check_address_or_default(const struct field *f, const char *text, struct err *err)
+{
+    return str_eq(text, "default") || check_address_or_empty(f, text, err);
+}
+
 bool check_mail_address(const struct field *f, const char *text, struct err *err)
 {
     (void)f;
@@ -402,6 +407,30 @@ bool check_response_text(const struct field *f, const char *text, struct err *er
     for (const char *p = text; *p; p++)
         if (*p < ' ' || *p > '~')
             return err_set(err, E_INVALID, "The response may contain only printable ASCII, in one line.");
+    return true;
+}
+
+bool check_language_template(const struct field *f, const char *text, struct err *err)
+{
+    static const char language[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "-";
+    const char *colon = strchr(text, ':');
+
+    if (!colon || colon == text || strspn(text, language) != (size_t)(colon - text))
+        return err_set(err, E_INVALID, "The value must look like \"de:German\" or \"fr-CA:French\": a language tag "
+                                       "and the name of a template.");
+    return check_identifier(f, colon + 1, err);
+}
+
+bool check_template(const struct field *f, const char *text, struct err *err)
+{
+    (void)f;
+    for (const char *p = text; *p; p += *p == '\n') {
+        size_t n = strcspn(p, "\n");
+
+        if (n > 900)
+            return err_set(err, E_INVALID, "A line has %zu bytes; at most 900 are allowed.", n);
+        p += n;
+    }
     return true;
 }
 

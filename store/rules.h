@@ -22,6 +22,9 @@ bool check_ip_or_empty(const struct field *f, const char *text, struct err *err)
 bool check_resolver(const struct field *f, const char *text, struct err *err);
 bool check_dns_zone(const struct field *f, const char *text, struct err *err);
 bool check_dns_anchor(const struct field *f, const char *text, struct err *err);
+bool check_address_or_default(const struct field *f, const char *text, struct err *err); /* or "", or "default" */
+bool check_language_template(const struct field *f, const char *text, struct err *err); /* "de:German" */
+bool check_template(const struct field *f, const char *text, struct err *err); /* of a bounce */
 bool check_address_or_empty(const struct field *f, const char *text, struct err *err);
 bool check_mail_address(const struct field *f, const char *text, struct err *err);
 bool check_alert_from(const struct field *f, const char *text, struct err *err);
@@ -51,6 +54,7 @@ bool check_forward_server(const struct field *f, const char *text, struct err *e
 bool check_rcpt_pattern(const struct field *f, const char *text, struct err *err);
 
 void check_alert_setup(const struct config *cfg, const struct row *row, struct check *out);
+void check_bounce_setup(const struct config *cfg, const struct row *row, struct check *out);
 void check_certificate(const struct config *cfg, const struct row *row, struct check *out);
 void check_authority(const struct config *cfg, const struct row *row, struct check *out);
 void check_bounce_profile(const struct config *cfg, const struct row *row, struct check *out);

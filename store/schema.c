@@ -101,6 +101,11 @@ static const struct field smtpauth_server_fields[] = {
 #include "schema/smtpauth_server.def"
 };
 #undef SECT
+#define SECT bounce_template
+static const struct field bounce_template_fields[] = {
+#include "schema/bounce_template.def"
+};
+#undef SECT
 #define SECT bounce_profile
 static const struct field bounce_profile_fields[] = {
 #include "schema/bounce_profile.def"

@@ -390,7 +390,10 @@ static void boolean_copy(void *dst, const void *src)
 static bool choice_parse(const struct field *f, const char *text, void *slot, struct err *err)
 {
     AUTO(buf) struct buf words = BUF_INIT(400);
+    bool yes;
 
+    if (f->choices == choices_answers && boolean_parse(f, text, &yes, NULL))
+        text = yes ? "yes" : "no";
     for (int i = 0; f->choices[i].word; i++) {
         if (str_ieq(text, f->choices[i].word) || str_ieq(text, f->choices[i].text)) {
             *(int *)slot = i;
@@ -551,6 +554,14 @@ static void list_release(void *slot)
     strlist_free(slot);
 }
 
+/* A setting that was yes or no once is still so stored. */
+static bool choice_from_json(const struct field *f, const json_t *j, void *slot, struct err *err)
+{
+    if (json_is_boolean(j))
+        return choice_parse(f, json_is_true(j) ? "yes" : "no", slot, err);
+    return string_from_json(f, j, slot, err);
+}
+
 #define STRING_TYPE(n)                                                                             \
     const struct type type_##n = {                                                                 \
         #n,           "TEXT",      n##_parse,     string_format, string_to_json, string_from_json, \
@@ -573,7 +584,7 @@ const struct type type_boolean = {"boolean",      "INTEGER",       boolean_parse
                                   boolean_format, boolean_to_json, boolean_from_json,
                                   boolean_equal,  boolean_copy,    nothing_to_release};
 const struct type type_choice = {"choice",      "TEXT",         choice_parse,
-                                 choice_format, choice_to_json, string_from_json,
+                                 choice_format, choice_to_json, choice_from_json,
                                  choice_equal,  choice_copy,    nothing_to_release};
 const struct type type_list = {"list",         "TEXT",     list_parse, list_format, list_to_json,
                                list_from_json, list_equal, list_copy,  list_release};

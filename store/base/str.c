@@ -150,7 +150,7 @@ char *str_trim(char *s)
 }
 
 /* One character of well-formed UTF-8 (Unicode table 3-7): its length and code point; 0 when there is none. */
-static size_t utf8_char(const char *p, size_t n, uint32_t *out)
+size_t str_utf8_char(const char *p, size_t n, uint32_t *out)
 {
     const unsigned char *s = (const unsigned char *)p;
     unsigned char lo = 0x80, hi = 0xBF;
@@ -202,7 +202,7 @@ bool str_is_utf8(const char *s, size_t n)
     size_t len;
 
     for (size_t i = 0; i < n; i += len) {
-        len = utf8_char(s + i, n - i, &c);
+        len = str_utf8_char(s + i, n - i, &c);
         if (!len || !c)
             return false;
     }
@@ -270,7 +270,7 @@ void str_escape(struct buf *out, const char *p, size_t n)
     uint32_t c;
 
     while (i < n) {
-        len = utf8_char(p + i, n - i, &c);
+        len = str_utf8_char(p + i, n - i, &c);
         if (len && !is_disturbing(c)) {
             i += len;
             continue;

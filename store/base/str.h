@@ -29,6 +29,9 @@ void str_lower(char *s);                         /* ASCII, in place */
 char *str_trim(char *s);                         /* in place; returns the first byte that is not blank */
 bool str_is_utf8(const char *s, size_t n);       /* valid, no NUL, no surrogates */
 
+/* One character of well-formed UTF-8 at the front: its length and code point; 0: none. */
+size_t str_utf8_char(const char *p, size_t n, uint32_t *out);
+
 bool slice_eq(struct slice s, const char *text);
 bool slice_ieq(struct slice s, const char *text);
 void slice_copy(struct slice s, char *dst, size_t size); /* as str_copy */

@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab"))
 import lab  # noqa: E402
+import page  # noqa: E402
 
 short = "--short" in sys.argv or os.environ.get("BENCH_SHORT")
 sizes = [int(a) for a in sys.argv[1:] if a.isdigit()] or ([1000, 10000, 100000] if short else [1000, 10000, 100000, 1000000])
@@ -75,6 +76,7 @@ def measure(size):
     out = {}
     console = min(timed(lambda: lab.run([lab.binary("postern"), "version"], check=False))[0] for _ in range(3))
     out["start to first answer, s"] = timed(lambda: gate.start(timeout=300))[0]
+    # less than nothing, which is shown as "-": too few to be seen beside what else comes and goes
     out["memory of a queued message, bytes"] = (rss(gate.engine) - empty) / size
     out["acceptance, messages a second"] = load(gate, 3000)
     out["first page of all, ms"] = 1000 * timed(lambda: gate.console("showrecipients all limit=100"))[0]
@@ -124,6 +126,9 @@ def operation(gate, command):
 
 
 columns = [measure(size) for size in sizes]
-print("%-42s" % "queued messages" + "".join("%12s" % "{:,}".format(size) for size in sizes))
-for name in columns[0]:
-    print("%-42s" % name + "".join("%12.*f" % (2 if c[name] < 100 else 0, c[name]) for c in columns))
+rows = [("queued messages", *["{:,}".format(size) for size in sizes])]
+rows += [(name, *["%.*f" % (2 if c[name] < 100 else 0, c[name]) if c[name] >= 0 else "-" for c in columns]) for name in columns[0]]
+for name, *cells in rows:
+    print("%-42s" % name + "".join("%12s" % text for text in cells))
+if os.environ.get("PAGE"): # doc/performance.md
+    page.replace(os.environ["PAGE"], "queue", page.table(rows[0], rows[1:]))

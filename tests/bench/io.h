@@ -72,7 +72,7 @@ static inline char *bytes_at(const struct bytes *b)
     return b->p + b->start;
 }
 
-static char *bytes_room(struct bytes *b, size_t n)
+static inline char *bytes_room(struct bytes *b, size_t n)
 {
     if (b->cap - b->end < n && b->start > 0) {
         memmove(b->p, b->p + b->start, b->end - b->start);
@@ -86,13 +86,13 @@ static char *bytes_room(struct bytes *b, size_t n)
     return b->p + b->end;
 }
 
-static void bytes_put(struct bytes *b, const void *data, size_t n)
+static inline void bytes_put(struct bytes *b, const void *data, size_t n)
 {
     memcpy(bytes_room(b, n), data, n);
     b->end += n;
 }
 
-__attribute__((format(printf, 2, 0))) static void bytes_vprintf(struct bytes *b, const char *fmt,
+__attribute__((format(printf, 2, 0))) static inline void bytes_vprintf(struct bytes *b, const char *fmt,
                                                                 va_list ap)
 {
     va_list again;
@@ -108,7 +108,7 @@ __attribute__((format(printf, 2, 0))) static void bytes_vprintf(struct bytes *b,
     b->end += (size_t)n;
 }
 
-__attribute__((format(printf, 2, 3))) static void bytes_printf(struct bytes *b, const char *fmt,
+__attribute__((format(printf, 2, 3))) static inline void bytes_printf(struct bytes *b, const char *fmt,
                                                                ...)
 {
     va_list ap;
@@ -119,7 +119,7 @@ __attribute__((format(printf, 2, 3))) static void bytes_printf(struct bytes *b, 
 }
 
 /* Drops n bytes from the front; an emptied buffer gives large memory back. */
-static void bytes_drop(struct bytes *b, size_t n)
+static inline void bytes_drop(struct bytes *b, size_t n)
 {
     b->start += n;
     if (b->start < b->end)
@@ -132,7 +132,7 @@ static void bytes_drop(struct bytes *b, size_t n)
     }
 }
 
-static void bytes_free(struct bytes *b)
+static inline void bytes_free(struct bytes *b)
 {
     free(b->p);
     memset(b, 0, sizeof(*b));

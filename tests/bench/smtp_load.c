@@ -15,6 +15,7 @@
  *     --size N             octets of a message, header included (4096)
  *     --rcpts N            recipients of a message (1)
  *     --domains N          domains the recipients are spread over, d0.bench.example and so on (1)
+ *     --domain NAME        another name for their end (bench.example)
  *     --sender A           (sender@client.bench.example)
  *     --helo NAME          (client.bench.example)
  *     --starttls           TLS on every connection: a new handshake each time, or with --resume a
@@ -28,6 +29,8 @@
  *     --survive            lost connections and 4xx replies are counted, not fatal; what was not
  * acknowledged is sent again under a new identifier
  *     --timeout SECONDS    status 1 when nothing happens for so long (60)
+ *     --greeting MS        a connection that is not greeted for so long is made again: the listen
+ * queue of some servers holds five, and what finds it full would wait for ever
  *     --idle N             open N sessions, say EHLO (after STARTTLS with --starttls), print
  * {"ready": N, ...}, hold them to the end of standard input, print {"held": N, "lost": n}
  */
@@ -71,13 +74,14 @@ struct conn {
 };
 
 static struct {
-    const char *to, *sender, *helo, *id, *acked;
-    long sessions, messages, per_connection, size, rcpts, domains, rate, timeout, idle;
+    const char *to, *sender, *helo, *id, *acked, *domain;
+    long sessions, messages, per_connection, size, rcpts, domains, rate, timeout, idle, greeting;
     bool starttls, resume, tls12, no_pipelining, survive;
 } opt = {
     .sender = "sender@client.bench.example",
     .helo = "client.bench.example",
     .id = "m",
+    .domain = "bench.example",
     .sessions = 1,
     .messages = 1,
     .per_connection = 20,
@@ -92,6 +96,7 @@ static const struct option_spec options[] = {
     {"--sender",           TEXT,     .to = &opt.sender             },
     {"--helo",             TEXT,     .to = &opt.helo               },
     {"--id",               TEXT,     .to = &opt.id                 },
+    {"--domain",           TEXT,     .to = &opt.domain             },
     {"--acked",            TEXT,     .to = &opt.acked              },
     {"--sessions",         NUMBER,   .to = &opt.sessions,            .min = 1, .max = 100000},
     {"--messages",       NUMBER,               .to = &opt.messages,                                  .min = 1, .max = 100000000},
@@ -101,6 +106,7 @@ static const struct option_spec options[] = {
     {"--domains",     NUMBER,.to = &opt.domains,.min = 1, .max = INT32_MAX},
     {"--rate",            NUMBER,           .to = &opt.rate,              .min = 1, .max = INT32_MAX},
     {"--timeout",       NUMBER,               .to = &opt.timeout,                                   .min = 1, .max = 86400},
+    {"--greeting",           NUMBER,   .to = &opt.greeting,            .min = 1, .max = 60000},
     {"--idle",  NUMBER,    .to = &opt.idle,                            .min = 1, .max = 1000000},
     {"--starttls",             FLAG,    .to = &opt.starttls        },
     {"--resume",    FLAG,            .to = &opt.resume                               },
@@ -170,8 +176,8 @@ static void put_mail(struct conn *c)
 
 static void put_rcpt(struct conn *c, long i)
 {
-    bytes_printf(&c->io.out, "RCPT TO:<user%ld@d%lu.bench.example>\r\n", i,
-                 (c->serial + (uint64_t)i) % (uint64_t)opt.domains);
+    bytes_printf(&c->io.out, "RCPT TO:<user%ld@d%lu.%s>\r\n", i,
+                 (c->serial + (uint64_t)i) % (uint64_t)opt.domains, opt.domain);
 }
 
 static void put_message(struct conn *c)
@@ -198,6 +204,7 @@ static void conn_open(struct conn *c)
     c->sent = 0;
     c->secure = false;
     c->stage = CONNECT;
+    c->wake_us = now_us() + (uint64_t)opt.greeting * 1000;
     connections++;
     connecting++;
     if (connect(fd, (struct sockaddr *)&server, server_len) < 0 && errno != EINPROGRESS)
@@ -475,6 +482,15 @@ static int drive(void)
             c->stage = OFF;
         if (c->stage == PAUSED)
             wait = 5;
+        if (opt.greeting && (c->stage == CONNECT || c->stage == GREETING)) {
+            wait = 20;
+            if (c->wake_us <= now) {
+                conn_close(c);
+                retried++;
+                if (opt.idle)
+                    conn_open(c);
+            }
+        }
         if (c->stage == OFF && !opt.idle && begun < opt.messages)
             conn_open(c);
         if (c->stage == READY && opt.rate) {

@@ -8,6 +8,9 @@
  * SIGINT and the end do the same and leave with status 0. One thread, one epoll loop: it takes far
  * more than the servers between the generator and it can deliver.
  *
+ *     --any-loopback    takes connections to any address of 127.0.0.0/8 on one port, and none from
+ * elsewhere; many hosts for a sender, one program
+ *
  * What it keeps
  *     --store DIR       each message as DIR/N.eml, dots unstuffed, line ends as received; the
  * envelope in DIR/N.json. Written before the reply.
@@ -107,7 +110,7 @@ struct conn {
 static struct {
     const char *listen, *name, *store, *cert, *key, *tls_min, *tls_max;
     int digest, events; /* descriptors, -1: none */
-    bool rsa, ask_cert, no_tickets;
+    bool any_loopback, rsa, ask_cert, no_tickets;
     bool no_starttls, no_pipelining, no_8bitmime, no_esmtp, smtputf8, require_tls, garbage_tls;
     long size, drop_after, drop_in_data, max_messages;
     long delay[VERBS];
@@ -874,6 +877,7 @@ static int wake_delayed(void)
 
 static const struct option_spec options[] = {
     {"--listen",              TEXT,    .to = &opt.listen       },
+    {"--any-loopback",        FLAG,    .to = &opt.any_loopback },
     {"--store",               TEXT,    .to = &opt.store        },
     {"--digest",              CALL,    .call = open_digest     },
     {"--events",              CALL,    .call = open_events     },
@@ -907,8 +911,10 @@ static int listen_on(const char *address)
     char port[16];
     int one = 1, fd;
 
-    parse_address(address, &at, &len);
+    parse_address(opt.any_loopback ? "0.0.0.0:0" : address, &at, &len);
     fd = socket(at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (opt.any_loopback && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) < 0)
+        die("--any-loopback: %s", strerror(errno));
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (bind(fd, (struct sockaddr *)&at, len) < 0 || listen(fd, 4096) < 0)
         die("listening on %s: %s", address, strerror(errno));

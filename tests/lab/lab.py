@@ -1017,6 +1017,7 @@ class Smtp:
 
     def pipeline(self, lines):
         """All lines in one write; the list of replies as (code, texts)."""
+        lines = list(lines)
         self.raw(b"".join((l.encode() if isinstance(l, str) else l) + b"\r\n" for l in lines))
         return [self.reply() for _ in lines]
 

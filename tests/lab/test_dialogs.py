@@ -53,7 +53,7 @@ def record(name):
     out = "".join("#! %s\n" % line for line in before) + "gw.lab.example> "
     for typed in transcript.TYPED.split(text)[1::2]:
         transcript.press(t, typed)
-        seen = t.until(r"(?:> |:\n|: |\. |\A" + re.escape(typed) + r"\n)", timeout=8, settle=0.4)
+        seen = t.until(r"(?:> |:\n|\)\n|: |\. |\A" + re.escape(typed) + r"\n)", timeout=8, settle=0.4)
         seen = seen[len(typed):] if seen.startswith(typed) else seen
         seen = re.sub(transcript.DATE + r"(?: [A-Z]{3,4})?", "<date>", seen)
         seen = re.sub(r"(?s)-----BEGIN .*?-----END [A-Z ]+-----\n?", "<pem>", seen)

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -116,6 +117,68 @@ def tcp():
     lab.match(again.text, r"\A(<22>[^\n]*\n)+\Z")
     again.close()
     gate.configure("logconfig delete tcp_logs\n")
+
+
+@lab.test("syslog over TLS: to who proves to be the host, each line with its length; nothing to anybody else")
+def tls():
+    setup()
+    ca = lab.make_cert(box.path("syslog"), "Syslog CA", is_ca=True)
+    good = lab.make_cert(box.path("syslog"), "localhost", ca=ca)
+    stranger = lab.make_cert(box.path("syslog"), "other.example", ca=ca)
+    home = os.stat(gate.home)
+    os.makedirs(box.path("home", "export"), exist_ok=True)
+    for path in (box.path("home", "export"), box.write("home/export/syslog-ca.pem", lab.read_text(ca.cert))):
+        os.chown(path, home.st_uid, home.st_gid)
+    gate.configure("certconfig certauthority custom import syslog-ca.pem\n")
+    port, seen = lab.free_port(), []
+
+    def serve(pair, stop):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.cert, pair.key)
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            listener.settimeout(0.2)
+            while not stop.is_set():
+                try:
+                    conn, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                try:
+                    with context.wrap_socket(conn, server_side=True) as c:
+                        c.settimeout(0.2)
+                        while not stop.is_set():
+                            try:
+                                data = c.recv(65536)
+                            except TimeoutError:
+                                continue
+                            if not data:
+                                break
+                            seen.append(data)
+                except OSError:
+                    pass
+
+    def serving(pair):
+        stop = threading.Event()
+        thread = threading.Thread(target=serve, args=(pair, stop), daemon=True)
+        thread.start()
+        return lambda: (stop.set(), thread.join(10))
+
+    end = serving(stranger)
+    gate.configure("logconfig new tls_logs type=mail method=syslog syslog_host=localhost syslog_port=%d syslog_protocol=tls\n" % port)
+    submit("tls1", ["a@good.example"])
+    lab.eventually(lambda: "syslog server localhost cannot be used: its certificate is refused: hostname mismatch" in
+                   gate.console("grep syslog tls_logs").stdout.lower(), 15)
+    end()
+    lab.equal(seen, [])
+    end = serving(good)
+    lab.eventually(lambda: b"about tls1" in b"".join(seen), 15)
+    text, lines = b"".join(seen), []
+    while text:
+        length, _, text = text.partition(b" ")
+        lines.append(text[:int(length)])
+        text = text[int(length):]
+    lab.equal([l for l in lines if not re.fullmatch(rb"<\d+>\w{3} [ \d]\d \d\d:\d\d:\d\d tls_logs: \w+: [^\n]*\n", l)], [])
+    end()
+    gate.configure("logconfig delete tls_logs\n")
 
 
 @lab.test("status logs: a line of keys and values as often as the setup says, in the mail log, too")

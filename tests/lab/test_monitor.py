@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import time
 
@@ -88,16 +89,6 @@ def stopped():
     t.stop()
 
 
-@lab.test("workqueue: there is none; what to do instead is said")
-def workqueue():
-    setup()
-    lab.match(gate.console("workqueue status").stdout, r"\AStatus as of:   \w{3} .*\nStatus:   Operational\nMessages: 0\n\Z")
-    done = gate.console("workqueue pause", check=False)
-    lab.equal(done.returncode, 3)
-    lab.match(done.stderr, '"suspenddel" holds deliveries')
-    lab.match(gate.console("workqueue rate -n 1 1").stdout, r"\ATime     Pending    In    Out\n[\d:]{8}       0     0      0\n\Z")
-
-
 @lab.test("topin: a row for each address and listener, the most connections first")
 def topin():
     setup()
@@ -126,6 +117,55 @@ def reset():
     lab.equal(counters("uptime")["inj_msgs"], 0)
     lab.equal(counters("lifetime")["inj_msgs"], 5)
     lab.match(gate.console("status").stdout, r"Last counter reset:            \w{3} \w{3} ")
+
+
+@lab.test("what never ends of itself ends when nobody reads its pipe any more, though it has nothing to say")
+def broken_pipe():
+    setup()
+    for command in ("tail --json mail_logs", "grep -t Nothing mail_logs", "rate 3600", "hostrate good.example 3600"):
+        p = subprocess.Popen([lab.binary("postern"), "--home", gate.home, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if not command.startswith("grep"):
+            p.stdout.readline()
+        p.stdout.close()
+        lab.equal(p.wait(10), -signal.SIGPIPE, command)
+        lab.equal(p.stderr.read(), b"", command)
+
+
+@lab.test("showrecipients --json is one document, however it is written")
+def streamed():
+    setup()
+    for command in ("showrecipients all", "showrecipients host none.example", "showrecipients all limit=1"):
+        data = gate.json(command)
+        lab.equal((data["v"], data["ok"], data["command"], type(data["data"]["recipients"]), type(data["data"]["more"])),
+                  (1, True, "showrecipients", list, bool), command)
+
+
+@lab.test("workqueue: what comes while it is paused waits, over a restart and delivernow too, and then goes")
+def workqueue():
+    setup()
+    lab.match(gate.console("workqueue status").stdout, r"\AStatus as of:   \w{3} .*\nStatus:   Operational\nMessages: 0\n\Z")
+    before = gate.json("status detail")["data"]["gauges"]["active_recips"]
+    lab.match(gate.console('workqueue pause "checking LDAP server"').stdout,
+              r"\AStatus:   Paused by \w+: checking LDAP server\nMessages: 0\n\Z")
+    with lab.Smtp(gate.private) as c:
+        c.ehlo()
+        for _ in range(3):
+            c.message("s@client.lab.example", ["a@good.example", "b@waiting.example"], "Subject: x\r\n\r\nx\r\n")
+        c.quit()
+    gate.console("delivernow all")
+    gate.restart()
+    lab.match(gate.console("workqueue status").stdout, r"\nStatus:   Paused\nMessages: 3\n\Z")
+    data = gate.json("status detail")["data"]
+    lab.equal((data["status"], data["gauges"]["msgs_in_work_queue"]), ("Work queue paused", 3))
+    lab.match(gate.console("workqueue rate -n 1 1").stdout, r"\ATime     Pending    In    Out\n[\d:]{8}       3     0      0\n\Z")
+    lab.equal(gate.json("workqueue status")["data"]["messages"], 3)
+    mid = gate.json("showrecipients host good.example")["data"]["recipients"][-1]["mid"]
+    gate.console("deleterecipients mid %d" % mid)
+    lab.match(gate.console("workqueue resume").stdout, r"\AStatus:   Operational\nMessages: 0\n\Z")
+    lab.eventually(lambda: not gate.json("showrecipients host good.example")["data"]["recipients"], 10, "it is delivered")
+    gate.console("deleterecipients host waiting.example")
+    lab.equal(gate.json("status detail")["data"]["gauges"]["active_recips"], before)
+    gate.console("workqueue resume") # a second time: nothing
 
 
 lab.main()

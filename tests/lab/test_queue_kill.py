@@ -11,6 +11,9 @@ import lab
 rng = random.Random(os.environ.get("TEST_SEED", "postern"))
 
 
+LEDGER = 8 << 20 # the first bytes of a segment have the envelopes, the rest the bodies
+
+
 def start(box, *statements):
     gateway = lab.Posternd(box.path("home"))
     gateway.console("; ".join(("listenerconfig edit OutboundMail max_concurrency=1000 max_msgs_per_session=100000"
@@ -136,8 +139,9 @@ def torn():
     for name in os.listdir(spool):
         if name.startswith("seg-"):
             with open(os.path.join(spool, name), "r+b") as f: # what a crash may leave behind the synced part
-                f.seek(50 * 8000)
-                f.write(os.urandom(100000))
+                for part in (0, LEDGER):
+                    f.seek(part + 50 * 8000)
+                    f.write(os.urandom(100000))
     with open(os.path.join(spool, "file-ffff"), "wb") as f:
         f.write(b"nobody's")
     gateway.start()
@@ -151,6 +155,47 @@ def torn():
     lab.equal(number(new) > number(last), True, "%s after %s" % (new, last))
     gateway.console("resumedel")
     lab.equal(book.settled(sink), 0)
+
+
+@lab.test("what was acknowledged a moment ago has no row yet, and is there after a crash; so is what has too many recipients to wait for one")
+def moment_ago():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port,
+                    "listenerconfig edit OutboundMail max_rcpts_per_msg=30000",
+                    "listenerconfig edit OutboundMail hostaccess edit policy RELAYED max_rcpts_per_msg=30000")
+    gateway.console("suspenddel 0")
+    book = lab.Book()
+    log = os.path.join(gateway.home, "log", "system_logs", "system.current")
+    for attempt in range(5): # now and then all rows are just written
+        with lab.Smtp(gateway.private) as c:
+            c.ehlo()
+            for n in range(20):
+                message = lab.make_message("moment%d-%d" % (attempt, n), 3000 if n else 300000, "attachment" if not n else "")
+                book.add(message)
+                c.message("sender@client.lab.example", "x@dest.example", message)
+            gateway.kill()
+        gateway.start()
+        lab.equal(len(gateway.json("showrecipients all")["data"]["recipients"]), 20 * (attempt + 1))
+        if "messages more, from the ledger" in lab.read_text(log):
+            break
+    else:
+        raise lab.Failure("the ledger was never needed")
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        message = lab.make_message("many", 3000)
+        c.mail("many@client.lab.example", [])
+        for at in range(0, 25000, 500):
+            replies = c.pipeline("RCPT TO:<a-recipient-with-a-long-name-%d@dest.example>" % n for n in range(at, at + 500))
+            lab.equal({r[0] for r in replies}, {250})
+        c.data(message)
+        gateway.kill()
+    gateway.start()
+    lab.equal(gateway.json("status detail")["data"]["gauges"]["active_recips"], 20 * (attempt + 1) + 25000)
+    gateway.console("deleterecipients sender many@client.lab.example Y")
+    gateway.console("resumedel")
+    lab.equal(book.settled(sink), 0)
+    gateway.stop()
 
 
 @lab.test("one message that waits does not keep the 64 MiB around it")

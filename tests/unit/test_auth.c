@@ -14,6 +14,7 @@
 #include "daemon/worker.h"
 #include "tests/unit/certs.h"
 #include "tests/unit/config_of.h"
+#include "tests/unit/in_fiber.h"
 
 /* --- the directory --- */
 
@@ -701,31 +702,17 @@ static void test_binding(void **unused)
 
 /* --- on a fiber --- */
 
-static unsigned stack;
-
-static void in_fiber(void *arg)
+static void exchanges(void)
 {
     test_scram(NULL);
     test_plain(NULL);
     test_login(NULL);
-    (void)arg;
-    stack = fiber_stack_used();
-    loop_stop(loop_self());
 }
 
 static void test_fiber(void **unused)
 {
-    struct loop *l = loop_new(0);
-
     (void)unused;
-    fiber_measure_stacks(true);
-    workers_start(2);
-    assert_true(fiber_spawn(l, "auth", in_fiber, NULL));
-    loop_run(l);
-    workers_stop();
-    loop_free(&l);
-    print_message("stack used: %u bytes\n", stack);
-    assert_in_range(stack, 1, 40 << 10);
+    in_fiber(exchanges, 40 << 10);
 }
 
 int main(void)

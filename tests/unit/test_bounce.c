@@ -8,6 +8,7 @@
 #include "daemon/message.h"
 #include "store/base/str.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/config_of.h"
 
 static const char original[] =
     "Received: from client\r\nSubject: Hello\r\nFrom: <a@example.org>\r\n\r\nText.\r\n";
@@ -26,7 +27,9 @@ static struct message *message(void)
 }
 
 static struct bounce_profile profile = {
-    .dsn_format = true,
+    .dsn_format = ANSWER_YES,
+    .template = (char *)"",
+    .alternate = (char *)"",
     .failure_subject = (char *)"Delivery Status Notification (Failure)",
     .delay_subject = (char *)"Delivery Status Notification (Delay)",
 };
@@ -68,8 +71,8 @@ static void failure(void **state)
     struct message *m = message();
     struct bounce_rcpt rcpts[2] = {
         {&m->rcpts[0], "5.1.1", status_phrase("5.1.1"), 550,
-         "no such user\nsee https://example.com/",                                     "mx.example.com"},
-        {&m->rcpts[1], "5.4.7", status_phrase("5.4.7"), 0,   "the message is too old", ""              },
+         "no such user\nsee https://example.com/", "mx.example.com", "192.0.2.25"},
+        {&m->rcpts[1], "5.4.7", status_phrase("5.4.7"), 0, "the message is too old", "", NULL},
     };
     struct bounce b = report(BOUNCE_FAILED, m, rcpts, 2);
     char *text;
@@ -110,7 +113,7 @@ static void failure(void **state)
         "Final-Recipient: rfc822; gone@example.com\r\n"
         "Action: failed\r\n"
         "Status: 5.1.1\r\n"
-        "Remote-MTA: dns; mx.example.com\r\n"
+        "Remote-MTA: dns; mx.example.com (192.0.2.25)\r\n"
         "Diagnostic-Code: smtp; 550 no such user see https://example.com/\r\n"
         "Last-Attempt-Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
         "\r\n"
@@ -118,6 +121,7 @@ static void failure(void **state)
         "Final-Recipient: rfc822; full@example.com\r\n"
         "Action: failed\r\n"
         "Status: 5.4.7\r\n"
+        "Diagnostic-Code: X-Postern; the message is too old\r\n"
         "Last-Attempt-Date: Tue, 14 Nov 2023 22:18:20 +0000\r\n"
         "\r\n"
         "--=_203.60a2429ffe300\r\n"
@@ -141,7 +145,7 @@ static void binary(void **state)
     static const char *const headers[] = {"Subject: a\r.\r\r\n\r\nText.\r\n", "Subject: a\n.\nb\r\n\r\n",
                                           "Subject: a\n\n\r.\rMAIL FROM:<x@example.net>\r\n"};
     struct message *m = message();
-    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.6.3", status_phrase("5.6.3"), 0, "binary", ""};
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.6.3", status_phrase("5.6.3"), 0, "binary", "", NULL};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
     char *text;
 
@@ -166,7 +170,7 @@ static void delay(void **state)
 {
     struct message *m = message();
     struct bounce_rcpt rcpt = {&m->rcpts[1], "4.2.2",     status_phrase("4.2.2"),
-                               452,          "try later", "mx.example.com"};
+                               452,          "try later", "mx.example.com", NULL};
     struct bounce b = report(BOUNCE_DELAYED, m, &rcpt, 1);
     char *text;
 
@@ -188,13 +192,14 @@ static void relay(void **state)
 {
     struct message *m = message();
     struct bounce_rcpt rcpt = {&m->rcpts[0], "2.1.5", status_phrase("2.1.5"),
-                               250,          "ok",    "mx.example.com"};
+                               250,          "ok",    "192.0.2.25", "192.0.2.25"};
     struct bounce b = report(BOUNCE_RELAYED, m, &rcpt, 1);
     char *text = text_of(&b);
 
     (void)state;
     assert_non_null(strstr(text, "was passed on to a system that does not send notifications"));
-    assert_non_null(strstr(text, "Action: relayed\r\nStatus: 2.1.5\r\n"));
+    assert_non_null(strstr(text, "Action: relayed\r\nStatus: 2.1.5\r\nRemote-MTA: dns; [192.0.2.25]\r\n"
+                                 "Diagnostic-Code: smtp; 250 ok\r\n"));
     assert_null(strstr(text, "Text."));
     free(text);
     message_free(&m);
@@ -203,7 +208,7 @@ static void relay(void **state)
 static void how_much_of_the_original(void **state)
 {
     struct message *m = message();
-    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", ""};
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", "", NULL};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
     char *long_header = xmalloc(BOUNCE_HEADER + 1), *text;
 
@@ -244,7 +249,7 @@ static void eight_bit(void **state)
     static const char latin[] = "Subject: caf\xe9\r\n\r\n\xc3\xa9\r\n";
     struct message *m = message();
     struct bounce_rcpt rcpt = {
-        &m->rcpts[0], "5.1.1", "x", 550, "nicht gefunden \xc3\xbc\x1b[2J", ""};
+        &m->rcpts[0], "5.1.1", "x", 550, "nicht gefunden \xc3\xbc\x1b[2J", "", NULL};
     struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
     char *text;
 
@@ -254,6 +259,9 @@ static void eight_bit(void **state)
     assert_null(strchr(text, '\x1b'));
     for (char *p = text; *p; p++)
         assert_true((unsigned char)*p < 128);
+    assert_non_null(strstr(text, "Content-Transfer-Encoding: quoted-printable\r\n"));
+    assert_non_null(strstr(text, "550-'nicht gefunden =C3=BC\\x1B[2J'\r\n"));
+    assert_non_null(strstr(text, "Diagnostic-Code: smtp; 550 nicht gefunden ??\\x1B[2J\r\n"));
     free(text);
     b.original = (struct slice){latin, sizeof(latin) - 1};
     text = text_of(&b);
@@ -261,15 +269,234 @@ static void eight_bit(void **state)
     assert_non_null(strstr(text, "message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n"));
     assert_non_null(strstr(text, latin));
     free(text);
+    message_free(&m);
+}
+
+/* RFC 6533: what goes to an address that needs SMTPUTF8 says everything as it is; what goes to another one has the
+ * forms that need nothing, because nobody knows what is on its way. */
+static void internationalized(void **state)
+{
+    static const char umlaut[] = "Subject: gr\xc3\xbc\xc3\x9f\r\n\r\nText.\r\n";
+    struct message *m = message();
+    struct bounce_rcpt rcpts[2] = {
+        {NULL, "5.1.1", "x", 550, "nein \xc3\xbc", "mx.example.com", ""},
+        {NULL, "5.1.1", "x", 550, "no", "mx.example.com", ""},
+    };
+    struct bounce b = report(BOUNCE_FAILED, m, rcpts, 2);
+    char *text;
+
+    (void)state;
     m->flags = MSG_SMTPUTF8;
-    message_add_rcpt(m, "j\xc3\xb6rg@example.com", NULL, 0);
-    rcpt.rcpt = &m->rcpts[2];
+    message_add_rcpt(m, "j\xc3\xb6rg@example.com", "utf-8;j\\x{F6}rg\\x{2B}a@example.com", NOTIFY_FAILURE);
+    rcpts[0].rcpt = &m->rcpts[2];
+    rcpts[1].rcpt = &m->rcpts[0];
+    b.original = (struct slice){umlaut, sizeof(umlaut) - 1};
     text = text_of(&b);
-    assert_non_null(strstr(text, "message/global-delivery-status"));
-    assert_non_null(strstr(text, "Final-Recipient: utf-8; j\xc3\xb6rg@example.com\r\n"));
-    assert_non_null(strstr(text, "message/global\r\n"));
+    assert_false(bounce_is_utf8(&b));
+    assert_non_null(strstr(text, "To: <sender@example.org>\r\n"));
+    assert_non_null(strstr(text, "The following message to <j=C3=B6rg@example.com> was undeliverable.\r\n"));
+    assert_non_null(strstr(text, "\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA"));
+    assert_non_null(strstr(text, "Original-Recipient: utf-8;j\\x{F6}rg\\x{2B}a@example.com\r\n"
+                                 "Final-Recipient: utf-8; j\\x{F6}rg@example.com\r\nAction"));
+    assert_non_null(strstr(text, "Final-Recipient: rfc822; gone@example.com\r\n"));
+    assert_non_null(strstr(text, "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: gr\xc3"));
+    for (char *p = text; p < strstr(text, "message/global"); p++)
+        assert_true((unsigned char)*p < 128);
+    free(text);
+
+    m->sender = message_text(m, "\xc3\xb6@example.org");
+    b.to = m->sender;
+    m->flags |= MSG_RET_HDRS;
+    text = text_of(&b);
+    assert_true(bounce_is_utf8(&b));
+    assert_non_null(strstr(text, "To: <\xc3\xb6@example.org>\r\n"));
+    assert_non_null(strstr(text, "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n"));
+    assert_non_null(strstr(text, "Original-Recipient: utf-8;j\xc3\xb6rg+a@example.com\r\n"
+                                 "Final-Recipient: utf-8; j\xc3\xb6rg@example.com\r\n"));
+    assert_non_null(strstr(text, "Diagnostic-Code: smtp; 550 nein \xc3\xbc\r\n"));
+    assert_non_null(strstr(text, "Content-Type: message/global-headers\r\n"));
     free(text);
     message_free(&m);
+}
+
+/* No line of a report is longer than RFC 5321 section 4.5.3.1.6 allows, however long what hosts say is. */
+static void long_lines(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, NULL, "mx.example.com", ""};
+    struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
+    char *words = xmalloc(4001), *word = xmalloc(4001), *text;
+
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        words[i] = i % 7 ? 'w' : ' ';
+        word[i] = i % 2 ? '\xbc' : '\xc3';
+    }
+    words[4000] = word[4000] = '\0';
+    for (int way = 0; way < 4; way++) {
+        profile.dsn_format = way & 1 ? ANSWER_NO : ANSWER_YES;
+        rcpt.text = way & 2 ? word : words;
+        text = text_of(&b);
+        for (const char *p = text; *p; p = strchr(p, '\n') + 1)
+            assert_true(strchr(p, '\n') - p < 998);
+        if (!way)
+            assert_non_null(strstr(text, "\r\nDiagnostic-Code: smtp; 550 wwwwww wwwwww wwwwww wwwwww wwwwww wwwwww wwwwww\r\n wwwwww"));
+        free(text);
+    }
+    profile.dsn_format = ANSWER_YES;
+    free(words);
+    free(word);
+    message_free(&m);
+}
+
+/* Who gave the message to us is told where our own trace line says so, and nobody else's. */
+static void received_from(void **state)
+{
+    static const char ours[] = "Received: from client.example (host [192.0.2.1])\r\n\tby gw.example.net with ESMTP id "
+                               "ICID9-MID511; now\r\nSubject: x\r\n\r\n",
+                      theirs[] = "Received: from elsewhere.example (host [192.0.2.1])\r\n\tby other.example with ESMTP id "
+                                 "ICID9-MID510; now\r\nSubject:  id ICID9-MID511\r\n\r\n",
+                      forged[] = "Received: from \r\n\tby evil id ICID9-MID511; now\r\nSubject: x\r\n\r\n";
+    struct message *m = message();
+    struct bounce_rcpt rcpt = {&m->rcpts[0], "5.1.1", "x", 550, "no", "mx.example.com", ""};
+    struct bounce b = report(BOUNCE_FAILED, m, &rcpt, 1);
+    char *text;
+
+    (void)state;
+    m->icid = 9;
+    b.original = (struct slice){ours, sizeof(ours) - 1};
+    text = text_of(&b);
+    assert_non_null(strstr(text, "\r\nReceived-From-MTA: dns; client.example\r\nArrival-Date:"));
+    free(text);
+    b.original = (struct slice){theirs, sizeof(theirs) - 1};
+    text = text_of(&b);
+    assert_null(strstr(text, "Received-From-MTA"));
+    free(text);
+    b.original = (struct slice){forged, sizeof(forged) - 1};
+    text = text_of(&b);
+    assert_null(strstr(text, "Received-From-MTA"));
+    free(text);
+    message_free(&m);
+}
+
+static void many_recipients(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt *rcpts = xcalloc(BOUNCE_RCPTS, sizeof(*rcpts));
+    struct bounce b = report(BOUNCE_FAILED, m, rcpts, BOUNCE_RCPTS);
+    unsigned n = 0;
+    char *text;
+
+    (void)state;
+    for (unsigned i = 0; i < BOUNCE_RCPTS; i++)
+        message_add_rcpt(m, "someone@example.com", NULL, 0);
+    for (unsigned i = 0; i < BOUNCE_RCPTS; i++)
+        rcpts[i] = (struct bounce_rcpt){&m->rcpts[2 + i], "5.1.1", "x", 550, "no", "", NULL};
+    text = text_of(&b);
+    for (const char *p = text; (p = strstr(p, "Final-Recipient: ")); p++)
+        n++;
+    assert_int_equal(n, BOUNCE_RCPTS);
+    n = 0;
+    for (const char *p = text; (p = strstr(p, "The following message to")); p++)
+        n++;
+    assert_int_equal(n, 100);
+    assert_non_null(strstr(text, "The same goes for 400 more recipients"));
+    free(text);
+    free(rcpts);
+    message_free(&m);
+}
+
+static void templates(void **state)
+{
+    struct message *m = message();
+    struct bounce_rcpt rcpts[2] = {{&m->rcpts[0], "5.1.1", "Bad address", 550, "no", "mx.example.com", ""},
+                                   {&m->rcpts[1], "5.2.2", "Mailbox full", 552, "full", "", NULL}};
+    struct bounce b = report(BOUNCE_FAILED, m, rcpts, 2);
+    char *text;
+
+    (void)state;
+    m->subject = message_text(m, "Hel\x1blo");
+    b.template = "Gr\xc3\xbc\xc3\x9f" "e!\nYour $subject ($MID) to $BouncedRecipient of $EnvelopeSender, $Date $GMTTimestamp:\n"
+                 "$BounceReason\n$RemoteHost $HostName $Time $Nothing $";
+    text = text_of(&b);
+    assert_non_null(strstr(text, "charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+                                 "Gr=C3=BC=C3=9Fe!\r\n"
+                                 "Your Hel\\x1Blo (511) to gone@example.com, full@example.com of sender@exampl=\r\n"
+                                 "e.org, 11/14/2023 Tue, 14 Nov 2023 22:18:20 +0000:\r\n"
+                                 "5.1.1 - Bad address 550-'no'\r\n"
+                                 "5.2.2 - Mailbox full 552-'full'\r\n"
+                                 "mx.example.com, none gw.example.net 22:18:20 UTC $Nothing $\r\n\r\n--="));
+    assert_null(strstr(text, "The following message"));
+    free(text);
+    b.kind = BOUNCE_DELAYED; /* has its own words */
+    text = text_of(&b);
+    assert_non_null(strstr(text, "The following message"));
+    free(text);
+    message_free(&m);
+}
+
+static void languages(void **state)
+{
+    static const struct object settings[] = {
+        {&section_bounce_template, "Plain",  "text=plain"},
+        {&section_bounce_template, "German", "text=deutsch"},
+        {&section_bounce_template, "Swiss",  "text=schweizerdeutsch"},
+        {&section_bounce_profile,  "P",      "template=Plain|language_templates=de-CH:Swiss, de:German, fr:Gone"},
+        {&section_bounce_profile,  "Q",      ""},
+    };
+    static const struct {
+        const char *header, *text;
+    } cases[] = {
+        {"Subject: x\r\n\r\nContent-Language: de\r\n", "plain"},
+        {"Subject: x\r\ncontent-language: de\r\n\r\n", "deutsch"},
+        {"Content-Language: DE-at\r\n", "deutsch"},
+        {"Content-Language: de-CH\r\n", "schweizerdeutsch"},
+        {"Content-Language: den\r\n", "plain"},
+        {"Accept-Language: en;q=0.9, \tde;q=0.5\r\nX: y\r\n", "deutsch"},
+        {"Accept-Language: de\r\nContent-Language: en, de-CH\r\n", "schweizerdeutsch"},
+        {"Content-Language: , ,;,\r\n", "plain"},
+        {"", "plain"},
+    };
+    struct config *none = config_new(), *cfg = config_of(none, settings, countof(settings));
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++)
+        assert_string_equal(
+            bounce_template_for(cfg, CONFIG_GET(cfg, bounce_profile, "P"), slice_of(cases[i].header)), cases[i].text);
+    assert_null(bounce_template_for(cfg, CONFIG_GET(cfg, bounce_profile, "P"), slice_of("Content-Language: fr\r\n")));
+    assert_null(bounce_template_for(cfg, CONFIG_GET(cfg, bounce_profile, "Q"), slice_of("Content-Language: de\r\n")));
+    config_free(&cfg);
+    config_free(&none);
+}
+
+static void wanted(void **state)
+{
+    static const struct {
+        unsigned notify;
+        bool failed, delayed, relayed;
+    } cases[] = {
+        {0,                                            true,  true,  false},
+        {NOTIFY_NEVER,                                 false, false, false},
+        {NOTIFY_FAILURE,                               true,  false, false},
+        {NOTIFY_DELAY,                                 false, true,  false},
+        {NOTIFY_SUCCESS,                               false, false, true },
+        {NOTIFY_SUCCESS | NOTIFY_FAILURE,              true,  false, true },
+        {NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY, true, true, true },
+    };
+    struct bounce_profile on = {.send_bounces = ANSWER_YES, .delay_warnings = ANSWER_YES},
+                          off = {.send_bounces = ANSWER_NO, .delay_warnings = ANSWER_NO};
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct rcpt r = {.notify = (unsigned char)cases[i].notify};
+
+        assert_int_equal(bounce_wanted(&on, &r, BOUNCE_FAILED), cases[i].failed);
+        assert_int_equal(bounce_wanted(&on, &r, BOUNCE_DELAYED), cases[i].delayed);
+        assert_int_equal(bounce_wanted(&on, &r, BOUNCE_RELAYED), cases[i].relayed);
+        assert_false(bounce_wanted(&off, &r, BOUNCE_FAILED));
+        assert_false(bounce_wanted(&off, &r, BOUNCE_DELAYED));
+        assert_int_equal(bounce_wanted(&off, &r, BOUNCE_RELAYED), cases[i].relayed); /* asked for by the sender alone */
+    }
 }
 
 static void phrases(void **state)
@@ -380,6 +607,10 @@ int main(void)
         cmocka_unit_test(failure),      cmocka_unit_test(binary), cmocka_unit_test(delay),
         cmocka_unit_test(relay),        cmocka_unit_test(how_much_of_the_original),
         cmocka_unit_test(eight_bit),    cmocka_unit_test(phrases),
+        cmocka_unit_test(internationalized), cmocka_unit_test(long_lines),
+        cmocka_unit_test(received_from), cmocka_unit_test(many_recipients),
+        cmocka_unit_test(templates),    cmocka_unit_test(languages),
+        cmocka_unit_test(wanted),
         cmocka_unit_test(stored_forms), cmocka_unit_test(domains),
     };
 

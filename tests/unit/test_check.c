@@ -49,6 +49,8 @@ static void rules(void **state)
            "listenerconfig InboundMail", "certificate", "has no certificate yet");
     expect("bounceconfig set Default initial_retry=4000", "bounceconfig Default", "initial_retry",
            "(4000) must not be longer than the maximum one (3600)");
+    expect("bounceconfig setup initial_host_retry=4000", "bounceconfig setup",
+           "initial_host_retry", "(4000) must not be longer than the maximum one (3600)");
     expect("bounceconfig delete Default", "bounceconfig Default", NULL,
            "used by listenerconfig InboundMail");
     expect("destconfig delete default", "destconfig default", NULL, "cannot be deleted");

@@ -4,19 +4,13 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "daemon/base64.h"
-#include "daemon/fiber.h"
-#include "daemon/loop.h"
-#include "daemon/worker.h"
 #include "store/base/str.h"
+#include "tests/unit/in_fiber.h"
 
 #define PASSWORD "Correct horse 9"
 
@@ -269,31 +263,17 @@ static void test_base64(void **unused)
     }
 }
 
-/* In a fiber the costly ones leave the loop to others. */
-static unsigned stack;
-
-static void checker(void *arg)
+static void check_all(void)
 {
-    (void)arg;
     for (size_t i = 0; i < countof(values); i++)
         assert_int_equal(check(values[i], PASSWORD), PASSWORD_RIGHT);
-    stack = fiber_stack_used();
-    loop_stop(loop_self());
 }
 
+/* In a fiber the costly ones leave the loop to others. */
 static void test_fiber(void **unused)
 {
-    struct loop *l = loop_new(0);
-
     (void)unused;
-    fiber_measure_stacks(true);
-    workers_start(2);
-    assert_true(fiber_spawn(l, "checker", checker, NULL));
-    loop_run(l);
-    workers_stop();
-    loop_free(&l);
-    print_message("stack used: %u bytes\n", stack);
-    assert_in_range(stack, 1, 24 << 10);
+    in_fiber(check_all, 24 << 10);
 }
 
 int main(void)

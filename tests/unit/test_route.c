@@ -7,11 +7,7 @@
 
 #include "store/base/str.h"
 #include "tests/unit/cm.h"
-
-struct object {
-    const struct section *section;
-    const char *name, *values; /* "field=value|field=value" */
-};
+#include "tests/unit/config_of.h"
 
 static const struct object objects[] = {
     {&section_smtp_route,     "example.com",       "hosts=mx1.inside.example"                           },
@@ -27,48 +23,22 @@ static const struct object objects[] = {
     {&section_destination,    "[2001:db8::1]",     "use_tls=require"                                    },
     {&section_destination,    ".partner.example",
      "use_tls=off|bounce_profile=Patient|ip_sort_pref=require_v4"                                       },
-    {&section_bounce_profile, "Default",           ""                                                   },
+    {&section_bounce_profile, "Default",
+     "send_bounces=no|parse_status=no|delay_warnings=yes|delay_count=3|delay_subject=Late|alternate=desk@example.net"},
     {&section_bounce_profile, "Patient",           "max_queue_seconds=999999"                           },
-    {&section_bounce_profile, "Quick",             "max_queue_seconds=10"                               },
+    {&section_delivery,       "-",
+     "source_address=192.0.2.10, 2001:db8::10, 192.0.2.11"                                              },
+    {&section_bounce_profile, "Quick",             "max_queue_seconds=10|send_bounces=default|parse_status=default|delay_warnings=default|alternate=default"                             },
     {&section_listener,       "In",                "address=192.0.2.1|port=25"                          },
     {&section_listener,       "Any",               "address=0.0.0.0|port=2525"                          },
 };
 
 static struct config *cfg;
 
-static struct config *config_of(const struct object *o, size_t n)
-{
-    struct config_edit *edits = xcalloc(n, sizeof(*edits));
-    struct config *c;
-
-    for (size_t i = 0; i < n; i++) {
-        struct row *r = row_new(o[i].section, o[i].name);
-        struct strlist values = {0};
-
-        strlist_split(&values, o[i].values, '|');
-        for (size_t k = 0; k < values.n; k++) {
-            char *equals = strchr(values.items[k], '=');
-            struct err err = {0};
-
-            *equals = '\0';
-            if (!row_set(r, values.items[k], equals + 1, &err))
-                fail_msg("%s %s: %s", o[i].name, values.items[k], err.text);
-        }
-        strlist_free(&values);
-        row_freeze(r);
-        edits[i] = (struct config_edit){o[i].section, r->name, r};
-    }
-    c = config_edit(NULL, edits, n, 1);
-    for (size_t i = 0; i < n; i++)
-        row_free(&edits[i].row);
-    free(edits);
-    return c;
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    cfg = config_of(objects, countof(objects));
+    cfg = config_of(NULL, objects, countof(objects));
     return 0;
 }
 
@@ -223,11 +193,35 @@ static void controls_inherit(void **state)
 
 static void profiles(void **state)
 {
+    static const struct {
+        const char *domain, *listener, *profile;
+    } cases[] = {
+        {"x.partner.example", "Quick", "Patient"},
+        {"example.com",       "Quick", "Quick"  },
+        {"example.com",       "",      "Default"},
+        {"example.com",       "gone",  "Default"},
+    };
+    struct config *empty = config_new();
+    struct bounce_profile p;
+
     (void)state;
-    assert_string_equal(route_bounce_profile(cfg, "x.partner.example", "Quick")->name, "Patient");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "Quick")->name, "Quick");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "")->name, "Default");
-    assert_string_equal(route_bounce_profile(cfg, "example.com", "gone")->name, "Default");
+    for (size_t i = 0; i < countof(cases); i++) {
+        route_bounce_profile(cfg, cases[i].domain, cases[i].listener, &p);
+        assert_string_equal(p.name, cases[i].profile);
+    }
+    route_bounce_profile(cfg, "example.com", "Quick", &p); /* what it leaves to Default */
+    assert_int_equal(p.max_queue_seconds, 10);
+    assert_int_equal(p.send_bounces, ANSWER_NO);
+    assert_int_equal(p.dsn_format, ANSWER_YES);
+    assert_int_equal(p.parse_status, ANSWER_NO);
+    assert_int_equal(p.delay_warnings, ANSWER_YES);
+    assert_int_equal(p.delay_count, 3);
+    assert_string_equal(p.delay_subject, "Late");
+    assert_string_equal(p.alternate, "desk@example.net");
+    route_bounce_profile(empty, "example.com", "", &p);
+    assert_int_equal(p.max_retries, 100);
+    assert_int_equal(p.send_bounces, ANSWER_YES);
+    config_free(&empty);
 }
 
 static void keys(void **state)
@@ -277,9 +271,31 @@ static void own_listeners(void **state)
     }
 }
 
+static void sources_take_turns(void **state)
+{
+    char text[ADDR_TEXT], first[ADDR_TEXT];
+    struct addr a;
+
+    (void)state;
+    assert_true(route_has_source(cfg, AF_INET));
+    assert_true(route_has_source(cfg, AF_INET6));
+    assert_true(route_source(cfg, AF_INET, &a));
+    str_copy(first, sizeof(first), addr_text(&a, text));
+    for (int i = 0; i < 4; i++) {
+        assert_true(route_source(cfg, AF_INET, &a));
+        assert_int_equal(str_eq(addr_text(&a, text), first), i % 2);
+        assert_true(str_eq(text, "192.0.2.10") || str_eq(text, "192.0.2.11"));
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_true(route_source(cfg, AF_INET6, &a));
+        assert_string_equal(addr_text(&a, text), "2001:db8::10");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sources_take_turns),
         cmocka_unit_test(most_specific_wins),
         cmocka_unit_test(hosts_of_routes),
         cmocka_unit_test(what_the_prompt_takes_is_understood),

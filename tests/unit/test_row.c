@@ -78,6 +78,17 @@ static void text_in_json(void **state)
     row_free(&r), row_free(&g), row_free(&h);
 }
 
+/* A setting that was yes or no, and has more answers now. */
+static void was_boolean(void)
+{
+    struct err err;
+    struct row *r = from(&section_bounce_profile, "P", "{\"send_bounces\":false,\"dsn_format\":true}", &err);
+
+    assert_string_equal(row_text(r, "send_bounces"), "no");
+    assert_string_equal(row_text(r, "dsn_format"), "yes");
+    row_free(&r);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -92,7 +103,9 @@ static void refusals(void **state)
     refused(&section_destination, "a.example", "{\"concurrency_limit\":1.5}", "integer");
     refused(&section_destination, "a.example", "[]", "must be an object");
     refused(&section_sender_group, "A/G", "{\"hosts\":[5]}", "a list of strings");
-    refused(&section_bounce_profile, "P", "{\"send_bounces\":1}", "true or false");
+    refused(&section_bounce_profile, "P", "{\"send_bounces\":1}", "must be a string");
+    refused(&section_smtpauth_server, "P/S", "{\"verify\":1}", "true or false");
+    was_boolean();
 }
 
 static void names(void **state)

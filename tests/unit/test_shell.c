@@ -321,7 +321,7 @@ static void menu_grammar(void **state)
 static void new_and_delete(void **state)
 {
     struct world *w = *state;
-    const char *screen = play(w, "new|Default|Slow|9999999|20||||n|||||x|1|||delete|9|Slow||");
+    const char *screen = play(w, "new|Default|Slow|9999999|20||||no||||||||x|1|||delete|9|Slow||");
 
     assert_non_null(strstr(screen, "A bounce profile \"Default\" exists already.\n[]> Slow\n"));
     assert_non_null(strstr(screen, "The value must be an integer from 0 to 10000.\n[100]> 20\n"));

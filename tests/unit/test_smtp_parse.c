@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -241,6 +242,14 @@ static void test_rcpt(void **unused)
         {"TO:<a@b.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;a+2Bx@b.example", 0,
          SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY,                                        "rfc822;a+2Bx@b.example"   },
         {"TO:<a@b.example> ORCPT=utf-8;j\xc3\xb6@b.example",                           0,   0,                 "utf-8;j\xc3\xb6@b.example"},
+        {"TO:<a@b.example> ORCPT=utf-8;j\\x{F6}\\x{1F600}@b.example",                    0,   0,                 "utf-8;j\\x{F6}\\x{1F600}@b.example"},
+        {"TO:<a@b.example> ORCPT=utf-8;j\\x{F6@b.example",                             501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j\\x{D800}@b.example",                          501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j\\x{110000}@b.example",                        501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j\\x{00}@b.example",                            501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j\\@b.example",                                 501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j+C3@b.example",                                501, 0,                 ""                         },
+        {"TO:<a@b.example> ORCPT=utf-8;j\xc3@b.example",                               501, 0,                 ""                         },
         {"TO:<a@b.example> NOTIFY=NEVER,SUCCESS",                                      501, 0,                 ""                         },
         {"TO:<a@b.example> NOTIFY=SUCCESS,SUCCESS",                                    501, 0,                 ""                         },
         {"TO:<a@b.example> NOTIFY=SUCCESS,",                                           501, 0,                 ""                         },
@@ -268,6 +277,44 @@ static void test_rcpt(void **unused)
             assert_int_equal(r.notify, cases[i].notify);
             assert_true(slice_eq(r.orcpt, cases[i].orcpt));
         }
+    }
+}
+
+static void test_utf8_address(void **unused)
+{
+    static const struct {
+        const char *utf8, *ascii;
+    } cases[] = {
+        {"j\xc3\xb6rg@b.example",              "j\\x{F6}rg@b.example"        },
+        {"a b\\c+d=e\x7f@\xe4\xbe\x8b.example", "a\\x{20}b\\x{5C}c\\x{2B}d\\x{3D}e\\x{7F}@\\x{4F8B}.example"},
+        {"\xf0\x9f\x98\x80@b.example",        "\\x{1F600}@b.example"       },
+    };
+    char most[600];
+
+    (void)unused;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct buf ascii = BUF_INIT(1000), back = BUF_INIT(1000);
+
+        smtp_utf8_address_encode(&ascii, cases[i].utf8);
+        assert_string_equal(buf_str(&ascii), cases[i].ascii);
+        assert_true(smtp_utf8_address_decode(slice_of(cases[i].ascii), &back));
+        assert_string_equal(buf_str(&back), cases[i].utf8);
+        buf_free(&ascii);
+        buf_free(&back);
+    }
+    for (unsigned n = 499; n <= 501; n++) { /* RFC 3461 section 5.4: 500 characters, the type with them */
+        struct smtp_refusal why;
+        struct smtp_rcpt r;
+
+        snprintf(most, sizeof(most), "TO:<a@b.example> ORCPT=rfc822;%0*d", (int)n - 7, 0);
+        assert_int_equal(smtp_parse_rcpt(slice_of(most), &r, &why), n <= 500);
+    }
+    for (unsigned n = 99; n <= 101; n++) {
+        struct smtp_refusal why;
+        struct smtp_mail m;
+
+        snprintf(most, sizeof(most), "FROM:<a@b.example> ENVID=%0*d", (int)n, 0);
+        assert_int_equal(smtp_parse_mail(slice_of(most), &m, &why), n <= 100);
     }
 }
 
@@ -382,7 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),         cmocka_unit_test(test_path_parts),
         cmocka_unit_test(test_split),         cmocka_unit_test(test_mail),
-        cmocka_unit_test(test_rcpt),          cmocka_unit_test(test_helo),
+        cmocka_unit_test(test_rcpt),          cmocka_unit_test(test_utf8_address), cmocka_unit_test(test_helo),
         cmocka_unit_test(test_xtext),         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_endless_reply),
     };
