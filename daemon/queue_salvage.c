@@ -385,7 +385,8 @@ static bool read_row(struct search *s, uint64_t mid, const struct buf *payload)
     }
     if (head != p + size || at != payload->n)
         return false;
-    if (s->lost_way && found_before(s, mid))
+    /* While they ascend, as in a tree that is whole, none can have come before. */
+    if ((!s->sorted || (s->nmids && s->mids[s->nmids - 1] >= mid)) && found_before(s, mid))
         return true;
     remember(s, mid);
     s->out->rows++;
@@ -423,7 +424,7 @@ static bool read_leaf(struct search *s, const unsigned char *p)
 static void tell_gap(struct search *s, uint32_t number, uint64_t low, uint64_t high)
 {
     s->out->bad_pages++;
-    s->gap(s->arg, number, low, high);
+    s->gap(s->arg, number, low < high ? low : high, high); /* a damaged parent may leave nothing between */
 }
 
 /* The tree below a page whose keys lie from low to high. */

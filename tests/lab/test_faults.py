@@ -421,6 +421,47 @@ def slow_name():
     gate.stop()
 
 
+@lab.test("a sync fails while a message is on its way: it is refused, for no later sync would tell what of it was lost")
+def half_way():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    message = lab.make_message("half", 600000, "attachment")
+    text = lab.stuffed(message)
+    with lab.Smtp(gate.private) as c, lab.Smtp(gate.private) as other:
+        c.ehlo()
+        other.ehlo()
+        c.mail("sender@client.lab.example", "x@d1.lab.example")
+        c.cmd("DATA", 354)
+        c.raw(text[:400000])
+        time.sleep(0.3)
+        gate.disk.arm("sync", errno.EIO, only="spool/seg-")
+        other.mail("sender@client.lab.example", "x@d1.lab.example")
+        other.data(lab.make_message("spoilt", 500), 451)
+        lab.equal(gate.disk.clear(), 1)
+        c.raw(text[400000:])
+        lab.equal(c.reply()[0], 451)
+        c.message("sender@client.lab.example", "x@d1.lab.example", message)
+    gate.stop()
+
+
+@lab.test("what is moved out of a nearly empty segment is on disk in its new place before the old one goes")
+def moved():
+    gate = Gateway()
+    gate.console("suspenddel 0")
+    lab.equal(send_some(gate, 4, "moved", large=0).acknowledged, 4)
+    gate.stop()
+    first = sorted(n for n in os.listdir(os.path.join(gate.home, "spool")) if n.startswith("seg-"))[0]
+    gate.disk.journal(True)
+    gate.start()
+    lab.eventually(lambda: first not in os.listdir(os.path.join(gate.home, "spool")), 20, "the old segment is cleared")
+    gate.kill()
+    gate.disk.power_cut()
+    gate.start()
+    gate.console("resumedel")
+    gate.arrived(20)
+    gate.stop()
+
+
 @lab.test("a disk that lies loses mail, and these tests would see it; the gateway starts all the same")
 def liar():
     gate = Gateway()
