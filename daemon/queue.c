@@ -264,12 +264,16 @@ static bool insert_row(sqlite3 *db, void *arg, struct err *err)
 /* YIELDS. Body and envelope become durable: by the ledger, or, when it is too long for that, as a row at once. */
 static bool store(const struct message *m, struct err *err)
 {
-    struct change *row = changes_accept(err) ? change_row(m, err) : NULL;
-    struct insert in = {m, row};
+    struct change *row;
+    struct insert in = {m, NULL};
     bool ok;
 
+    if (!changes_accept(err) || (changes_stuck() && !queue_written(err)))
+        return false;
+    row = change_row(m, err);
     if (!row)
         return false;
+    in.row = row;
     if (ledger_takes(row))
         return ledger_add(row, m->body, err);
     ok = writer_txn(q.writer, insert_row, &in, err);

@@ -229,17 +229,24 @@ uint64_t changes_passed(void)
     return passed;
 }
 
-bool changes_accept(struct err *err)
+bool changes_stuck(void)
 {
-    bool ok = true;
+    bool stuck;
 
     pthread_mutex_lock(&ch.lock);
-    if (ch.stuck)
-        ok = err_set(err, E_IO, "the queue's database could not be written, and is tried again");
-    else if (ch.rows >= MAX_ROWS)
-        ok = err_set(err, E_LIMIT, "the queue's database is slower than its mail");
+    stuck = ch.stuck;
     pthread_mutex_unlock(&ch.lock);
-    return ok;
+    return stuck;
+}
+
+bool changes_accept(struct err *err)
+{
+    bool ok;
+
+    pthread_mutex_lock(&ch.lock);
+    ok = ch.rows < MAX_ROWS;
+    pthread_mutex_unlock(&ch.lock);
+    return ok || err_set(err, E_LIMIT, "the queue's database is slower than its mail");
 }
 
 msec_t changes_retry(msec_t now)

@@ -47,8 +47,8 @@ void changes_add(struct change *c);
 void changes_add_rows(struct change *list, const struct ledger_mark *mark);
 uint64_t changes_passed(void); /* ledger records up to here are in queue.db, on disk */
 
-/* false (E_IO, E_LIMIT): queue.db takes nothing at the moment; nothing more may be accepted. Cheap. */
-bool changes_accept(struct err *err);
+bool changes_stuck(void); /* the last could not be written: nothing is accepted before they are */
+bool changes_accept(struct err *err); /* cheap; false (E_LIMIT): too many are waiting */
 
 /* Changes that could not be written: written again now if it is time, else when that will be. */
 msec_t changes_retry(msec_t now);

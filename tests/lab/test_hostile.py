@@ -121,7 +121,7 @@ READ = ["config.get", "config.list", "config.diff", "config.export", "commit.las
         "alert.list", "sts.list", "sts.show",
         "host.status", "host.top", "host.rate", "host.in", "log.find", "log.events", "tls.failures",
         "dns.status", "tls.explain", "tls.attempts", "cert.tlsa", "auth.locked", "access.find", "crl.list", "crl.check",
-        "ldap.status"]
+        "ldap.status", "queue.work"]
 GUEST = ["hello", "candidate.state", "candidate.anonymous", "status", "status.rate"]
 CHANGE = ["candidate.attach", "candidate.keep", "config.stage", "config.clear", "config.resolve", "commit", "rollback",
           "config.import", "file.write", "file.read", "file.list", "queue.deliver", "queue.suspend", "queue.resume",
@@ -341,7 +341,7 @@ def escapes():
     with open(box.path("reports", "1.eml"), "rb") as f:
         report = f.read().split(b"message/rfc822")[0].split(b"message/global\r\n")[0]
     lab.match(report.decode(), r"(?m)^Status: 5\.1\.1\r$")
-    assert b"Status: 2" not in re.sub(rb"(?m)^(Diagnostic-Code|'?550|5\.1\.1).*$", b"", report), report
+    lab.equal(re.findall(rb"(?m)^Status: 2", report), [], report) # within a folded field it is text
     shown = gate.console("showrecipients all", check=False).stdout + gate.console("status detail", check=False).stdout
     texts = {"report": report, "console": shown.encode()}
     for root, _, files in os.walk(os.path.join(gate.home, "log")):
