@@ -34,7 +34,6 @@
 #include "store/base/str.h"
 
 #define LOG_DISK_WARN ((uint64_t)256 << 20)
-#define LOOK_EVERY 250 /* ms; senders take some tens of MiB in a second */
 #define TRIM_EVERY SECONDS(10)
 #define TIDY_EVERY SECONDS(600)
 
@@ -393,7 +392,7 @@ static void watch_fiber(void *unused)
             look_at_disk("log files", "When it is full, lines of the log are lost.", home_log_dir(),
                          LOG_DISK_WARN, &log_low);
         config_free(&cfg);
-    } while (fiber_sleep(LOOK_EVERY));
+    } while (fiber_sleep(SECONDS(1)));
 }
 
 bool resources_start(struct err *err)

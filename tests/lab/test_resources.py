@@ -246,7 +246,8 @@ def memory():
         if code == 421:
             break
     lab.equal(421 in codes, True, "%s, %d sessions" % (codes, len(held)))
-    lab.equal(most < 150 << 20, True, "%d MiB" % (most >> 20))
+    # memory is looked at once a second, and on a quiet machine this client sends some 30 MiB in one
+    lab.equal(most < 200 << 20, True, "%d MiB" % (most >> 20))
     time.sleep(1.2)
     lab.match(gate.console("status").stdout, r"^Resource conservation: +mail is refused \(memory: \d+ of 128 MiB\)$")
     lab.match(alerts(gate), r"has entered a 'resource conservation' mode .*: memory: \d+ of 128 MiB")
