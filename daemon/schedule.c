@@ -75,6 +75,7 @@ struct dest *schedule_dest(struct schedule *s, const char *key)
     list_init(&d->line);
     d->limits.sessions = 1;
     d->window = FIRST_WINDOW;
+    d->calm = UINT32_MAX;
     map_set(&s->dests, key, d);
     return d;
 }
@@ -263,7 +264,8 @@ bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now
     if (d->window < QUICK_WINDOW) {
         d->window++;
         line_up(s, d, now);
-    } else if (waited && d->nready && d->window < d->limits.sessions && ++d->credit >= d->window) {
+    } else if (waited && d->nready && d->window < d->limits.sessions &&
+               (d->window < d->calm || ++d->credit >= d->window)) {
         d->window++;
         d->credit = 0;
         line_up(s, d, now);
@@ -304,6 +306,7 @@ bool schedule_failed(struct schedule *s, struct dest *d, bool hold, msec_t until
 
     d->credit = 0;
     d->window = d->window > 2 ? d->window / 2 : 1;
+    d->calm = d->window;
     if (d->sessions > 1 && d->worked_at && now - d->worked_at < STILL_WELL)
         return false;
     if (schedule_holds(d, now)) /* it began before the one that has told already */

@@ -81,6 +81,7 @@ struct dest {
     uint32_t nready, ncold, ndeferred, nbusy;
     uint32_t sessions, window;
     uint32_t credit; /* successes since the window grew */
+    uint32_t calm; /* below it every success brings one more; what was too much halves it */
     uint32_t rate_used;
     msec_t rate_until; /* end of the period being counted */
     uint32_t failures; /* times in a row that no host took a connection, or did what it must */

@@ -942,12 +942,19 @@ static void windows_that_grow_open_sessions(void **state)
         add(mid, &d, 1, 0, 0, false);
     while (schedule_open(&s, 0))
         ;
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 8; i++) { /* twice as many with each round, while nothing was too much */
         schedule_worked(&s, d, true, 0);
-    assert_null(schedule_open(&s, 0));
-    schedule_worked(&s, d, true, 0);
-    assert_ptr_equal(schedule_open(&s, 0), d); /* at once, not with the next message */
-    s.max_sessions = 10;
+        assert_ptr_equal(schedule_open(&s, 0), d); /* at once, not with the next message */
+    }
+    assert_int_equal(d->window, 16);
+    schedule_failed(&s, d, false, 100, "too many connections", 1);
+    assert_int_equal(d->window, 8);
+    for (int i = 0; i < 7; i++)
+        schedule_worked(&s, d, true, 2);
+    assert_int_equal(d->window, 8);
+    schedule_worked(&s, d, true, 2);
+    assert_int_equal(d->window, 9); /* from there on by one a round */
+    s.max_sessions = s.sessions + 1;
     d = dest("one.example", 50);
     add(200, &d, 1, 0, 0, false);
     assert_ptr_equal(schedule_open(&s, 0), d); /* the last one, for who has none */
