@@ -1,5 +1,5 @@
-/* ledger.c - see ledger.h. A writer without a database gathers the groups; its sync hook writes the records of a group
- * with one call, syncs, and hands the rows on before anybody is woken. */
+/* ledger.c - see ledger.h. A writer without a database gathers the groups; its sync hook writes the
+ * records of a group with one call, syncs, and hands the rows on before anybody is woken. */
 #include "daemon/ledger.h"
 
 #include <inttypes.h>
@@ -86,7 +86,8 @@ static size_t read_record(uint32_t number, struct slice s, struct ledger_record 
 }
 
 uint64_t ledger_scan(uint32_t number, struct slice area,
-                     bool (*fn)(void *arg, uint32_t number, const struct ledger_record *r), void *arg)
+                     bool (*fn)(void *arg, uint32_t number, const struct ledger_record *r),
+                     void *arg)
 {
     uint64_t passed_over = 0, last = 0;
     struct ledger_record r;

@@ -1818,7 +1818,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
         if (!claim_items(j->pick, c, out))
             c->e = NULL;
     }
-    late = changes_take();
+    late = changes_take(&j->flush);
     end_hold(began);
     keep_claims(out, was_taken);
     while (*end)
@@ -1826,6 +1826,7 @@ static bool claim_rows(sqlite3 *db, void *arg, struct err *err)
     *end = late;
     for (const struct change *c = late; c && ok; c = c->next)
         ok = change_write(db, c, err);
+    ok = ok && changes_write_mark(db, &j->flush, err);
     for (size_t i = 0; ok && late && i < out->n; i++) {
         struct claim *c = &out->list[i];
         struct message *fresh;

@@ -115,7 +115,7 @@ bool change_write(sqlite3 *db, const struct change *c, struct err *err)
 
     if (c->jumps)
         return write_jumps(db, c->jumps, err);
-    s = c->place  ? writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err)
+    s = c->place ? writer_stmt("INSERT INTO message (mid, body, envelope) VALUES (?1, ?2, ?3)", err)
         : c->gone ? writer_stmt("DELETE FROM message WHERE mid = ?1", err)
                   : writer_stmt("UPDATE message SET state = ?2 WHERE mid = ?1", err);
 
@@ -266,7 +266,7 @@ msec_t changes_retry(msec_t now)
 
 /* --- writing --- */
 
-struct change *changes_take(void)
+struct change *changes_take(struct flush *f)
 {
     struct change *list;
 
@@ -274,6 +274,7 @@ struct change *changes_take(void)
     list = ch.list;
     ch.list = NULL;
     ch.end = &ch.list;
+    f->mark = ch.mark;
     pthread_mutex_unlock(&ch.lock);
     return list;
 }
@@ -318,16 +319,20 @@ static void skip_finished(struct change *list)
     free(r.slots);
 }
 
-static bool write_mark(sqlite3 *db, const struct ledger_mark *mark, struct err *err)
+bool changes_write_mark(sqlite3 *db, const struct flush *f, struct err *err)
 {
-    sqlite3_stmt *s = writer_stmt("INSERT INTO value VALUES ('ledger', ?1), ('ledger_segment', ?2) "
-                                  "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                  err);
+    sqlite3_stmt *s;
+
+    if (f->mark.seq == changes_passed())
+        return true;
+    s = writer_stmt("INSERT INTO value VALUES ('ledger', ?1), ('ledger_segment', ?2) "
+                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    err);
 
     if (!s)
         return false;
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)mark->seq);
-    sqlite3_bind_int64(s, 2, (sqlite3_int64)mark->segment);
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)f->mark.seq);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)f->mark.segment);
     if (sqlite3_step(s) != SQLITE_DONE)
         return err_set(err, E_IO, "writing the place in the ledger: %s", sqlite3_errmsg(db));
     return true;
@@ -346,7 +351,7 @@ bool changes_write(sqlite3 *db, struct flush *f, struct err *err)
     for (struct change *c = f->list; c; c = c->next)
         if (!c->needless && !change_write(db, c, err))
             return false;
-    return f->mark.seq == changes_passed() || write_mark(db, &f->mark, err);
+    return changes_write_mark(db, f, err);
 }
 
 /* What could not be written stands first again. */

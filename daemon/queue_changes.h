@@ -1,7 +1,8 @@
-/* queue_changes.h - rows of queue.db that are to be added, changed or deleted, mostly of messages. They are written late: they gather in
- * a list that one job of the queue's writer empties, so that a busy gateway writes hundreds of them at once, and what
- * was delivered before its row was written never gets one. A new message is durable in the ledger (ledger.h) before its
- * row is listed here; a crash before a deletion is written repeats a delivery, never loses one. Any thread, but where
+/* queue_changes.h - rows of queue.db that are to be added, changed or deleted, mostly of messages.
+ * They are written late: they gather in a list that one job of the queue's writer empties, so that
+ * a busy gateway writes hundreds of them at once, and what was delivered before its row was written
+ * never gets one. A new message is durable in the ledger (ledger.h) before its row is listed here;
+ * a crash before a deletion is written repeats a delivery, never loses one. Any thread, but where
  * it says so. */
 #ifndef POSTERN_QUEUE_CHANGES_H
 #define POSTERN_QUEUE_CHANGES_H
@@ -21,13 +22,15 @@ struct change {
     struct change *next;
     uint64_t mid;
     struct body *gone; /* deletes the row; its body goes once that is on disk */
-    char *bytes; /* of a new row the body's place, then the envelope; else the new states of the recipients */
+    char *bytes; /* of a new row the body's place, then the envelope; else the new states of the
+                    recipients */
     uint32_t place, n; /* bytes of the place (0: it is no new row), and of all */
     struct clock_jumps *jumps; /* it is about no row: how often the clock was set */
     bool needless; /* added and deleted in one go */
 };
 
-struct change *change_row(const struct message *m, struct err *err); /* NULL: E_LIMIT, the envelope is too large */
+struct change *change_row(const struct message *m,
+                          struct err *err); /* NULL: E_LIMIT, the envelope is too large */
 struct change *change_state(const struct message *m);
 struct change *change_gone(const struct message *m);
 struct change *change_jumps(const struct clock_jumps *j);
@@ -39,7 +42,8 @@ struct ledger_mark {
     uint32_t segment; /* it is in this segment, or was */
 };
 
-/* What was listed before is written now. passed: see changes_passed. failed is called when changes_retry has news. */
+/* What was listed before is written now. passed: see changes_passed. failed is called when
+ * changes_retry has news. */
 void changes_start(struct writer *w, uint64_t passed, void (*failed)(void));
 unsigned changes_stop(void); /* after the writer has ended; how many were never written */
 void changes_add(struct change *c);
@@ -60,7 +64,10 @@ struct flush {
 };
 bool changes_write(sqlite3 *db, struct flush *f, struct err *err); /* writer's thread */
 bool change_write(sqlite3 *db, const struct change *c, struct err *err); /* the same for one */
-struct change *changes_take(void); /* takes the list; the caller adds it to a flush that is under way */
+/* What came since, for a flush that is under way: the caller adds the list to it, and writes each
+ * and then the mark. */
+struct change *changes_take(struct flush *f);
+bool changes_write_mark(sqlite3 *db, const struct flush *f, struct err *err);
 void changes_written(struct flush *f, bool ok); /* after the commit, or its failure */
 
 #endif

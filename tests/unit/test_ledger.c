@@ -1,4 +1,5 @@
-/* test_ledger.c - what the ledger has comes back: after a crash at any byte, beside old records, past damage. */
+/* test_ledger.c - what the ledger has comes back: after a crash at any byte, beside old records,
+ * past damage. */
 #include "daemon/ledger.h"
 
 #include <fcntl.h>
@@ -115,15 +116,18 @@ static char *segment_path(unsigned number)
 static void durable_without_a_database(void **state)
 {
     struct found f = {.n = 0};
+    struct flush flush = {0};
     struct change *rows;
 
     (void)state;
     add(7, "one\r\n");
     add(8, "two\r\n");
-    rows = changes_take();
+    rows = changes_take(&flush);
     assert_int_equal(rows->mid, 7); /* rows to be, in the ledger's order */
     assert_int_equal(rows->next->mid, 8);
     assert_null(rows->next->next);
+    assert_int_equal(flush.mark.seq, 43);
+    assert_int_equal(flush.mark.segment, 1);
     spool_ledger_read(0, look, &f);
     assert_int_equal(f.n, 2);
     assert_int_equal(f.seqs[0], 42);
@@ -169,7 +173,8 @@ static void any_byte_may_be_the_last(void **state)
     read_area(area, sizeof(area));
     for (unsigned k = 0; k < 3; k++) /* all three have the same length */
         ends[k + 1] = ends[k] + LEDGER_HEADER + (unsigned char)area[12] + (unsigned char)area[16];
-    for (end = 0; end <= ends[3]; end++) { /* zeros follow: what a file has that was never written */
+    for (end = 0; end <= ends[3];
+         end++) { /* zeros follow: what a file has that was never written */
         memset(cut, 0, sizeof(cut));
         memcpy(cut, area, end);
         memset(n, 0, sizeof(n));
@@ -189,7 +194,8 @@ static void damage_hides_only_itself(void **state)
         add(mid, "text\r\n");
     read_area(area, sizeof(area));
     size = LEDGER_HEADER + (unsigned char)area[12] + (unsigned char)area[16];
-    for (size_t at = size; at < 2 * size; at++) { /* any byte of the second, but its reserved ones too */
+    for (size_t at = size; at < 2 * size;
+         at++) { /* any byte of the second, but its reserved ones too */
         unsigned n[3] = {0};
 
         area[at] ^= 0x40;
@@ -209,7 +215,8 @@ static void old_records_are_no_records(void **state)
     for (uint64_t mid = 1; mid <= 3; mid++)
         add(mid, "text\r\n");
     read_area(area, 4096);
-    assert_int_equal(ledger_scan(2, (struct slice){area, 4096}, count, n), 0); /* of another segment */
+    assert_int_equal(ledger_scan(2, (struct slice){area, 4096}, count, n),
+                     0); /* of another segment */
     assert_int_equal(n[0] + n[1] + n[2], 0);
     memcpy(area + 4096, area, 4096); /* the same numbers again: not newer */
     ledger_scan(1, (struct slice){area, sizeof(area)}, count, n);
