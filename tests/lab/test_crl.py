@@ -248,7 +248,8 @@ def restart():
         f.write(data)
     gate.start()
     lab.equal(source("corp")["state"], "missing")
-    lab.match(gate.console("grep crl system_logs").stdout, "corp: the list that was kept cannot be used: The signature")
+    lab.eventually(lambda: lab.match(gate.console("grep crl system_logs").stdout,
+                                     "corp: the list that was kept cannot be used: The signature") or True, 5)
     web.start()
     lab.match(update("corp"), r"corp: (updated|not changed)")
     lab.equal(source("corp")["state"], "current")
