@@ -72,6 +72,20 @@ enum ldap_verdict ldap_check_allowed(const struct config *c, const char *query, 
     return LDAP_YES;
 }
 
+enum ldap_verdict ldap_check_certificate(const struct config *c, const char *query,
+                                         const struct ldap_certificate *who, char *user,
+                                         size_t size, msec_t deadline, struct err *err)
+{
+    (void)c;
+    (void)query;
+    (void)who;
+    (void)user;
+    (void)size;
+    (void)deadline;
+    (void)err;
+    return LDAP_NO;
+}
+
 enum auth_step auth_forward(const struct config *c, const struct smtpauth_profile *p,
                             const char *hostname, const char *user, const char *password,
                             msec_t deadline, struct err *err)
