@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                      .alternate = (char *)""};
     struct bounce_rcpt rcpt = {.status = "5.1.1", .phrase = "no", .code = 550, .address = "192.0.2.1"};
     struct bounce b = {.profile = &profile, .hostname = "gw.example", .max_copy = 10240, .n = 1, .now = 1, .rcpts = &rcpt};
-    struct message *m = message_new();
+    struct message *m;
     struct buf out = BUF_INIT(8u << 20);
     unsigned how = size ? *data : 0;
     char *orcpt, *reply, *address, *template;
@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size > 20000 || !size)
         return 0;
+    m = message_new();
     data++;
     size--;
     address = next(&data, &size);
