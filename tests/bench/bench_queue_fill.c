@@ -57,6 +57,7 @@ int main(int argc, char **argv)
     sqlite3_stmt *s;
     struct timespec begin, end;
     struct err err = {0};
+    unsigned failures = spool_failures();
     usec_t now = clock_wall();
 
     for (int i = 1; i < argc; i++) {
@@ -120,7 +121,7 @@ int main(int argc, char **argv)
         buf_free(&state);
     }
     sqlite3_finalize(s);
-    if (!spool_sync(NULL, &err))
+    if (!spool_sync(&failures, &err))
         fail(err.text);
     if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         fail(sqlite3_errmsg(db));
