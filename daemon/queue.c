@@ -1103,6 +1103,8 @@ struct recovery {
     bool add; /* the second time through: only then is passed known */
     uint64_t added, damaged, last; /* last: of one segment */
     struct change *rows, **end;
+    struct body **bad; /* of damaged messages: their bytes count until all others are counted */
+    size_t nbad;
 };
 
 static bool recover_message(struct recovery *r, const struct ledger_record *rec, struct err *err)
@@ -1130,6 +1132,10 @@ static bool recover_message(struct recovery *r, const struct ledger_record *rec,
         r->end = &row->next;
         if (rec->mid > atomic_load(&q.ids[ID_MID]))
             atomic_store(&q.ids[ID_MID], rec->mid);
+    }
+    if (!row && m && m->body) {
+        r->bad = xrealloc(r->bad, (r->nbad + 1) * sizeof(struct body *));
+        r->bad[r->nbad++] = body_ref(m->body);
     }
     message_free(&m);
     return row;
@@ -1184,6 +1190,12 @@ static void read_ledger(const struct config *cfg, struct recovery *r)
     r->add = true;
     spool_ledger_read(from, read_segment, r);
     changes_add_rows(r->rows, &r->mark);
+    for (size_t i = 0; i < r->nbad; i++) {
+        if (!q.unreadable) /* else a row that nobody could read may need the segment */
+            body_remove_pieces(r->bad[i]);
+        body_free(&r->bad[i]);
+    }
+    free(r->bad);
     if (r->added)
         log_info("queue: %" PRIu64 " messages more, from the ledger", r->added);
     if (r->damaged)

@@ -172,7 +172,7 @@ void changes_start(struct writer *w, uint64_t passed, void (*failed)(void))
     ch.writer = w;
     ch.failed = failed;
     ch.passed = passed;
-    if (ch.list)
+    if (ch.list || ch.mark.seq != passed) /* records that could not be read have passed, too */
         post();
     pthread_mutex_unlock(&ch.lock);
 }
