@@ -1178,8 +1178,6 @@ static void batch_free(struct batch *b)
     memset(b, 0, sizeof(*b));
 }
 
-/* The recipients of the item that go where the first of them goes: after a change of routes they
- * may part. Marks them. */
 /* May what a host has to prove, or has to have, depend on the domain? */
 static bool domains_differ(const struct session *s)
 {
@@ -1189,6 +1187,8 @@ static bool domains_differ(const struct session *s)
     return c.tls >= DEST_TLS_PREFERRED_VERIFY || config_count(s->cfg, &section_tls_exception);
 }
 
+/* The recipients of the item that go where the first of them goes: after a change of routes they
+ * may part. Marks them. */
 static void next_batch(struct session *s, const struct item *item, struct message *m, bool *tried,
                        struct batch *b)
 {
