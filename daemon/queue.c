@@ -1188,7 +1188,8 @@ static void read_ledger(const struct config *cfg, struct recovery *r)
     r->mark = (struct ledger_mark){r->passed, from};
     spool_ledger_read(from, read_segment, r);
     r->add = true;
-    spool_ledger_read(from, read_segment, r);
+    if (r->mark.seq > r->passed) /* not after an orderly end */
+        spool_ledger_read(from, read_segment, r);
     changes_add_rows(r->rows, &r->mark);
     for (size_t i = 0; i < r->nbad; i++) {
         if (!q.unreadable) /* else a row that nobody could read may need the segment */
@@ -2165,9 +2166,7 @@ bool queue_suspend(bool on, struct err *err)
         return false;
     pthread_mutex_lock(&q.lock);
     schedule_suspend(&q.schedule, on, now);
-    open_sessions(now);
-    kick_loader();
-    kick_clock();
+    resume_work(now);
     pthread_mutex_unlock(&q.lock);
     return true;
 }
@@ -2198,9 +2197,7 @@ bool queue_pause(bool on, struct err *err)
     for (size_t at = SIZE_MAX; at && !on;) {
         pthread_mutex_lock(&q.lock);
         schedule_unpark(&q.schedule, &at, DUE_AT_ONCE, now);
-        open_sessions(now);
-        kick_loader();
-        kick_clock();
+        resume_work(now);
         pthread_mutex_unlock(&q.lock);
     }
     return true;
