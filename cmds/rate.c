@@ -202,8 +202,8 @@ const struct command cmd_workqueue = {
     .usage = "workqueue status\nworkqueue pause [REASON]\nworkqueue resume\nworkqueue rate [-n LINES] SECONDS",
     .detail = "While the work queue is paused, mail is accepted and kept, but no delivery of it begins; what was in the "
               "queue before goes on, and so do the gateway's own reports and alerts. \"resume\" sends everything on its way at "
-              "once. The pause outlives a restart; \"status\" shows it, with who paused it and why as long as the gateway "
-              "runs. \"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
+              "once. The pause outlives a restart; \"workqueue status\" shows it, with who paused it and why. "
+              "\"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
               "waits here: everything is decided before a message is acknowledged.",
     .roles = ROLE_READONLY,
     .menu = &work_menu,

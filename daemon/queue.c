@@ -89,6 +89,7 @@ static struct {
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     uint64_t park_from; /* the work queue is paused for messages from this MID on; 0: it is not */
+    char paused_by[QUEUE_PAUSED_BY]; /* and by whom, and why */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
@@ -975,6 +976,23 @@ static bool database_error(sqlite3 *db, struct err *err)
     return err_set(err, E_IO, "queue.db: %s", sqlite3_errmsg(db));
 }
 
+static bool read_note(sqlite3 *db, struct err *err)
+{
+    sqlite3_stmt *s;
+    int rc;
+
+    if (sqlite3_prepare_v2(db, "SELECT text FROM note WHERE name = 'paused_by'", -1, &s, NULL) != SQLITE_OK)
+        return database_error(db, err);
+    q.paused_by[0] = '\0';
+    rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW)
+        str_copy(q.paused_by, sizeof(q.paused_by), (const char *)sqlite3_column_text(s, 0));
+    else if (rc != SQLITE_DONE)
+        database_error(db, err);
+    sqlite3_finalize(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE;
+}
+
 static bool read_values(sqlite3 *db, struct err *err)
 {
     sqlite3_stmt *s;
@@ -998,7 +1016,7 @@ static bool read_values(sqlite3 *db, struct err *err)
     if (rc != SQLITE_DONE)
         database_error(db, err);
     sqlite3_finalize(s);
-    return rc == SQLITE_DONE;
+    return rc == SQLITE_DONE && read_note(db, err);
 }
 
 /* The clock may have been set since the row was written. A retry that is further away than the profile lets any be
@@ -2181,20 +2199,51 @@ bool queue_suspended(void)
     return on;
 }
 
-bool queue_pause(bool on, struct err *err)
+struct pause {
+    uint64_t from;
+    const char *by; /* NULL: resumed */
+};
+
+static bool keep_pause(sqlite3 *db, void *arg, struct err *err)
+{
+    const struct pause *p = arg;
+    sqlite3_stmt *s;
+
+    if (!write_value(db, "park_from", p->from, err))
+        return false;
+    s = writer_stmt(p->by ? "INSERT OR REPLACE INTO note VALUES ('paused_by', ?1)"
+                          : "DELETE FROM note WHERE name = 'paused_by'",
+                    err);
+    if (!s)
+        return false;
+    if (p->by)
+        sqlite3_bind_text(s, 1, p->by, -1, SQLITE_STATIC);
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "writing who paused the work queue: %s", sqlite3_errmsg(db));
+    return true;
+}
+
+bool queue_pause(const char *by, struct err *err)
 {
     msec_t now = clock_now();
+    struct pause p = {.by = by};
     uint64_t ids[3];
+    bool paused;
 
     queue_last_ids(ids);
-    if (on == queue_paused())
+    pthread_mutex_lock(&q.lock);
+    paused = q.park_from;
+    p.from = !by ? 0 : paused ? q.park_from : ids[0] + 1;
+    pthread_mutex_unlock(&q.lock);
+    if (!by && !paused)
         return true;
-    if (!queue_keep_value("park_from", on ? ids[0] + 1 : 0, err))
+    if (!writer_txn(q.writer, keep_pause, &p, err))
         return false;
     pthread_mutex_lock(&q.lock);
-    q.park_from = on ? ids[0] + 1 : 0;
+    q.park_from = p.from;
+    str_copy(q.paused_by, sizeof(q.paused_by), by ? by : "");
     pthread_mutex_unlock(&q.lock);
-    for (size_t at = SIZE_MAX; at && !on;) {
+    for (size_t at = SIZE_MAX; at && !by;) {
         pthread_mutex_lock(&q.lock);
         schedule_unpark(&q.schedule, &at, DUE_AT_ONCE, now);
         resume_work(now);
@@ -2203,12 +2252,14 @@ bool queue_pause(bool on, struct err *err)
     return true;
 }
 
-bool queue_paused(void)
+bool queue_paused(char by[QUEUE_PAUSED_BY])
 {
     bool on;
 
     pthread_mutex_lock(&q.lock);
     on = q.park_from;
+    if (by)
+        str_copy(by, QUEUE_PAUSED_BY, q.paused_by);
     pthread_mutex_unlock(&q.lock);
     return on;
 }
