@@ -342,8 +342,13 @@ static unsigned char on_help(EditLine *el, int key)
         return el_winsertstr(el, L"?") == 0 ? CC_REFRESH : CC_ERROR;
     }
     below_line(t);
-    if (t->question && t->question->help)
-        printf("%s\n", t->question->help);
+    if (t->question && t->question->help) {
+        AUTO(buf) struct buf help = BUF_INIT(16384), wrapped = BUF_INIT(16384);
+
+        buf_printf(&help, "%s\n", t->question->help);
+        ui_wrap(&help, t->width, &wrapped);
+        fputs(buf_str(&wrapped), stdout);
+    }
     if (c.offers->n)
         print_offers(t, c.offers);
     else if (t->question && !t->question->help)
