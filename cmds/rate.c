@@ -222,7 +222,7 @@ const struct command cmd_workqueue = {
               "queue before goes on, and so do the gateway's own reports and alerts. \"resume\" sends everything on its way at "
               "once. The pause outlives a restart; \"workqueue status\" shows it, with who paused it and why. "
               "\"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
-              "waits here: everything is decided before a message is acknowledged.",
+              "waits here: everything is decided before a message is acknowledged. To pause and to resume needs an operator.",
     .roles = ROLE_READONLY,
     .menu = &work_menu,
     .run = workqueue,

@@ -2097,9 +2097,18 @@ static bool get_row(sqlite3 *db, void *arg, struct err *err)
     pthread_mutex_lock(&q.lock);
     there = schedule_find(&q.schedule, g->mid) != NULL;
     pthread_mutex_unlock(&q.lock);
-    if (!there)
-        return err_set(err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.",
-                       g->mid);
+    if (!there) {
+        uint64_t last[ID_KINDS];
+
+        queue_last_ids(last);
+        if (g->mid > last[0])
+            return err_set(err, E_NOT_FOUND,
+                           "There is no message with the MID %" PRIu64 " in the queue; none has had it yet.", g->mid);
+        return err_set(err, E_NOT_FOUND,
+                       "There is no message with the MID %" PRIu64 " in the queue. \"findevent -m %" PRIu64
+                       " mail_logs\" says what became of it.",
+                       g->mid, g->mid);
+    }
     if (changes_write(db, &g->flush, err))
         g->m = read_message(db, g->mid, err);
     return g->m != NULL;
