@@ -215,8 +215,7 @@ static void print_status(struct ui *ui, const json_t *data)
         out_line(ui, "Down Since            %s", date(data, "down_since", "", text));
         out_item(ui, "Last Error            ", str_printable(json_str(data, "down_error", "")));
         if (json_int(data, "down_for", 0))
-            out_line(ui, "Next Connection in    %llds",
-                     (long long)json_int(data, "down_for", 0));
+            out_line(ui, "Next Connection in    %s", clock_duration(json_int(data, "down_for", 0), text));
         else
             out_line(ui, "Next Connection       with the next message");
     }
