@@ -254,7 +254,7 @@ static void redirect(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    for (const struct ui_choice *c = with_mid; words->n <= 1 && c->word; c++)
+    for (const struct ui_choice *c = with_mid; !words->n && c->word; c++)
         offer(out, c->word, c->text);
 }
 

@@ -112,7 +112,7 @@ static void run(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    if (words->n > 1)
+    if (words->n)
         return;
     offer(out, "host", "by recipient host");
     offer(out, "sender", "by Envelope From address");

@@ -290,7 +290,7 @@ static void run(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    if (words->n <= 1)
+    if (!words->n)
         offer(out, "detail", "rates, gauges and every counter");
 }
 

@@ -187,7 +187,7 @@ static void complete(struct session *s, const struct strlist *words, struct offe
 {
     AUTO(strlist) struct strlist names = {0};
 
-    if (words->n > 1)
+    if (words->n)
         return;
     offer(out, "all", "every listener");
     session_names(s, &section_listener, NULL, &names);

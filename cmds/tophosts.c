@@ -64,6 +64,13 @@ static void run_top(struct ui *ui, struct session *s)
     out_data(ui, data);
 }
 
+static void complete(struct session *s, const struct strlist *words, struct offers *out)
+{
+    (void)s;
+    for (const struct ui_choice *c = orders; !words->n && c->word; c++)
+        offer(out, c->word, c->text);
+}
+
 const struct command cmd_tophosts = {
     .name = "tophosts",
     .help = "Display a sorted list of the top hosts in the queue",
@@ -71,6 +78,7 @@ const struct command cmd_tophosts = {
     .detail = "At most 20 recipient hosts. Counters are since the start.",
     .roles = ROLE_READONLY,
     .run = run_top,
+    .complete = complete,
 };
 
 /* --- hostrate --- */
