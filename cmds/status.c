@@ -158,10 +158,13 @@ static void head(struct ui *ui, const json_t *data)
     {
         char name[80];
 
-        if (!*json_str(l, "missing", ""))
+        if (!*json_str(l, "missing", "") && !json_bool_of(l, "suspended", false))
             continue;
         snprintf(name, sizeof(name), "Listener %s:", json_str(l, "name", ""));
-        fact(ui, name, "%s", str_printable(json_str(l, "missing", "")));
+        if (*json_str(l, "missing", ""))
+            fact(ui, name, "%s", str_printable(json_str(l, "missing", "")));
+        else
+            fact(ui, name, "suspended; \"resumelistener %s\" opens it again", json_str(l, "name", ""));
     }
 }
 

@@ -147,6 +147,10 @@ def suspended():
     lab.match(t.ask("y"), r"Status:   Paused by \w+: again\n")
     lab.match(t.ask("workqueue resume"), r"Status:   Operational\n")
     lab.equal("still" in t.ask("resume"), False)
+    lab.equal("Listener" in gate.console("status").stdout, False)
+    gate.console("suspendlistener InboundMail 0")
+    lab.match(gate.console("status").stdout, r'\nListener InboundMail: +suspended; "resumelistener InboundMail" opens it again\n\n')
+    gate.console("resumelistener InboundMail")
     t.stop()
     visitor.close()
 
