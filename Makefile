@@ -199,13 +199,16 @@ lint:
 	@tools/lint --build $(B)
 	@$(MAKE) --no-print-directory -k tidy
 
-# clang-tidy file by file; a file is looked at again when it or one of its headers changed.
+# clang-tidy file by file; a file is looked at again when it or one of its headers changed. DEPTH: how many states of a
+# function the analyzer follows (its own default unless told; a third of that takes half the time).
+DEPTH ?= 225000
 TIDY := $(patsubst %.c,$(B)/tidy/%,$(filter %.c,$(STORE) $(SHELL_C) $(DAEMON)))
 tidy: $(TIDY)
 $(B)/tidy/%: %.c $(B)/%.o .clang-tidy
 	@mkdir -p $(@D)
 	$(call say,TIDY)
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(ALL_CFLAGS) 2>$@.log || \
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(ALL_CFLAGS) \
+	    -Xclang -analyzer-config -Xclang max-nodes=$(DEPTH) 2>$@.log || \
 	    { cat $@.log; exit 1; }
 	@touch $@
 
