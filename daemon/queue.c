@@ -325,9 +325,12 @@ static void set_limits(const struct config *cfg, struct dest *d, const char *dom
 static struct dest *dest_for(const struct config *cfg, const char *key, const char *domain)
 {
     struct dest *d = schedule_dest(&q.schedule, key);
+    struct dest_stats known;
 
-    if (!d->limited)
+    if (!d->limited) {
         set_limits(cfg, d, domain);
+        d->proven = deststats_get(domain, &known) && known.reach == DEST_UP;
+    }
     return d;
 }
 
@@ -599,6 +602,16 @@ void queue_session_end(struct dest *d)
 
     pthread_mutex_lock(&q.lock);
     schedule_close(&q.schedule, d, now);
+    open_sessions(now);
+    pthread_mutex_unlock(&q.lock);
+}
+
+void queue_dest_reached(struct dest *d)
+{
+    msec_t now = clock_now();
+
+    pthread_mutex_lock(&q.lock);
+    schedule_reached(&q.schedule, d, now);
     open_sessions(now);
     pthread_mutex_unlock(&q.lock);
 }
