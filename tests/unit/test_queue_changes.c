@@ -156,6 +156,32 @@ static bool write_some(sqlite3 *db, void *arg, struct err *err)
     return !j->fails || err_set(err, E_IO, "a row cannot be read");
 }
 
+static void what_comes_and_goes_in_one_flush_leaves_the_mark_alone(void **state)
+{
+    struct message *one = make(1), *two = make(2), *three = make(3);
+
+    (void)state;
+    list_row(one, 1);
+    list_row(two, 2);
+    list_row(three, 3);
+    changes_add(change_gone(one));
+    two->rcpts[0].attempts = 1;
+    changes_add(change_state(two));
+    run_group();
+    assert_int_equal(ask("SELECT value FROM value WHERE name = 'ledger'"), 3);
+    assert_int_equal(ask("SELECT sum(mid) FROM message"), 5);
+    assert_int_equal(ask("SELECT mid FROM message WHERE state IS NOT NULL"), 2);
+    changes_add(change_gone(two)); /* one with a row, one without in the same flush */
+    list_row(one, 4);
+    changes_add(change_gone(one));
+    run_group();
+    assert_int_equal(ask("SELECT sum(mid) FROM message"), 3);
+    assert_int_equal(changes_passed(), 4);
+    message_free(&one);
+    message_free(&two);
+    message_free(&three);
+}
+
 static void a_job_that_fails_gives_back_before_the_next_takes(void **state)
 {
     struct message *one = make(1), *two = make(2);
@@ -228,6 +254,7 @@ int main(void)
 {
 #define CHANGES(f) cmocka_unit_test_setup_teardown(f, start, stop)
     const struct CMUnitTest tests[] = {
+        CHANGES(what_comes_and_goes_in_one_flush_leaves_the_mark_alone),
         CHANGES(a_job_that_fails_gives_back_before_the_next_takes),
         CHANGES(a_group_that_fails_comes_back_in_order),
         CHANGES(a_flush_that_could_not_begin_is_posted_again),
