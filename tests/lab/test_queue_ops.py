@@ -1,6 +1,7 @@
 # The queue in an operator's hands: shown, deleted, bounced, redirected, message by message and all at once, while mail
 # comes and goes.
 
+import contextlib
 import email
 import email.policy
 import json
@@ -14,6 +15,7 @@ import time
 
 import lab
 import terminal
+from control import Control
 
 box = lab.Sandbox()
 gate = lab.Posternd(box.path("home"), start=False)
@@ -172,6 +174,9 @@ def redirected():
     lab.eventually(lambda: [r["recipient"] for r in queued()] == ["d@dead.example"], 15)
     got = "".join(stored())
     lab.equal(("red1" in got, "red2" in got, "later" in got), (True, True, False))
+    with contextlib.closing(Control(gate.home)) as control: # recipients of other hosts would go there, too
+        refused = control.refused("E_USAGE", "queue.redirect", by="host", value="dead.example", host="127.0.0.1:%d" % sink.port)
+    lab.match(refused["message"], "Whole messages are redirected")
     done = gate.console("redirectrecipients host not..a..host", check=False)
     lab.equal(done.returncode, 3)
     lab.match(done.stderr, "is no host")
