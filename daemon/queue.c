@@ -712,7 +712,7 @@ static struct slice column(sqlite3_stmt *s, int n)
 }
 
 struct load {
-    struct flush flush;
+    struct flush flush; /* first, as in all that changes_written gets */
     struct item *items[LOAD_BATCH];
     struct message *messages[LOAD_BATCH];
     size_t n;
@@ -810,7 +810,7 @@ static void loader_fiber(void *unused)
             pthread_mutex_unlock(&q.lock);
             continue;
         }
-        changes_written(&l->flush, writer_txn(q.writer, load_rows, l, NULL));
+        writer_txn_then(q.writer, load_rows, changes_written, l, NULL);
         cfg = running_config();
         now = clock_now();
         pthread_mutex_lock(&q.lock);
@@ -1371,7 +1371,7 @@ void queue_stop(void)
     pthread_mutex_unlock(&q.lock);
     ledger_stop();
     if (q.writer) {
-        changes_written(&f, writer_txn(q.writer, write_changes, &f, NULL));
+        writer_txn_then(q.writer, write_changes, changes_written, &f, NULL);
         writer_txn(q.writer, final_ids, NULL, NULL);
         writer_free(&q.writer);
     }
@@ -1583,9 +1583,8 @@ bool queue_visit(uint64_t after, unsigned max, queue_visitor fn, void *arg, uint
                  struct err *err)
 {
     struct visit v = {{0}, after, after, max, fn, arg};
-    bool ok = writer_txn(q.writer, visit_rows, &v, err);
+    bool ok = writer_txn_then(q.writer, visit_rows, changes_written, &v, err);
 
-    changes_written(&v.flush, ok);
     *last = v.last;
     return ok;
 }
@@ -1899,8 +1898,7 @@ bool queue_claim(const struct queue_pick *pick, uint64_t after, unsigned max, st
     *out = (struct claims){.list = xcalloc(max, sizeof(*out->list)),
                            .busy = xcalloc(max, sizeof(*out->busy))};
     j.cfg = cfg;
-    ok = writer_txn(q.writer, claim_rows, &j, err);
-    changes_written(&j.flush, ok);
+    ok = writer_txn_then(q.writer, claim_rows, changes_written, &j, err);
     config_free(&cfg);
     *last = j.last;
     if (!ok)
@@ -1999,10 +1997,9 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
 bool queue_written(struct err *err)
 {
     struct flush f = {0};
-    bool ok = writer_txn(q.writer, write_changes, &f, err);
 
-    changes_written(&f, ok);
-    return ok || err_wrap(err, "the queue's disk does not take the change, it is tried again");
+    return writer_txn_then(q.writer, write_changes, changes_written, &f, err) ||
+           err_wrap(err, "the queue's disk does not take the change, it is tried again");
 }
 
 void queue_conclude(struct claims *c)
@@ -2082,6 +2079,7 @@ struct get {
     struct flush flush;
     uint64_t mid;
     struct message *m;
+    struct err err;
 };
 
 static bool get_row(sqlite3 *db, void *arg, struct err *err)
@@ -2089,25 +2087,26 @@ static bool get_row(sqlite3 *db, void *arg, struct err *err)
     struct get *g = arg;
     bool there;
 
+    if (!changes_write(db, &g->flush, err))
+        return false;
     pthread_mutex_lock(&q.lock);
-    there = schedule_find(&q.schedule, g->mid) != NULL;
+    there = schedule_find(&q.schedule, g->mid) != NULL; /* if it is, its row is too */
     pthread_mutex_unlock(&q.lock);
     if (!there)
-        return err_set(err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.",
-                       g->mid);
-    if (changes_write(db, &g->flush, err))
-        g->m = read_message(db, g->mid, err);
-    return g->m != NULL;
+        err_set(&g->err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.", g->mid);
+    else
+        g->m = read_message(db, g->mid, &g->err);
+    return true; /* what was written stays, whatever is wrong with this one */
 }
 
 struct message *queue_get(uint64_t mid, struct err *err)
 {
     struct get g = {.mid = mid};
-    bool ok = writer_txn(q.writer, get_row, &g, err);
 
-    changes_written(&g.flush, ok);
-    if (!ok)
+    if (!writer_txn_then(q.writer, get_row, changes_written, &g, err))
         message_free(&g.m);
+    else if (!g.m && err)
+        *err = g.err;
     return g.m;
 }
 
