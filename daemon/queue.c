@@ -231,9 +231,8 @@ static void clock_fiber(void *unused)
             next = retry;
         open_sessions(now);
         kick_loader();
-        if (!list_empty(&q.schedule.line) && next > now + 200)
-            next = now +
-                   200; /* somebody stands in line although sessions are free: fibers were short */
+        if (schedule_lines(&q.schedule) && next > now + 200)
+            next = now + 200; /* somebody stands in line although sessions are free: fibers were short */
         wait_init(&q.tick);
         q.ticking = true;
         pthread_mutex_unlock(&q.lock);

@@ -283,6 +283,11 @@ struct dest *schedule_open(struct schedule *s, msec_t now)
     return d;
 }
 
+bool schedule_lines(const struct schedule *s)
+{
+    return !list_empty(&s->line) || (!list_empty(&s->strange) && strange_room(s));
+}
+
 void schedule_close(struct schedule *s, struct dest *d, msec_t now)
 {
     d->sessions--;

@@ -141,6 +141,7 @@ msec_t schedule_advance(struct schedule *s, msec_t now);
 /* The next destination that shall have a session, counted as opened; NULL: none may. When there are
  * max_sessions and a destination waits, sessions that wait are woken without an item, to end. */
 struct dest *schedule_open(struct schedule *s, msec_t now);
+bool schedule_lines(const struct schedule *s); /* somebody stands in line who could have one */
 void schedule_close(struct schedule *s, struct dest *d, msec_t now); /* a session ended */
 
 /* For an open session: its next item, now busy; NULL: nothing to do, or over the rate. */
