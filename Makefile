@@ -127,7 +127,7 @@ $(B)/%.o: %.c $(B)/.flags | $(B)/.packages
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/store/db.o: schema/config.sql schema/audit.sql # EMBED: the compiler does not see them
-$(B)/daemon/queue.o: schema/queue.sql
+$(B)/daemon/queue_start.o: schema/queue.sql
 $(B)/daemon/state.o: schema/state.sql
 $(B)/%.o: %.S $(B)/.flags | $(B)/.packages
 	@mkdir -p $(@D)
