@@ -241,6 +241,31 @@ def passed_on():
     lab.equal(sorted(i for i, _ in sink.digests()), ["five", "four", "one", "three", "two"])
 
 
+@lab.test("what an administrator was told is done stays done after a crash, though the messages came a moment ago")
+def told():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % lab.free_port())
+    gateway.console("suspenddel 0")
+    for attempt in range(3):
+        with lab.Smtp(gateway.private) as c:
+            c.ehlo()
+            for n in range(20):
+                c.message("%s@client.lab.example" % ("gone" if n % 2 else "stays"), "x@dest.example",
+                          lab.make_message("told%d-%d" % (attempt, n), 500))
+            c.quit()
+        gateway.console("deleterecipients sender gone@client.lab.example Y; redirectrecipients host 127.0.0.1:%d Y" % sink.port)
+        gateway.kill()
+        gateway.start()
+        waiting = gateway.json("showrecipients all")["data"]["recipients"]
+        lab.equal({(r["sender"], r["redirected_to"]) for r in waiting},
+                  {("stays@client.lab.example", "[127.0.0.1]:%d" % sink.port)})
+        lab.equal(len(waiting), 10 * (attempt + 1))
+    gateway.console("resumedel")
+    sink.wait_messages(30)
+    lab.equal(len({i for i, _ in sink.digests()}), 30)
+
+
 @lab.test("one message that waits does not keep the 64 MiB around it")
 def compaction():
     box = lab.Sandbox()

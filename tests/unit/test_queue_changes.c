@@ -26,12 +26,14 @@ static sqlite3 *open_db(void)
     sqlite3 *db;
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "PRAGMA journal_mode = WAL;"
-                                  "CREATE TABLE IF NOT EXISTS message (mid INTEGER PRIMARY KEY, body, envelope, state);"
-                                  "CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value INTEGER)",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(
+            db,
+            "PRAGMA journal_mode = WAL;"
+            "CREATE TABLE IF NOT EXISTS message (mid INTEGER PRIMARY KEY, body, envelope, state);"
+            "CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value INTEGER)",
+            NULL, NULL, NULL),
+        SQLITE_OK);
     return db;
 }
 
