@@ -55,7 +55,7 @@ static void rows_in_any_order(void **unused)
     for (unsigned i = 0; i < j.n; i++) {
         assert_int_equal(again.of[i].mid, j.of[i].mid);
         assert_int_equal(again.of[i].number, j.of[i].number);
-        assert_int_equal(again.of[i].before, j.of[i].before);
+        assert_int_equal(again.of[i].wall, j.of[i].wall);
         assert_int_equal(again.of[i].by, j.of[i].by);
     }
     assert_false(clock_jumps_read(&again, "suspended", 1));
