@@ -26,7 +26,7 @@ LINK := -fsanitize=$(SANITIZE) $(LDFLAGS)
 endif
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -I. -fno-omit-frame-pointer -pthread $(WARN) $(HARDEN) \
               $(if $(WERROR),-Werror) $(CFLAGS)
-LIBS := -lssl -lcrypto -lsqlite3 -ledit -lcurl -lunbound -ljansson -lz -lidn2 -lseccomp -lldap \
+LIBS := -lssl -lcrypto -lsqlite3 -ledit -lcurl -lunbound -ljansson -lz -lidn2 -lpcre2-8 -lseccomp -lldap \
         -llber -lgsasl -largon2 -lcrypt -lpthread -lm
 
 STORE := $(wildcard store/base/*.c store/*.c)
