@@ -4,7 +4,6 @@
 #include "daemon/control.h"
 
 #include <limits.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +14,14 @@
 #include "daemon/logreader.h"
 #include "daemon/reload.h"
 #include "daemon/worker.h"
+#include "store/base/pattern.h"
 #include "store/base/str.h"
 
 #define MAX_PATTERNS 16
 #define MAX_CONTEXT 100
-#define MAX_GROUPS 20 /* of an expression, inside each other */
-#define MAX_REPEAT 255
-#define MAX_WEIGHT 4000 /* parts of an expression after repetitions are written out */
 #define MAX_LAST 1000
 #define SLICE_BYTES (2u << 20) /* read in one go on a worker */
+#define SLICE_MS 50 /* ... or worked on */
 #define SLICE_FOUND (256u << 10) /* lines handed over at once */
 #define LONGEST_LINE (64u << 10) /* of logreader */
 #define FOLLOW_EVERY 200 /* ms between looks for new lines */
@@ -117,7 +115,7 @@ static bool log_tail(struct control *c, const json_t *args, json_t *data, struct
 
 struct search {
     struct logreader *reader;
-    regex_t patterns[MAX_PATTERNS];
+    struct pattern *patterns[MAX_PATTERNS];
     size_t npatterns;
     bool invert;
     unsigned context;
@@ -128,13 +126,21 @@ struct search {
     uint64_t hits;
     struct buf found; /* lines to send, each with its line end */
     bool more; /* of the last slice: the log has more to read */
+    const struct pattern *too_much; /* nobody knows whether it matches a line */
 };
 
-static bool matches(const struct search *s, const char *line)
+static bool matches(struct search *s, const char *line)
 {
-    for (size_t i = 0; i < s->npatterns; i++)
-        if (regexec(&s->patterns[i], line, 0, NULL, 0) == 0)
+    size_t n = strlen(line);
+
+    for (size_t i = 0; i < s->npatterns; i++) {
+        enum pattern_answer a = pattern_find(s->patterns[i], line, n);
+
+        if (a == PATTERN_YES)
             return true;
+        if (a == PATTERN_TOO_MUCH)
+            s->too_much = s->patterns[i];
+    }
     return false;
 }
 
@@ -180,18 +186,20 @@ static void look_at(struct search *s, const char *line)
 static bool search_slice(void *arg, struct err *err) /* on a worker */
 {
     struct search *s = arg;
+    msec_t until = clock_in(SLICE_MS);
     struct slice line;
     size_t read = 0;
 
-    (void)err;
     s->more = false;
     while (logreader_line(s->reader, &line)) {
         char *text = xstrndup(line.p, line.n);
 
         look_at(s, text);
         free(text);
+        if (s->too_much)
+            return pattern_too_much(s->too_much, err);
         read += line.n + 1;
-        if (read > SLICE_BYTES || s->found.n > SLICE_FOUND) {
+        if (read > SLICE_BYTES || s->found.n > SLICE_FOUND || clock_now() >= until) {
             s->more = true;
             break;
         }
@@ -212,123 +220,26 @@ static bool send_found(struct control *c, struct search *s)
     return ok;
 }
 
-/* One atom more, of a cost; what multiplies it comes behind it. */
-struct weight {
-    unsigned sum[MAX_GROUPS + 1], last, depth;
-};
-
-static void weigh_atom(struct weight *w, unsigned cost)
-{
-    w->last = cost;
-    w->sum[w->depth] += cost;
-}
-
-static const char *behind_brackets(const char *p) /* p: behind the "[" */
-{
-    p += *p == '^';
-    p += *p == ']';
-    while (*p && *p != ']') {
-        const char close[3] = {p[1], ']', '\0'};
-        const char *end = *p == '[' && p[1] && strchr(":.=", p[1]) ? strstr(p + 2, close) : NULL;
-
-        p = end ? end + 2 : p + 1;
-    }
-    return p;
-}
-
-/* The C library copies what is repeated and calls itself for what is nested: a few dozen characters
- * could cost all memory. False: more than any search of a log needs. */
-static bool affordable(const char *p)
-{
-    struct weight w = {0};
-
-    for (; *p && w.sum[w.depth] <= MAX_WEIGHT; p++) {
-        if (*p == '\\' && p[1]) {
-            p++;
-            weigh_atom(&w, 1);
-        } else if (*p == '[') {
-            p = behind_brackets(p + 1);
-            weigh_atom(&w, 1);
-            if (!*p)
-                break;
-        } else if (*p == '(') {
-            if (w.depth == MAX_GROUPS)
-                return false;
-            w.sum[++w.depth] = 1;
-        } else if (*p == ')' && w.depth) {
-            w.depth--;
-            weigh_atom(&w, w.sum[w.depth + 1]);
-        } else if (*p == '+') { /* x+ is made into xx* */
-            w.sum[w.depth] += w.last + 1;
-            w.last += w.last + 1;
-        } else if (*p == '{' && (p[1] == ',' || (p[1] >= '0' && p[1] <= '9'))) {
-            unsigned long most = 1;
-
-            for (p++; *p && *p != '}'; p++)
-                if (*p >= '0' && *p <= '9') {
-                    unsigned long n = strtoul(p, (char **)&p, 10);
-
-                    p--;
-                    most = n > most ? n : most;
-                }
-            if (!*p)
-                break; /* regcomp() says what is missing */
-            if (most > MAX_REPEAT)
-                return false;
-            w.sum[w.depth] += w.last * (unsigned)most;
-            w.last += w.last * (unsigned)most;
-        } else {
-            weigh_atom(&w, 1);
-        }
-    }
-    return w.sum[w.depth] <= MAX_WEIGHT;
-}
-
 struct compile {
-    regex_t *to;
+    struct pattern *p;
     const char *text;
-    int flags;
+    bool ignore_case;
 };
 
-static bool compile(void *arg,
-                    struct err *err) /* on a worker: it needs more stack than a fiber has */
+static bool compile(void *arg, struct err *err) /* on a worker: see pattern_new */
 {
     struct compile *c = arg;
-    char reason[160];
-    int rc = regcomp(c->to, c->text, c->flags);
 
-    if (!rc)
-        return true;
-    regerror(rc, c->to, reason, sizeof(reason));
-    return err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
-                   str_printable(c->text), reason);
+    c->p = pattern_new(c->text, c->ignore_case, err);
+    return c->p;
 }
 
-/* Back-references make matching exponential, and nobody needs them to search a log. YIELDS */
-static bool add_pattern(struct search *s, const char *text, bool ignore_case, struct err *err)
+/* YIELDS */
+static struct pattern *read_pattern(const char *text, bool ignore_case, struct err *err)
 {
-    struct compile c = {&s->patterns[s->npatterns], text,
-                        REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0)};
+    struct compile c = {NULL, text, ignore_case};
 
-    for (const char *p = text; *p; p++) {
-        if (*p == '\\' && p[1] >= '1' && p[1] <= '9')
-            return err_set(err, E_INVALID, "Back-references (\\%c) are not supported in \"%s\".",
-                           p[1], str_printable(text));
-        if (*p == '\\' && p[1])
-            p++;
-    }
-    if (strlen(text) > 1000)
-        return err_set(err, E_INVALID,
-                       "The regular expression must not be longer than 1000 characters.");
-    if (!affordable(text))
-        return err_set(err, E_LIMIT,
-                       "The regular expression has too many groups or repetitions: at most %d "
-                       "groups inside each other and {%d}.",
-                       MAX_GROUPS, MAX_REPEAT);
-    if (!worker_call(compile, &c, err))
-        return false;
-    s->npatterns++;
-    return true;
+    return worker_call(compile, &c, err) ? c.p : NULL;
 }
 
 static bool add_patterns(struct search *s, const json_t *args, struct err *err)
@@ -343,8 +254,10 @@ static bool add_patterns(struct search *s, const json_t *args, struct err *err)
         if (!text || !*text)
             return err_set(err, E_USAGE,
                            "The regular expression is empty. Enter the text to search for.");
-        if (!add_pattern(s, text, json_bool_of(args, "ignore_case", false), err))
+        s->patterns[i] = read_pattern(text, json_bool_of(args, "ignore_case", false), err);
+        if (!s->patterns[i])
             return false;
+        s->npatterns++;
     }
     return true;
 }
@@ -381,7 +294,7 @@ static bool log_grep(struct control *c, const json_t *args, json_t *data, struct
     if (ok)
         json_put_int(data, "matches", (json_int_t)s->hits);
     for (size_t i = 0; i < s->npatterns; i++)
-        regfree(&s->patterns[i]);
+        pattern_free(&s->patterns[i]);
     logreader_free(&s->reader);
     strlist_free(&s->before);
     buf_free(&s->found);
@@ -398,7 +311,8 @@ static bool log_grep(struct control *c, const json_t *args, json_t *data, struct
 
 struct event_search {
     struct logreader *reader;
-    regex_t pattern;
+    struct pattern *pattern;
+    bool too_much; /* nobody knows whether it matches something */
     enum { FIND_FROM, FIND_ID, FIND_SUBJECT, FIND_TO } by;
     struct strlist days; /* "Feb  5 2019"; none: any */
     json_t *found; /* to be sent */
@@ -464,8 +378,10 @@ static void find_in(struct event_search *e, const char *line)
     const char *text = text_of(line);
     uint64_t mid = 0;
     char *what = text && in_days(e, line) ? subject_of(e, text, &mid) : NULL;
+    enum pattern_answer a = what && mid != e->last ? pattern_find(e->pattern, what, strlen(what)) : PATTERN_NO;
 
-    if (what && mid != e->last && regexec(&e->pattern, what, 0, NULL, 0) == 0) {
+    e->too_much |= a == PATTERN_TOO_MUCH;
+    if (a == PATTERN_YES) {
         json_t *one = json_object();
         char date[LOG_DATE];
 
@@ -530,10 +446,10 @@ static bool belongs(const struct event_search *e, const char *text)
 static bool find_slice(void *arg, struct err *err) /* on a worker */
 {
     struct event_search *e = arg;
+    msec_t until = clock_in(SLICE_MS);
     struct slice line;
     size_t read = 0;
 
-    (void)err;
     e->more = false;
     while (logreader_line(e->reader, &line)) {
         char *text = xstrndup(line.p, line.n);
@@ -548,8 +464,11 @@ static bool find_slice(void *arg, struct err *err) /* on a worker */
             buf_char(&e->lines, '\n');
         }
         free(text);
+        if (e->too_much)
+            return pattern_too_much(e->pattern, err);
         read += line.n + 1;
-        if (read > SLICE_BYTES || e->lines.n > SLICE_FOUND || json_array_size(e->found) > 1000) {
+        if (read > SLICE_BYTES || e->lines.n > SLICE_FOUND || json_array_size(e->found) > 1000 ||
+            clock_now() >= until) {
             e->more = true;
             break;
         }
@@ -594,6 +513,7 @@ static struct event_search *event_search_new(void)
 static void event_search_free(struct event_search *e)
 {
     logreader_free(&e->reader);
+    pattern_free(&e->pattern);
     strlist_free(&e->days);
     json_decref(e->found);
     buf_free(&e->lines);
@@ -628,7 +548,6 @@ static bool log_find(struct control *c, const json_t *args, json_t *data, struct
     const char *by = json_str(args, "by", ""), *files = json_str(args, "files", "all"),
                *text = json_str(args, "regex", "");
     struct event_search *e = event_search_new();
-    struct search *pattern = xcalloc(1, sizeof(*pattern));
     unsigned kind = 0;
     char path[512];
     bool ok = false;
@@ -643,14 +562,9 @@ static bool log_find(struct control *c, const json_t *args, json_t *data, struct
         err_set(err, E_USAGE, "The regular expression is empty. Enter the text to search for.");
     else if (find_log(args, path, sizeof(path), err) &&
              (!str_eq(files, "dates") || take_days(e, json_str(args, "dates", ""), err)) &&
-             add_pattern(pattern, text, json_bool_of(args, "ignore_case", false), err) &&
-             (e->reader = logreader_open(path, str_eq(files, "current") ? LONG_MAX : -1, err))) {
-        e->pattern = pattern->patterns[0];
+             (e->pattern = read_pattern(text, json_bool_of(args, "ignore_case", false), err)) &&
+             (e->reader = logreader_open(path, str_eq(files, "current") ? LONG_MAX : -1, err)))
         ok = run_events(c, e, err);
-    }
-    for (size_t i = 0; i < pattern->npatterns; i++)
-        regfree(&pattern->patterns[i]);
-    free(pattern);
     event_search_free(e);
     return ok;
 }

@@ -238,9 +238,12 @@ static bool queue_to(struct control *c, const json_t *args, json_t *data, struct
     char host[256], to[300];
 
     b.host = to;
-    return redirect_host(json_str(args, "host", ""), to, sizeof(to), err) &&
-           pick_of(args, &b.pick, host, err) &&
-           run_bulk(c, args, &b, "queue.redirect", data, err);
+    if (!redirect_host(json_str(args, "host", ""), to, sizeof(to), err) ||
+        !pick_of(args, &b.pick, host, err))
+        return false;
+    if (b.pick.by == QUEUE_BY_HOST) /* a message has one way: its recipients elsewhere would go there, too */
+        return err_set(err, E_USAGE, "Whole messages are redirected: select them by \"sender\", \"mid\" or \"all\".");
+    return run_bulk(c, args, &b, "queue.redirect", data, err);
 }
 
 static bool queue_deliver(struct control *c, const json_t *args, json_t *data, struct err *err)

@@ -23,6 +23,7 @@ static struct {
     struct change *list, **end;
     struct ledger_mark mark; /* of all that was ever listed */
     uint64_t passed; /* on disk */
+    uint64_t last; /* number */
     unsigned rows; /* new ones that are not on disk */
     bool posted;
     bool stuck; /* the last flush failed */
@@ -141,10 +142,21 @@ static bool flush_job(sqlite3 *db, void *arg, struct err *err)
     return changes_write(db, arg, err);
 }
 
+static void put_back(struct change *list);
+
 static void flush_done(void *arg, bool ok)
 {
-    changes_written(arg, ok);
-    free(arg);
+    struct flush *f = arg;
+
+    if (ok) {
+        changes_written(f, true);
+    } else {
+        pthread_mutex_lock(&ch.lock);
+        ch.posted = false; /* it may not even have begun */
+        pthread_mutex_unlock(&ch.lock);
+        put_back(f->list);
+    }
+    free(f);
 }
 
 /* Under the lock. */
@@ -161,6 +173,7 @@ static void append(struct change *list)
 {
     *ch.end = list;
     for (; list; list = list->next) {
+        list->number = ++ch.last;
         ch.rows += list->place > 0;
         ch.end = &list->next;
     }
@@ -354,19 +367,23 @@ bool changes_write(sqlite3 *db, struct flush *f, struct err *err)
     return changes_write_mark(db, f, err);
 }
 
-/* What could not be written stands first again. */
+/* What could not be written (perhaps nothing) stands where it stood. */
 static void put_back(struct change *list)
 {
-    struct change **end = &list;
+    struct change **at = &ch.list, **end = &list;
     void (*failed)(void);
 
     for (; *end; end = &(*end)->next)
         (*end)->needless = false; /* the list it was judged by may be another now */
     pthread_mutex_lock(&ch.lock);
-    *end = ch.list;
-    if (!ch.list)
-        ch.end = end;
-    ch.list = list;
+    if (list) {
+        while (*at && (*at)->number < list->number) /* of other jobs of the same group */
+            at = &(*at)->next;
+        if (!*at)
+            ch.end = end;
+        *end = *at;
+        *at = list;
+    }
     ch.stuck = true;
     ch.again = clock_in(FLUSH_RETRY);
     failed = ch.failed;
@@ -375,8 +392,9 @@ static void put_back(struct change *list)
         failed();
 }
 
-void changes_written(struct flush *f, bool ok)
+void changes_written(void *flush, bool ok)
 {
+    struct flush *f = flush;
     unsigned rows = 0;
 
     if (!ok) {

@@ -20,6 +20,7 @@ struct clock_jumps;
 
 struct change {
     struct change *next;
+    uint64_t number; /* in the order in which they were listed */
     uint64_t mid;
     struct body *gone; /* deletes the row; its body goes once that is on disk */
     char *bytes; /* of a new row the body's place, then the envelope; else the new states of the
@@ -57,7 +58,8 @@ bool changes_accept(struct err *err); /* cheap; false (E_LIMIT): too many are wa
 /* Changes that could not be written: written again now if it is time, else when that will be. */
 msec_t changes_retry(msec_t now);
 
-/* For every job of the queue's writer that reads rows: first, what is not written yet. */
+/* For every job of the queue's writer that reads rows: first, what is not written yet. The job's done (writer_txn_then)
+ * is changes_written, so that no later job writes what came after changes that could not be written. */
 struct flush {
     struct change *list;
     struct ledger_mark mark;
@@ -68,6 +70,6 @@ bool change_write(sqlite3 *db, const struct change *c, struct err *err); /* the 
  * and then the mark. */
 struct change *changes_take(struct flush *f);
 bool changes_write_mark(sqlite3 *db, const struct flush *f, struct err *err);
-void changes_written(struct flush *f, bool ok); /* after the commit, or its failure */
+void changes_written(void *flush, bool ok); /* after the commit, or its failure; writer's thread */
 
 #endif

@@ -406,6 +406,19 @@ static bool broken(struct client *c, struct rcpt_result *results, unsigned n, co
     return false;
 }
 
+/* The peer answers something that was not asked: any of its replies may have been about something else, so none of them
+ * has decided anything, and the line is of no more use. */
+static bool out_of_step(struct client *c, struct rcpt_result *results, unsigned n, const char *what, struct err *err)
+{
+    for (unsigned i = 0; i < n; i++) {
+        free(results[i].text);
+        memset(&results[i], 0, sizeof(results[i]));
+    }
+    conn_fail(c->conn, E_PROTOCOL, "the replies are out of step");
+    err_set(err, E_PROTOCOL, "the server's replies are out of step with the commands, at %s", what);
+    return broken(c, results, n, err);
+}
+
 /* deliveryconfig: whoever wants that loses mail rather than send it twice. */
 static void assume_delivered(struct client *c, const struct message *m, const unsigned *rids,
                              struct rcpt_result *results, unsigned n)
@@ -424,6 +437,15 @@ static void assume_delivered(struct client *c, const struct message *m, const un
     free(list);
 }
 
+/* It may have been delivered: another host now would make that a certain duplicate. */
+static bool stays_here(struct rcpt_result *results, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (results[i].outcome == OUTCOME_RETRY && !results[i].code)
+            results[i].code = -1;
+    return true;
+}
+
 /* YIELDS. The reply to the whole message is everybody's. */
 static bool text_answered(struct client *c, const char *what, const struct message *m,
                           const unsigned *rids, struct rcpt_result *results, unsigned n,
@@ -434,12 +456,12 @@ static bool text_answered(struct client *c, const char *what, const struct messa
             assume_delivered(c, m, rids, results, n);
             return true;
         }
-        /* It may have been delivered: another host now would make that a certain duplicate. */
         broken(c, results, n, err);
-        for (unsigned i = 0; i < n; i++)
-            if (results[i].outcome == OUTCOME_RETRY && !results[i].code)
-                results[i].code = -1;
-        return true;
+        return stays_here(results, n);
+    }
+    if (c->reply.code / 100 == 3) {
+        out_of_step(c, results, n, what, err);
+        return stays_here(results, n);
     }
     decide_rest(results, n, &c->reply);
     for (unsigned i = 0; i < n; i++)
@@ -493,6 +515,8 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
         refuse_all(results, n, "5.3.4", "the message is larger than the server takes");
         return true;
     }
+    if (conn_input_pending(c->conn))
+        return out_of_step(c, results, n, "MAIL", err);
     if (c->unfinished) {
         conn_write(c->conn, "RSET\r\n", 6);
         if (!pipelining && !read_reply(c, REPLY_TIMEOUT, "RSET", err))
@@ -510,6 +534,8 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
     c->unfinished = false;
     if (!read_reply(c, REPLY_TIMEOUT, "MAIL", err))
         return broken(c, results, n, err);
+    if (c->reply.code / 100 == 3)
+        return out_of_step(c, results, n, "MAIL", err);
     answered = c->reply.code / 100 == 2;
     if (!answered)
         decide_rest(results, n, &c->reply);
@@ -520,6 +546,8 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
             write_rcpt(c, &m->rcpts[rids[i]]);
         if (!read_reply(c, REPLY_TIMEOUT, "RCPT", err))
             return broken(c, results, n, err);
+        if (c->reply.code / 100 == 3)
+            return out_of_step(c, results, n, "RCPT", err);
         if (results[i].text)
             continue; /* MAIL was refused; this reply only says so again */
         decide_rcpt(&results[i], &c->reply);
@@ -539,6 +567,9 @@ bool client_transaction(struct client *c, struct message *m, const char *sender,
         conn_write(c->conn, "DATA\r\n", 6);
     if (!read_reply(c, DATA_TIMEOUT, "DATA", err))
         return broken(c, results, n, err);
+    /* Yes to a text that it has not seen, or more than was asked. */
+    if (c->reply.code / 100 == 2 || (c->reply.code == 354 && conn_input_pending(c->conn)))
+        return out_of_step(c, results, n, "DATA", err);
     if (c->reply.code != 354) {
         c->unfinished = answered;
         decide_rest(results, n, &c->reply);

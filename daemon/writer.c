@@ -37,6 +37,7 @@ struct job {
     bool ok;
     bool alone; /* outside any transaction */
     bool lazy; /* nobody waits; ours to free */
+    bool settled; /* done was called */
 };
 
 struct writer {
@@ -116,15 +117,20 @@ static void roll_back(struct writer *w)
 
 /* ---- groups ---- */
 
+static void settle(struct job *j)
+{
+    if (j->done && !j->settled)
+        j->done(j->arg, j->ok);
+    j->settled = true;
+}
+
 static void finish(struct job *j)
 {
-    if (!j->lazy) {
+    settle(j);
+    if (j->lazy)
+        free(j);
+    else
         wait_done(&j->wait); /* j may be gone from here on */
-        return;
-    }
-    if (j->done)
-        j->done(j->arg, j->ok);
-    free(j);
 }
 
 static void report(const struct writer *w, const struct err *failure)
@@ -210,6 +216,8 @@ static bool run_job(struct writer *w, struct job *j, bool savepoint, struct err 
         w->want_sync = wanted_sync;
     if (savepoint && !j->ok && !run_sql(w, "ROLLBACK TO job", failure))
         return false;
+    if (savepoint && !j->ok)
+        settle(j); /* those behind it in the group see what it gives back */
     return !savepoint || run_sql(w, "RELEASE job", failure);
 }
 
@@ -364,7 +372,13 @@ static bool run_and_wait(struct writer *w, struct job *j, struct err *err)
 
 bool writer_txn(struct writer *w, writer_fn fn, void *arg, struct err *err)
 {
-    struct job j = {.fn = fn, .arg = arg};
+    return writer_txn_then(w, fn, NULL, arg, err);
+}
+
+bool writer_txn_then(struct writer *w, writer_fn fn, void (*done)(void *arg, bool ok), void *arg,
+                     struct err *err)
+{
+    struct job j = {.fn = fn, .done = done, .arg = arg};
 
     return run_and_wait(w, &j, err);
 }

@@ -33,12 +33,17 @@ typedef bool (*writer_fn)(sqlite3 *db, void *arg, struct err *err);
  * (or the sync hook's) although fn itself succeeded. */
 bool writer_txn(struct writer *w, writer_fn fn, void *arg, struct err *err);
 
+/* The same; done runs on the writer's thread before any later job does: as soon as fn has failed and is undone, else
+ * after the commit or its failure. */
+bool writer_txn_then(struct writer *w, writer_fn fn, void (*done)(void *arg, bool ok), void *arg,
+                     struct err *err);
+
 /* As writer_txn, but outside any transaction, alone, between groups: for work that brings its own (configuration
  * commits, pragmas, backup). */
 bool writer_call(struct writer *w, writer_fn fn, void *arg, struct err *err);
 
 /* Lazy: no one waits; runs in a group that happens anyway or after at most 200 ms. done (may be NULL) runs on the
- * writer thread after the commit (ok) or failure. arg belongs to fn/done. */
+ * writer thread as for writer_txn_then. arg belongs to fn/done. */
 void writer_post(struct writer *w, writer_fn fn, void (*done)(void *arg, bool ok), void *arg);
 
 /* For jobs, on the writer's thread. writer_stmt: a statement prepared once for the life of the writer, reset and

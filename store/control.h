@@ -111,7 +111,7 @@
  * queue.delete       by, value|mid as queue.list -> stream of {event:"progress"|"end",messages,recipients,reports,busy,failed,
  *                    stopped}; the last one again. busy: messages left because they are being delivered   operator
  * queue.bounce       the same, with a report to each sender                                           operator
- * queue.redirect     the same and host: HOST[:PORT], USEDNS takes it back                             operator
+ * queue.redirect     the same, but not by host, and host: HOST[:PORT], USEDNS takes it back           operator
  * queue.message      mid, [bytes],[header] -> {mid,age,received,received_us,sender,subject,bytes,recipients:[..],text,
  *                    truncated}   text is escaped, its lines end in \n                                 operator
  * queue.oldest       as queue.message with header; no text when the queue is empty: {mid: null}        operator

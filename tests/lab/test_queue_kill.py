@@ -198,6 +198,74 @@ def moment_ago():
     gateway.stop()
 
 
+def ids_of(gateway):
+    text = gateway.maillog().text()
+    return [max(int(n) for n in re.findall(r"\b%s (\d+)" % word, text)) for word in ("MID", "ICID", "DCID")]
+
+
+@lab.test("what has passed on does not come back, with queue.db or without it; no identifier is used twice")
+def passed_on():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port)
+
+    def send(*names):
+        with lab.Smtp(gateway.private) as c:
+            c.ehlo()
+            replies = [c.message("sender@client.lab.example", "x@dest.example", lab.make_message(n, 500)) for n in names]
+            c.quit()
+        return [number(r) for r in replies]
+
+    send("one", "two", "three")
+    sink.wait_messages(3)
+    lab.eventually(lambda: gateway.json("status detail")["data"]["gauges"]["active_recips"] == 0, 5)
+    time.sleep(0.5) # rows are written within 200 ms: here none, only how far they have come
+    before = ids_of(gateway)
+    gateway.kill()
+    gateway.start()
+    lab.equal(gateway.json("showrecipients all")["data"]["recipients"], [])
+    send("four")
+    sink.wait_messages(4)
+    time.sleep(0.5)
+    after = ids_of(gateway)
+    lab.equal([a > b for a, b in zip(after, before)], [True] * 3, "%s after %s" % (after, before))
+    gateway.console("suspenddel 0")
+    send("five")
+    gateway.kill()
+    for name in os.listdir(gateway.home): # somebody has lost it: only the ledger says how far it had come
+        if name.startswith("queue.db"):
+            os.unlink(os.path.join(gateway.home, name))
+    gateway.start()
+    sink.wait_messages(5) # nobody remembers either that delivery was suspended
+    lab.eventually(lambda: gateway.json("showrecipients all")["data"]["recipients"] == [], 5)
+    lab.equal(sorted(i for i, _ in sink.digests()), ["five", "four", "one", "three", "two"])
+
+
+@lab.test("what an administrator was told is done stays done after a crash, though the messages came a moment ago")
+def told():
+    box = lab.Sandbox()
+    sink = lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % lab.free_port())
+    gateway.console("suspenddel 0")
+    for attempt in range(3):
+        with lab.Smtp(gateway.private) as c:
+            c.ehlo()
+            for n in range(20):
+                c.message("%s@client.lab.example" % ("gone" if n % 2 else "stays"), "x@dest.example",
+                          lab.make_message("told%d-%d" % (attempt, n), 500))
+            c.quit()
+        gateway.console("deleterecipients sender gone@client.lab.example Y; redirectrecipients host 127.0.0.1:%d Y" % sink.port)
+        gateway.kill()
+        gateway.start()
+        waiting = gateway.json("showrecipients all")["data"]["recipients"]
+        lab.equal({(r["sender"], r["redirected_to"]) for r in waiting},
+                  {("stays@client.lab.example", "[127.0.0.1]:%d" % sink.port)})
+        lab.equal(len(waiting), 10 * (attempt + 1))
+    gateway.console("resumedel")
+    sink.wait_messages(30)
+    lab.equal(len({i for i, _ in sink.digests()}), 30)
+
+
 @lab.test("one message that waits does not keep the 64 MiB around it")
 def compaction():
     box = lab.Sandbox()

@@ -1,17 +1,21 @@
 # The queue in an operator's hands: shown, deleted, bounced, redirected, message by message and all at once, while mail
 # comes and goes.
 
+import contextlib
 import email
 import email.policy
 import json
 import mailbox
 import os
+import queue
 import re
+import socket
 import threading
 import time
 
 import lab
 import terminal
+from control import Control
 
 box = lab.Sandbox()
 gate = lab.Posternd(box.path("home"), start=False)
@@ -170,10 +174,71 @@ def redirected():
     lab.eventually(lambda: [r["recipient"] for r in queued()] == ["d@dead.example"], 15)
     got = "".join(stored())
     lab.equal(("red1" in got, "red2" in got, "later" in got), (True, True, False))
+    with contextlib.closing(Control(gate.home)) as control: # recipients of other hosts would go there, too
+        refused = control.refused("E_USAGE", "queue.redirect", by="host", value="dead.example", host="127.0.0.1:%d" % sink.port)
+    lab.match(refused["message"], "Whole messages are redirected")
     done = gate.console("redirectrecipients host not..a..host", check=False)
     lab.equal(done.returncode, 3)
     lab.match(done.stderr, "is no host")
     empty()
+
+
+class Slow:
+    """A host that has a whole message and says nothing, until it is told what to say to it."""
+
+    def __init__(self, *idents):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.words, self.got = {i.encode(): queue.Queue() for i in idents}, []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def serve(self, s):
+        data = b""
+        s.sendall(b"220 slow\r\n")
+        for line in s.makefile("rb"):
+            if data and line != b".\r\n":
+                data += line
+            elif data:
+                ident = re.search(rb"X-Bench-Id: (\S+)", data)[1]
+                self.got.append(ident.decode())
+                s.sendall(self.words[ident].get())
+                data = b""
+            else:
+                data = b"\n" if line == b"DATA\r\n" else b""
+                s.sendall(b"354 go\r\n" if data else b"250 ok\r\n")
+        s.close()
+
+
+@lab.test("redirected while one of its recipients is being delivered: that one goes where it was going, the others elsewhere, each once")
+def redirected_under_delivery():
+    setup()
+    slow = Slow("under-yes", "under-no")
+    gate.configure("smtproutes new slow.example 127.0.0.1:%d\n" % slow.port)
+    for ident in ("under-yes", "under-no"):
+        submit(ident, ["a@slow.example", "b@dead.example", "c@dead2.example"])
+    lab.eventually(lambda: len(slow.got) == 2, 10)
+    done = gate.json("redirectrecipients host 127.0.0.1:%d" % sink.port)["data"]
+    lab.equal((done["recipients"], done["busy"]), (4, 2))
+    lab.eventually(lambda: [r["recipient"] for r in queued()] == ["a@slow.example"] * 2, 10)
+    slow.words[b"under-yes"].put(b"250 ok\r\n") # delivered where it was going, and nowhere else
+    slow.words[b"under-no"].put(b"451 4.2.1 later\r\n") # goes where all of the message goes now, over a restart too
+    lab.eventually(lambda: [(r["recipient"], r["attempts"]) for r in queued()] == [("a@slow.example", 1)], 10)
+    time.sleep(0.3)
+    gate.kill_engine()
+    lab.equal([(r["recipient"], r["attempts"], r["redirected_to"]) for r in queued()],
+              [("a@slow.example", 1, "[127.0.0.1]:%d" % sink.port)])
+    gate.console("delivernow all")
+    lab.eventually(lambda: queued() == [], 10)
+    lab.equal(sorted(slow.got), ["under-no", "under-yes"])
+    lab.equal(sorted(re.findall(r"(?m)^X-Bench-Id: (under-\S+)", "".join(stored()))), ["under-no"] * 2 + ["under-yes"])
+    text = gate.maillog().text()
+    mids = re.findall(r"MID (\d+) ICID \d+ RID 0 To: <a@slow.example>", text)
+    lab.equal([sorted(re.findall(r"Message done DCID \d+ MID %s to RID \[([^]]*)\]" % m, text)) for m in mids],
+              [["0", "1, 2"]] * 2)
 
 
 @lab.test("one message: shown escaped and in part, saved whole, removed")

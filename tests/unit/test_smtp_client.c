@@ -131,6 +131,50 @@ static void a_broken_line_is_none(void **state)
     message_free(&d.m);
 }
 
+/* A server whose replies do not fit what was asked: nobody's mail is taken for delivered, nor for refused. The line is
+ * given up, and another host may have the mail unless this one has all of the text. */
+static void out_of_step(const char *extensions, const char *const *replies, bool answered)
+{
+    struct dialog d = {.m = message()};
+    int fd[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+    d.fd = fd[0];
+    assert_true(fiber_spawn(l, "client", run, &d));
+    loop_settle(l);
+    say(fd[1], "220 hello\r\n");
+    say(fd[1], extensions);
+    for (; *replies; replies++)
+        say(fd[1], *replies);
+    assert_true(d.done);
+    assert_int_equal(d.answered, answered);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(d.results[i].outcome, OUTCOME_RETRY);
+        assert_int_equal(d.results[i].code, answered ? -1 : 0);
+        free(d.results[i].text);
+    }
+    message_free(&d.m);
+    close(fd[1]);
+}
+
+#define REPLIES(...) (const char *const[]){__VA_ARGS__, NULL}
+
+static void replies_out_of_step_decide_nothing(void **state)
+{
+    static const char piped[] = "250-mx.example\r\n250 PIPELINING\r\n", plain[] = "250 mx.example\r\n";
+
+    (void)state;
+    out_of_step(piped, REPLIES("250 ok\r\n250 ok\r\n250 ok\r\n250 queued\r\n"), false); /* DATA */
+    out_of_step(plain, REPLIES("250 ok\r\n", "250 ok\r\n", "250 ok\r\n", "250 queued\r\n"), false);
+    out_of_step(piped, REPLIES("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n354 go on\r\n"), false); /* one too many */
+    out_of_step(plain, REPLIES("250 ok\r\n550 5.1.1 whom?\r\n", "250 ok\r\n", "250 ok\r\n"), false);
+    out_of_step(piped, REPLIES("354 go on\r\n250 ok\r\n250 ok\r\n354 go on\r\n"), false); /* MAIL */
+    out_of_step(piped, REPLIES("250 ok\r\n354 go on\r\n250 ok\r\n354 go on\r\n"), false); /* RCPT */
+    out_of_step(piped, REPLIES("250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 queued\r\n"), false); /* before the dot */
+    out_of_step(piped, REPLIES("250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n", "354 go on\r\n"), true); /* the dot */
+    out_of_step("250 mx.example\r\n250 ok\r\n", REPLIES(NULL), false); /* before MAIL */
+}
+
 static int setup(void **state)
 {
     struct err err = {0};
@@ -164,6 +208,7 @@ int main(void)
         cmocka_unit_test(no_word_is_no_delivery),
         cmocka_unit_test(possible_delivery_takes_silence_for_a_yes),
         cmocka_unit_test(a_broken_line_is_none),
+        cmocka_unit_test(replies_out_of_step_decide_nothing),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
