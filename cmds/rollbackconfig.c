@@ -7,7 +7,7 @@
 
 #define LISTED 10
 
-static void entry_text(const json_t *r, struct buf *out)
+static void entry_head(const json_t *r, struct buf *out)
 {
     char date[40];
     const char *text = date_text(json_object_get(r, "time"), date);
@@ -15,8 +15,14 @@ static void entry_text(const json_t *r, struct buf *out)
 
     while (zone && text[zone - 1] != ' ')
         zone--;
-    buf_printf(out, "%.*s   %-12s  %s", (int)(zone ? zone - 1 : strlen(text)), text,
-               str_printable(json_str(r, "author", "")), str_printable(json_str(r, "comment", "")));
+    buf_printf(out, "%.*s   %-12s  ", (int)(zone ? zone - 1 : strlen(text)), text,
+               str_printable(json_str(r, "author", "")));
+}
+
+static void entry_text(const json_t *r, struct buf *out)
+{
+    entry_head(r, out);
+    buf_str_add(out, str_printable(json_str(r, "comment", "")));
 }
 
 static json_t *fetch(struct ui *ui, struct session *s)
@@ -40,20 +46,26 @@ static json_t *fetch(struct ui *ui, struct session *s)
 
 static void print_list(struct ui *ui, const json_t *list)
 {
+    static const char rule[] = "-----------------------------------------------------------------";
+    bool narrow = too_narrow(ui, 66);
     json_t *r, *data = json_object();
     size_t i;
 
     out_line(ui, "Previous Commits :");
-    out_line(ui, "-----------------------------------------------------------------");
-    out_line(ui, "     Committed On              User          Description");
-    out_line(ui, "-----------------------------------------------------------------");
+    out_line(ui, "%.*s", narrow ? 40 : 65, rule);
+    out_line(ui, "     Committed On              User%s", narrow ? "" : "          Description");
+    out_line(ui, "%.*s", narrow ? 40 : 65, rule);
     json_array_foreach(list, i, r)
     {
-        AUTO(buf) struct buf line = BUF_INIT(1000);
+        AUTO(buf) struct buf lead = BUF_INIT(1000), text = BUF_INIT(2000);
 
-        entry_text(r, &line);
-        out_line(ui, "%zu. %s (revision %lld)", i + 1, buf_str(&line),
-                 (long long)json_int(r, "revision", 0));
+        buf_printf(&lead, "%zu. ", i + 1);
+        entry_head(r, &lead);
+        buf_printf(&text, "%s (revision %lld)", str_printable(json_str(r, "comment", "")),
+                   (long long)json_int(r, "revision", 0));
+        if (narrow)
+            out_line(ui, "%s", buf_str(&lead));
+        out_item(ui, narrow ? "   " : buf_str(&lead), buf_str(&text));
     }
     json_put(data, "revisions", json_incref((json_t *)list));
     out_data(ui, data);

@@ -101,6 +101,9 @@ def narrow():
         seen = t.greeting
         for command in ("status", "status detail", "tophosts active_rcpts", "topin", "hoststatus dead.example", "showrecipients all"):
             seen += t.ask(command)
+        seen += t.ask("rollbackconfig", r"\[\]> ")
+        t.type("\x03", enter=False)
+        t.until(r"gw\.lab\.example> ")
         seen += t.ask("logconfig", r"\[\]> ")
         t.type("\x03", enter=False)
         t.until(r"gw\.lab\.example> ")
