@@ -1,9 +1,9 @@
-/* grep.c - lines of a log, its saved files included, that match regular expressions (POSIX
- * extended). */
+/* grep.c - lines of a log, its saved files included, that match regular expressions. */
 #include "cmds/logs.h"
 
-#include <regex.h>
 #include <stdlib.h>
+
+#include "store/base/pattern.h"
 
 static json_t *patterns_of(struct ui *ui)
 {
@@ -16,19 +16,16 @@ static json_t *patterns_of(struct ui *ui)
 
 static bool accept_regex(void *arg, const char *answer, struct err *err)
 {
-    char reason[160];
-    regex_t re;
-    int rc = regcomp(&re, answer, REG_EXTENDED | REG_NOSUB);
+    struct pattern *p;
 
     (void)arg;
-    if (!rc)
-        regfree(&re);
-    else
-        regerror(rc, &re, reason, sizeof(reason));
     if (!*answer)
         return err_set(err, E_INVALID, "Enter the text or regular expression to search for.");
-    return !rc || err_set(err, E_INVALID, "The regular expression \"%s\" cannot be used: %s.",
-                          str_printable(answer), reason);
+    p = pattern_new(answer, false, err);
+    if (!p)
+        return false;
+    pattern_free(&p);
+    return true;
 }
 
 /* The questions a person gets who gave no regular expression on the line. true: in pages. */
@@ -114,7 +111,7 @@ const struct command cmd_grep = {
     .help = "Search for text in a log file",
     .usage = "grep [-C COUNT] [-c] [-e REGEX] [-i] [-v] [-p] [-t] [REGEX] LOG",
     .detail =
-        "-C lines of context, -c the number of matching lines instead of the lines, -e a regular expression (may repeat), -i ignore case, -v lines that "
+        "-C lines of context, -c the number of matching lines instead of the lines, -e a regular expression as in Perl (may repeat), -i ignore case, -v lines that "
         "do not match, -p in pages at a terminal, "
         "-t goes on with the lines that come. Saved files are searched too, the oldest first.",
     .roles = ROLE_READONLY,

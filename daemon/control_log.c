@@ -12,9 +12,9 @@
 #include "daemon/fiber.h"
 #include "daemon/logfile.h"
 #include "daemon/logreader.h"
-#include "daemon/pattern.h"
 #include "daemon/reload.h"
 #include "daemon/worker.h"
+#include "store/base/pattern.h"
 #include "store/base/str.h"
 
 #define MAX_PATTERNS 16
@@ -126,15 +126,21 @@ struct search {
     uint64_t hits;
     struct buf found; /* lines to send, each with its line end */
     bool more; /* of the last slice: the log has more to read */
+    const struct pattern *too_much; /* nobody knows whether it matches a line */
 };
 
-static bool matches(const struct search *s, const char *line)
+static bool matches(struct search *s, const char *line)
 {
     size_t n = strlen(line);
 
-    for (size_t i = 0; i < s->npatterns; i++)
-        if (pattern_finds(s->patterns[i], line, n))
+    for (size_t i = 0; i < s->npatterns; i++) {
+        enum pattern_answer a = pattern_find(s->patterns[i], line, n);
+
+        if (a == PATTERN_YES)
             return true;
+        if (a == PATTERN_TOO_MUCH)
+            s->too_much = s->patterns[i];
+    }
     return false;
 }
 
@@ -184,13 +190,14 @@ static bool search_slice(void *arg, struct err *err) /* on a worker */
     struct slice line;
     size_t read = 0;
 
-    (void)err;
     s->more = false;
     while (logreader_line(s->reader, &line)) {
         char *text = xstrndup(line.p, line.n);
 
         look_at(s, text);
         free(text);
+        if (s->too_much)
+            return pattern_too_much(s->too_much, err);
         read += line.n + 1;
         if (read > SLICE_BYTES || s->found.n > SLICE_FOUND || clock_now() >= until) {
             s->more = true;
@@ -305,6 +312,7 @@ static bool log_grep(struct control *c, const json_t *args, json_t *data, struct
 struct event_search {
     struct logreader *reader;
     struct pattern *pattern;
+    bool too_much; /* nobody knows whether it matches something */
     enum { FIND_FROM, FIND_ID, FIND_SUBJECT, FIND_TO } by;
     struct strlist days; /* "Feb  5 2019"; none: any */
     json_t *found; /* to be sent */
@@ -370,8 +378,10 @@ static void find_in(struct event_search *e, const char *line)
     const char *text = text_of(line);
     uint64_t mid = 0;
     char *what = text && in_days(e, line) ? subject_of(e, text, &mid) : NULL;
+    enum pattern_answer a = what && mid != e->last ? pattern_find(e->pattern, what, strlen(what)) : PATTERN_NO;
 
-    if (what && mid != e->last && pattern_finds(e->pattern, what, strlen(what))) {
+    e->too_much |= a == PATTERN_TOO_MUCH;
+    if (a == PATTERN_YES) {
         json_t *one = json_object();
         char date[LOG_DATE];
 
@@ -440,7 +450,6 @@ static bool find_slice(void *arg, struct err *err) /* on a worker */
     struct slice line;
     size_t read = 0;
 
-    (void)err;
     e->more = false;
     while (logreader_line(e->reader, &line)) {
         char *text = xstrndup(line.p, line.n);
@@ -455,8 +464,11 @@ static bool find_slice(void *arg, struct err *err) /* on a worker */
             buf_char(&e->lines, '\n');
         }
         free(text);
+        if (e->too_much)
+            return pattern_too_much(e->pattern, err);
         read += line.n + 1;
-        if (read > SLICE_BYTES || e->lines.n > SLICE_FOUND || json_array_size(e->found) > 1000 || clock_now() >= until) {
+        if (read > SLICE_BYTES || e->lines.n > SLICE_FOUND || json_array_size(e->found) > 1000 ||
+            clock_now() >= until) {
             e->more = true;
             break;
         }

@@ -448,6 +448,8 @@ static bool open_target(struct session *s, struct target *t, const struct host_e
     s->asked = true;
     greeted = ok || d->insecure;
     settle_race(s, t, &dial, d, greeted);
+    if (greeted)
+        queue_dest_reached(s->dest);
     if (ok)
         ok = log_in(s, d->why, sizeof(d->why));
     if (greeted && !ok && !d->ours)

@@ -30,6 +30,7 @@ void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried);
 void queue_postpone(struct item *i, msec_t delay); /* was not tried after all */
 void queue_session_end(struct dest *d);
 
+void queue_dest_reached(struct dest *d); /* a host of it has greeted */
 void queue_dest_worked(struct dest *d, bool waited);
 /* No host took a connection. The interval to the next probe is first, doubled up to most. hold: as
  * in schedule_failed. kind and text: what queue_dest_down gives back. */

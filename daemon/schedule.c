@@ -22,6 +22,7 @@ void schedule_init(struct schedule *s, unsigned max_sessions)
 {
     memset(s, 0, sizeof(*s));
     list_init(&s->line);
+    list_init(&s->strange);
     list_init(&s->over);
     list_init(&s->idle);
     list_init(&s->ages);
@@ -150,19 +151,53 @@ static bool wants_session(const struct schedule *s, const struct dest *d, msec_t
            d->sessions < d->nready + d->nbusy && rate_allows(d, i->rcpts, now);
 }
 
+static uint32_t left_of(uint32_t all, uint32_t taken)
+{
+    return taken < all ? all - taken : 0;
+}
+
+/* Sessions for those of which no host has answered yet: a quarter of all is for the others. */
+static uint32_t strange_room(const struct schedule *s)
+{
+    return left_of(s->max_sessions - s->max_sessions / 4, s->strange_sessions);
+}
+
+static uint32_t room_for(const struct schedule *s, const struct dest *d)
+{
+    uint32_t room = left_of(s->max_sessions, s->sessions), strange = strange_room(s);
+
+    return d->proven || room < strange ? room : strange;
+}
+
 /* However slow they are, destinations leave sessions for others: none has more than are free. */
 static bool has_share(const struct schedule *s, const struct dest *d)
 {
-    return d->sessions && d->sessions + s->sessions >= s->max_sessions;
+    return d->sessions && d->sessions >= room_for(s, d);
 }
 
-/* Puts d into the line, or takes it out. */
+/* Where d waits for its session. */
+static struct list *line_of(struct schedule *s, const struct dest *d)
+{
+    return has_share(s, d) ? &s->over : d->proven ? &s->line : &s->strange;
+}
+
+/* Puts d into its line, or takes it out. */
 static void line_up(struct schedule *s, struct dest *d, msec_t now)
 {
     if (!wants_session(s, d, now))
         list_remove(&d->line);
     else if (list_empty(&d->line))
-        list_add_tail(has_share(s, d) ? &s->over : &s->line, &d->line);
+        list_add_tail(line_of(s, d), &d->line);
+}
+
+static void set_proven(struct schedule *s, struct dest *d, bool proven, msec_t now)
+{
+    if (d->proven == proven)
+        return;
+    d->proven = proven;
+    s->strange_sessions += proven ? -d->sessions : d->sessions;
+    list_remove(&d->line);
+    line_up(s, d, now);
 }
 
 /* The first in a line that may have a session; looks at no more than max. */
@@ -175,11 +210,26 @@ static struct dest *first_of(struct schedule *s, struct list *line, unsigned max
         list_remove(&d->line);
         if (!wants_session(s, d, now))
             continue;
-        if (!has_share(s, d))
+        if (d->sessions < room_for(s, d))
             return d;
-        list_add_tail(&s->over, &d->line);
+        if (!d->sessions && line == &s->strange) { /* no room: nobody behind it fares better */
+            list_add_head(line, &d->line);
+            return NULL;
+        }
+        list_add_tail(line_of(s, d), &d->line);
     }
     return NULL;
+}
+
+static struct dest *next_in_line(struct schedule *s, msec_t now)
+{
+    struct dest *d;
+
+    s->strange_first = !s->strange_first;
+    d = first_of(s, s->strange_first ? &s->strange : &s->line, UINT32_MAX, now);
+    if (!d)
+        d = first_of(s, s->strange_first ? &s->line : &s->strange, UINT32_MAX, now);
+    return d ? d : first_of(s, &s->over, OVERS_AT_ONCE, now);
 }
 
 static void send_home(struct idle *i)
@@ -189,17 +239,26 @@ static void send_home(struct idle *i)
     i->wake(i);
 }
 
+static uint32_t waiting_in(const struct schedule *s, const struct list *line, msec_t now)
+{
+    uint32_t n = 0;
+
+    for (const struct list *at = line->next; at != line && n < ROOM_AT_ONCE; at = at->next) {
+        const struct dest *d = list_item(at, struct dest, line);
+
+        n += wants_session(s, d, now) && !has_share(s, d);
+    }
+    return n;
+}
+
 /* Sessions without work keep no destination from getting one: as many as wait in line are sent
  * home, the longest idle first, a few at a time. */
 static void make_room(struct schedule *s, msec_t now)
 {
-    uint32_t wanted = 0;
+    uint32_t wanted = waiting_in(s, &s->line, now);
 
-    for (struct list *at = s->line.next; at != &s->line && wanted < ROOM_AT_ONCE; at = at->next) {
-        struct dest *d = list_item(at, struct dest, line);
-
-        wanted += wants_session(s, d, now) && !has_share(s, d);
-    }
+    if (strange_room(s))
+        wanted += waiting_in(s, &s->strange, now);
     for (; s->leaving < wanted && !list_empty(&s->idle); s->leaving++)
         send_home(list_item(s->idle.next, struct idle, among));
 }
@@ -214,21 +273,26 @@ struct dest *schedule_open(struct schedule *s, msec_t now)
         make_room(s, now);
         return NULL;
     }
-    d = first_of(s, &s->line, UINT32_MAX, now);
-    if (!d)
-        d = first_of(s, &s->over, OVERS_AT_ONCE, now);
+    d = next_in_line(s, now);
     if (!d)
         return NULL;
     d->sessions++;
     s->sessions++;
+    s->strange_sessions += !d->proven;
     line_up(s, d, now);
     return d;
+}
+
+bool schedule_lines(const struct schedule *s)
+{
+    return !list_empty(&s->line) || (!list_empty(&s->strange) && strange_room(s));
 }
 
 void schedule_close(struct schedule *s, struct dest *d, msec_t now)
 {
     d->sessions--;
     s->sessions--;
+    s->strange_sessions -= !d->proven;
     if (s->leaving)
         s->leaving--; /* whoever it was: there is room for one */
     if (!d->sessions)
@@ -261,6 +325,7 @@ bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now
 
     is_well(s, d);
     d->worked_at = now ? now : 1;
+    set_proven(s, d, true, now);
     if (d->window < QUICK_WINDOW) {
         d->window++;
         line_up(s, d, now);
@@ -271,6 +336,12 @@ bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now
         line_up(s, d, now);
     }
     return told;
+}
+
+void schedule_reached(struct schedule *s, struct dest *d, msec_t now)
+{
+    if (!d->failures)
+        set_proven(s, d, true, now);
 }
 
 msec_t schedule_retry(uint32_t failures, msec_t first, msec_t most)
@@ -296,6 +367,7 @@ static void set_down(struct schedule *s, struct dest *d, bool hold, msec_t until
     d->looks = 0;
     sleep_or_wake(s, d, hold && until > now);
     sweep_soon(s, now);
+    set_proven(s, d, false, now);
     line_up(s, d, now);
 }
 

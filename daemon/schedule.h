@@ -16,7 +16,10 @@
  * A destination that takes no connections is down (a circuit breaker): what is due for it waits where
  * it is, cold if possible, and takes no session. From time to time one session probes; between two
  * probes a few messages that have waited long are looked at, in case their time is up. Once a message
- * has gone through, the rest follows by more and more sessions. */
+ * has gone through, the rest follows by more and more sessions.
+ *
+ * Destinations of which no host has answered yet may be many and all dead: together they have no more
+ * than three quarters of the sessions. */
 #ifndef POSTERN_SCHEDULE_H
 #define POSTERN_SCHEDULE_H
 
@@ -75,9 +78,10 @@ struct limits { /* from the destination controls */
 struct dest {
     char *key; /* the domain, or the route's domain and its entry */
     struct list ready, cold, idle;
-    struct list line; /* in schedule.line or .over, standing for a session */
+    struct list line; /* in schedule.line, .strange or .over, standing for a session */
     struct limits limits;
     bool limited; /* limits are filled in */
+    bool proven; /* its host greeted us the last time (of a new one: set by the caller, who may know) */
     uint32_t nready, ncold, ndeferred, nbusy;
     uint32_t sessions, window;
     uint32_t credit; /* successes since the window grew */
@@ -103,12 +107,15 @@ struct schedule {
     size_t nheap, heap_cap;
     struct queued **index; /* by mid, open addressing */
     size_t nindex, index_cap;
-    struct list line; /* destinations waiting for a session */
+    struct list line; /* proven destinations waiting for a session */
+    struct list strange; /* the others; the two take turns */
+    bool strange_first; /* whose turn it is */
     struct list over; /* ... that have their share: as many as are left for all others */
     struct list idle; /* sessions that wait for an item, the longest waiting first */
     uint32_t leaving; /* of them, sent home to make room and not yet gone */
     struct list ages; /* all messages in the order in which they came */
     uint32_t sessions, max_sessions;
+    uint32_t strange_sessions; /* of them, with destinations that are not proven */
     uint64_t messages, rcpts, ncold, unattempted;
     uint64_t nasleep; /* of ncold: their destinations are asleep */
     uint64_t nparked; /* messages whose first item is */
@@ -134,6 +141,7 @@ msec_t schedule_advance(struct schedule *s, msec_t now);
 /* The next destination that shall have a session, counted as opened; NULL: none may. When there are
  * max_sessions and a destination waits, sessions that wait are woken without an item, to end. */
 struct dest *schedule_open(struct schedule *s, msec_t now);
+bool schedule_lines(const struct schedule *s); /* somebody stands in line who could have one */
 void schedule_close(struct schedule *s, struct dest *d, msec_t now); /* a session ended */
 
 /* For an open session: its next item, now busy; NULL: nothing to do, or over the rate. */
@@ -183,6 +191,9 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now);
 /* A message went through. waited: mostly for the peer, so that more sessions may help. true: the
  * destination had been down. */
 bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now);
+
+/* One of its hosts has greeted: it is proven. */
+void schedule_reached(struct schedule *s, struct dest *d, msec_t now);
 
 /* No host of it took a connection, and none is to be tried before the time given (how long that is,
  * is the caller's: schedule_retry). hold: a fault of the network, which any message would meet; false:

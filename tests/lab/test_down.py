@@ -241,6 +241,30 @@ def hole():
         h.close()
 
 
+@lab.test("more hosts that never say a word than there are sessions: mail for a host that answered before does not wait")
+def mute():
+    socks = []
+    for n in range(12):
+        s = socket.create_server((address(), 25))
+        socks.append(s)
+        host("mute%d.example" % n, s.getsockname()[0])
+    sink = Sink25()
+    host("known.example", sink.address)
+    finished(submit("x@known.example")[0])
+    configure("deliveryconfig setup max_concurrency=8")
+    for n in range(12):
+        submit("x@mute%d.example" % n)
+    lab.eventually(lambda: sum(status("mute%d.example" % n)["sessions"] for n in range(12)) == 6, 10)
+    for n in range(5):
+        began = time.monotonic()
+        finished(submit("x@known.example")[0])
+        lab.equal(time.monotonic() - began < 5, True, "%.1f s" % (time.monotonic() - began))
+    configure("deliveryconfig setup max_concurrency=2000")
+    gateway.console("deleterecipients all", check=False)
+    for s in socks:
+        s.close()
+
+
 @lab.test("slow destinations leave sessions for others, however many they could use")
 def slow():
     slow = Sink25("--delay", "DOT=6000")
@@ -348,7 +372,7 @@ def mute_names():
     mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     mute.bind(("127.0.0.1", 0))
     configure("dnsconfig alt set quiet kind=authoritative servers=127.0.0.1@%d" % mute.getsockname()[1],
-              "deliveryconfig setup max_concurrency=60")
+              "deliveryconfig setup max_concurrency=80") # 60 of them for domains that are not known yet
     for n in range(30):
         submit("x@mute%d.quiet" % n, count=3)
     for _ in range(5):

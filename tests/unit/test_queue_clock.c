@@ -51,11 +51,17 @@ static void rows_in_any_order(void **unused)
         clock_jump_row(&j, at, name);
         assert_true(clock_jumps_read(&again, name, j.of[at].by));
     }
-    assert_memory_equal(&j, &again, sizeof(j));
+    assert_int_equal(again.n, j.n);
+    for (unsigned i = 0; i < j.n; i++) {
+        assert_int_equal(again.of[i].mid, j.of[i].mid);
+        assert_int_equal(again.of[i].number, j.of[i].number);
+        assert_int_equal(again.of[i].wall, j.of[i].wall);
+        assert_int_equal(again.of[i].by, j.of[i].by);
+    }
     assert_false(clock_jumps_read(&again, "suspended", 1));
     assert_false(clock_jumps_read(&again, "clock/1/2/3x", 1));
     assert_false(clock_jumps_read(&again, "clock/1", 1));
-    assert_int_equal(again.n, 5);
+    assert_int_equal(again.n, 5); /* none of these was one */
 }
 
 static void bounded(void **unused)

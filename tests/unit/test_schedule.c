@@ -30,6 +30,7 @@ static struct dest *dest(const char *key, unsigned sessions)
     struct dest *d = schedule_dest(&s, key);
 
     d->limits.sessions = sessions;
+    d->proven = true;
     return d;
 }
 
@@ -719,6 +720,44 @@ static void pass(msec_t from, msec_t to)
     }
 }
 
+/* Of destinations that have not answered yet there may be any number, and none may ever answer. */
+static void strangers_leave_a_quarter(void **state)
+{
+    struct dest *d[12], *known, *next;
+    char name[32];
+    unsigned n = 0;
+
+    (void)state;
+    s.max_sessions = 8;
+    for (unsigned i = 0; i < countof(d); i++) {
+        snprintf(name, sizeof(name), "strange%u.example", i);
+        d[i] = dest(name, 1);
+        d[i]->proven = false;
+        add(i + 1, &d[i], 1, 0, 0, false);
+    }
+    while (schedule_open(&s, 0))
+        n++;
+    assert_int_equal(n, 6);
+    known = dest("known.example", 8);
+    for (uint64_t mid = 100; mid < 110; mid++)
+        add(mid, &known, 1, 0, 0, false);
+    assert_ptr_equal(schedule_open(&s, 0), known);
+    assert_null(schedule_open(&s, 0)); /* it has its share: as many as are left */
+    schedule_reached(&s, d[0], 0); /* one of them answers: there is room for the next */
+    assert_ptr_equal(schedule_open(&s, 0), d[6]);
+    assert_null(schedule_open(&s, 0));
+    /* One whose turn had not come is heard of elsewhere; one that works no more is a stranger again. */
+    schedule_close(&s, known, 0);
+    schedule_reached(&s, d[7], 0);
+    next = schedule_open(&s, 0);
+    assert_true(next == d[7] || next == known);
+    schedule_failed(&s, d[0], true, 5000, "no answer", 0);
+    assert_int_equal(s.strange_sessions, 7); /* six and this one */
+    for (unsigned i = 0; i < 7; i++)
+        schedule_close(&s, d[i], 0);
+    assert_int_equal(s.strange_sessions, 0);
+}
+
 static void down_is_probed_by_one(void **state)
 {
     struct dest *d = dest("a.example", 50);
@@ -1044,6 +1083,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(suspended_means_nothing_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(postponed_items_count_no_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_ones_leave_sessions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strangers_leave_a_quarter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(down_is_probed_by_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(retry_grows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sessions_in_flight_count_once, set_up, tear_down),
