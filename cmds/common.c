@@ -20,6 +20,26 @@ char *count_text(uint64_t n, char out[COUNT_TEXT])
     return out;
 }
 
+json_int_t lines_option(struct ui *ui, json_int_t min, json_int_t deflt)
+{
+    const char *text = ui_option(ui, "-n");
+    char *end;
+    json_int_t n = text ? strtoll(text, &end, 10) : deflt;
+
+    if (text && (*text < '0' || *text > '9' || *end || n < min || n > 1000000)) {
+        ui_fail(ui, E_USAGE, "-n: enter a number of lines from %lld to 1000000.", (long long)min);
+        return deflt;
+    }
+    return n;
+}
+
+bool too_narrow(const struct ui *ui, unsigned columns)
+{
+    unsigned width = ui_width(ui);
+
+    return width && width < columns;
+}
+
 void say_if_demo(struct ui *ui, struct session *s, const char *certificate)
 {
     struct row *r = session_get(s, &section_certificate, certificate);

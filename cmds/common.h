@@ -11,6 +11,9 @@
 #define COUNT_TEXT 32
 char *count_text(uint64_t n, char out[COUNT_TEXT]); /* "62,049,822" */
 
+json_int_t lines_option(struct ui *ui, json_int_t min, json_int_t deflt); /* of "-n LINES"; deflt: not said, or it failed */
+bool too_narrow(const struct ui *ui, unsigned columns); /* the terminal has fewer */
+
 /* The warning wherever the demonstration certificate is chosen or stays chosen. */
 void say_if_demo(struct ui *ui, struct session *s, const char *certificate);
 void say_tls_notice(struct ui *ui); /* "You have chosen to enable TLS. ..." */

@@ -41,13 +41,29 @@ static void found_line(const json_t *one, char *out, size_t size)
              json_str(one, "time", ""), str_printable(json_str(one, "text", "")));
 }
 
+struct shown {
+    struct ui *ui;
+    bool any;
+};
+
+static bool show_line(void *arg, const json_t *data)
+{
+    struct shown *s = arg;
+
+    s->any = true;
+    return print_log_line(s->ui, data);
+}
+
 static void show(struct ui *ui, struct session *s, const char *log, uint64_t mid)
 {
+    struct shown shown = {.ui = ui};
     json_t *args = json_object();
 
     json_put_str(args, "name", log);
     json_put_int(args, "mid", (json_int_t)mid);
-    session_stream(s, ui, "log.events", args, print_log_line, ui);
+    session_stream(s, ui, "log.events", args, show_line, &shown);
+    if (!shown.any && !ui_failed(ui))
+        out_line(ui, "No matching message IDs were found.");
 }
 
 static void list_all(struct ui *ui, const json_t *list)
@@ -113,7 +129,7 @@ static void run(struct ui *ui, struct session *s)
         regex = ask_some(ui, "regex", "Enter the regular expression to search for.");
     }
     text = xstrdup(regex ? regex : "");
-    log = ask_log_or_all(ui, s, "Enter the number of the log you wish to use for message tracking.", false);
+    log = ask_mail_log(ui, s, "Enter the number of the log you wish to use for message tracking.");
     if (asked && log) {
         range = ranges[ask_choice(ui, "range", "Please choose which set of logs to search:", ranges, 2)].word;
         if (str_eq(range, "dates"))

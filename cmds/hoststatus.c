@@ -77,9 +77,11 @@ static void print_addresses(struct ui *ui, const json_t *data)
     char text[40];
     size_t i;
 
-    if (!json_array_size(json_object_get(data, "addresses")))
+    if (!json_array_size(json_object_get(data, "addresses"))) {
+        out_line(ui, "%s", "");
         return;
-    out_line(ui, "Ordered IP addresses: (expiring at %s)", date(data, "expires", "once", text));
+    }
+    out_line(ui, "Ordered IP addresses:%s(expiring at %s)", too_narrow(ui, 65) ? "\n    " : " ", date(data, "expires", "once", text));
     out_line(ui, "    Preference   IPs");
     json_array_foreach(json_object_get(data, "addresses"), i, a)
     {
@@ -101,7 +103,7 @@ static void print_addresses(struct ui *ui, const json_t *data)
             continue;
         out_line(ui, "    %s is down since %s,", json_str(a, "ip", ""),
                  date(a, "down_since", "", text));
-        out_line(ui, "    probed next at %s: %s\n", date(a, "next_probe", "", text),
+        out_line(ui, "    probed next at %s:%s%s\n", date(a, "next_probe", "", text), too_narrow(ui, 100) ? "\n    " : " ",
                  str_printable(json_str(a, "error", "")));
     }
 }
@@ -169,7 +171,7 @@ static void print_tls(struct ui *ui, const json_t *data)
         out_line(ui, "    DANE         %s", str_printable(json_str(t, "dane_state", "not-asked")));
         out_line(ui, "    MTA-STS      %s", str_printable(json_str(t, "sts_state", "not-asked")));
         if (*json_str(t, "why", ""))
-            out_line(ui, "    Failed       %s", str_printable(json_str(t, "why", "")));
+            out_item(ui, "    Failed       ", str_printable(json_str(t, "why", "")));
     } else {
         out_line(ui, "    none");
     }
@@ -211,15 +213,13 @@ static void print_status(struct ui *ui, const json_t *data)
     out_line(ui, "Last Activity         %s", date(data, "last_activity", "Never", text));
     if (json_object_get(data, "down_since")) {
         out_line(ui, "Down Since            %s", date(data, "down_since", "", text));
-        out_line(ui, "Last Error            %s", str_printable(json_str(data, "down_error", "")));
+        out_item(ui, "Last Error            ", str_printable(json_str(data, "down_error", "")));
         if (json_int(data, "down_for", 0))
-            out_line(ui, "Next Connection in    %llds",
-                     (long long)json_int(data, "down_for", 0));
+            out_line(ui, "Next Connection in    %s", clock_duration(json_int(data, "down_for", 0), text));
         else
             out_line(ui, "Next Connection       with the next message");
     }
     print_addresses(ui, data);
-    out_line(ui, "%s", "");
     print_mx(ui, data);
     print_error(ui, data);
     print_tls(ui, data);

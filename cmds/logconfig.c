@@ -7,6 +7,7 @@
 struct listing {
     struct ui *ui;
     unsigned n;
+    bool narrow, close; /* the terminal is */
 };
 
 static const char *interval(const struct log *l, char out[40])
@@ -26,19 +27,29 @@ static bool say_log(void *arg, const struct row *r)
     struct listing *p = arg;
     char every[40];
 
-    ui_say(p->ui, "%u. %-20s %-24s %-19s %-12s %s", ++p->n, l->name, choices_log_types[l->type].text,
-           choices_log_methods[l->method].text, interval(l, every), choices_log_levels[l->level].text);
+    ui_say(p->ui,
+           p->close    ? "%u. %s: %s\n   %s, %s, %s"
+           : p->narrow ? "%u. %-16s %-22s %-15s %-8s %s"
+                       : "%u. %-20s %-24s %-19s %-12s %s",
+           ++p->n, l->name, choices_log_types[l->type].text, choices_log_methods[l->method].text,
+           interval(l, every), choices_log_levels[l->level].text);
     return true;
 }
 
 static void say_logs(struct ui *ui, struct session *s, const struct row *unused)
 {
-    struct listing p = {.ui = ui};
+    struct listing p = {.ui = ui, .narrow = too_narrow(ui, 91), .close = too_narrow(ui, 79)};
 
     (void)unused;
     ui_say(ui, "Currently configured logs:");
-    ui_say(ui, "    Log Name            Log Type                 Retrieval           Interval     Level");
-    ui_say(ui, "-------------------------------------------------------------------------------------------");
+    if (p.close)
+        ui_say(ui, "   Log Name: Log Type\n   Retrieval, Interval, Level\n----------------------------------------");
+    else if (p.narrow)
+        ui_say(ui, "   Log Name         Log Type               Retrieval       Interval Level\n"
+                   "-----------------------------------------------------------------------------");
+    else
+        ui_say(ui, "    Log Name            Log Type                 Retrieval           Interval     Level\n"
+                   "-------------------------------------------------------------------------------------------");
     session_each(s, &section_log, NULL, say_log, &p);
 }
 

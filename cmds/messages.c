@@ -117,8 +117,9 @@ static void remove_one(struct ui *ui, struct session *s)
         ui_fail(ui, json_int(result, "busy", 0) ? E_BUSY : E_NOT_FOUND,
                 json_int(result, "busy", 0)
                     ? "The message with the MID %llu is being delivered; try again in a moment."
-                    : "There is no message with the MID %llu in the queue.",
-                (unsigned long long)mid);
+                    : "There is no message with the MID %llu in the queue. \"findevent -m %llu mail_logs\" says what "
+                      "became of it, if there was one.",
+                (unsigned long long)mid, (unsigned long long)mid);
         json_decref(result);
         return;
     }

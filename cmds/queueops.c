@@ -114,10 +114,10 @@ static void say_stopped(struct bulk *b, const char *done)
 {
     AUTO(buf) struct buf text = BUF_INIT(200);
 
-    if (out_json(b->ui) || !ui_aborted(b->ui) || !b->messages)
+    if (!b->messages)
         return;
     buf_printf(&text, "Stopped. At least %lld messages %s.", (long long)b->messages, done);
-    out_stream(b->ui, buf_str(&text), json_null());
+    ui_last_word(b->ui, buf_str(&text));
 }
 
 bool run_queue_op(struct ui *ui, struct session *s, const char *op, json_t *args, const char *done,
@@ -254,7 +254,7 @@ static void redirect(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    for (const struct ui_choice *c = with_mid; words->n <= 1 && c->word; c++)
+    for (const struct ui_choice *c = with_mid; !words->n && c->word; c++)
         offer(out, c->word, c->text);
 }
 

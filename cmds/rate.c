@@ -8,6 +8,8 @@
 #include <time.h>
 
 #define LINES_A_HEADING 20
+#define RATE_WIDE 72 /* columns of a line of rate; a narrower terminal gets one of 50 */
+#define TOPIN_WIDE 71
 
 struct rates {
     struct ui *ui;
@@ -32,7 +34,8 @@ static bool print_rate(void *arg, const json_t *now)
     json_int_t received = json_int(now, r->workqueue ? "inj_msgs" : "inj_recips", 0),
                completed = json_int(now, "completed_recips", 0),
                pending = json_int(now, "msgs_in_work_queue", 0);
-    char line[160], clock[16];
+    bool narrow = too_narrow(r->ui, RATE_WIDE);
+    char line[200], clock[16];
 
     if (!r->lines) {
         r->received = received;
@@ -42,6 +45,8 @@ static bool print_rate(void *arg, const json_t *now)
     if (r->lines++ % LINES_A_HEADING == 0)
         out_line(r->ui, "%s",
                  r->workqueue ? "Time     Pending    In    Out"
+                 : narrow     ? "Time       Conn.    Recipients     Recipients Used\n"
+                                "          In Out Received  New Completed  New   KB"
                               : "Time     Connections Recipients          Recipients          Queue\n"
                                 "         In     Out  Received     Delta  Completed     Delta K-Used");
     if (r->workqueue) /* what does not wait went out at once */
@@ -51,7 +56,10 @@ static bool print_rate(void *arg, const json_t *now)
                                  ? received - r->received - (pending - r->pending)
                                  : 0));
     else
-        snprintf(line, sizeof(line), "%8s%7lld%7lld%11lld%10lld%11lld%10lld%8lld", clock_text(now, clock),
+        snprintf(line, sizeof(line),
+                 narrow ? "%8s %3lld %3lld %8lld %4lld %9lld %4lld %4lld"
+                        : "%8s%7lld%7lld%11lld%10lld%11lld%10lld%8lld",
+                 clock_text(now, clock),
                  (long long)json_int(now, "conn_in", 0), (long long)json_int(now, "conn_out", 0),
                  (long long)received, (long long)(received - r->received), (long long)completed,
                  (long long)(completed - r->completed), (long long)json_int(now, "kbytes_used", 0));
@@ -64,8 +72,8 @@ static bool print_rate(void *arg, const json_t *now)
 
 static void run_lines(struct ui *ui, struct session *s, bool workqueue, const char *hint)
 {
-    const char *count = ui_option(ui, "-n");
     struct rates r = {.ui = ui, .workqueue = workqueue};
+    json_int_t count = lines_option(ui, 1, 0);
     uint64_t seconds =
         ask_number(ui, "seconds", "Enter the number of seconds between displays.", 10, 1, 3600);
     json_t *args;
@@ -75,9 +83,10 @@ static void run_lines(struct ui *ui, struct session *s, bool workqueue, const ch
     args = json_object();
     json_put_int(args, "seconds", (json_int_t)seconds);
     if (count)
-        json_put_int(args, "count", strtol(count, NULL, 10));
+        json_put_int(args, "count", count);
     out_live(ui);
-    ui_say(ui, "%s", hint);
+    if (!out_json(ui))
+        ui_say(ui, "%s", hint);
     session_stream(s, ui, "status.rate", args, print_rate, &r);
 }
 
@@ -153,10 +162,13 @@ static void work_pause(struct ui *ui, struct session *s, struct row *unused)
     AUTO(str) char *reason = NULL;
 
     (void)unused;
+    if (ui_peek(ui, 0)) /* the line has it */
+        reason = xstrdup(ask_text(ui, "reason", "Reason for pausing work queue:", ""));
     if (ui_interactive(ui) &&
         !ask_confirm(ui, "confirm", "Manually pause work queue?  This will only affect unprocessed messages. ", false))
         return;
-    reason = xstrdup(ask_text(ui, "reason", "Reason for pausing work queue:", ""));
+    if (!reason)
+        reason = xstrdup(ask_text(ui, "reason", "Reason for pausing work queue:", ""));
     if (ui_failed(ui) || !ui_end_of_words(ui))
         return;
     if (!ui_interactive(ui))
@@ -196,17 +208,24 @@ static const struct menu_op work_ops[] = {
 };
 static const struct menu work_menu = {say_work, work_ops, countof(work_ops), NULL};
 
+static void workqueue(struct ui *ui, struct session *s)
+{
+    work = UNKNOWN; /* somebody else may have changed it: the words of a line mean what they say */
+    run_menu(ui, s, &work_menu, NULL);
+}
+
 const struct command cmd_workqueue = {
     .name = "workqueue",
     .help = "Display and/or alter the work queue's pause status",
     .usage = "workqueue status\nworkqueue pause [REASON]\nworkqueue resume\nworkqueue rate [-n LINES] SECONDS",
     .detail = "While the work queue is paused, mail is accepted and kept, but no delivery of it begins; what was in the "
               "queue before goes on, and so do the gateway's own reports and alerts. \"resume\" sends everything on its way at "
-              "once. The pause outlives a restart; \"status\" shows it, with who paused it and why as long as the gateway "
-              "runs. \"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
-              "waits here: everything is decided before a message is acknowledged.",
+              "once. The pause outlives a restart; \"workqueue status\" shows it, with who paused it and why. "
+              "\"suspenddel\" holds all deliveries instead, \"suspendlistener\" acceptance. Unpaused, nothing "
+              "waits here: everything is decided before a message is acknowledged. To pause and to resume needs an operator.",
     .roles = ROLE_READONLY,
     .menu = &work_menu,
+    .run = workqueue,
 };
 
 /* --- topin --- */
@@ -215,6 +234,7 @@ static void topin(struct ui *ui, struct session *s)
 {
     json_t *data, *host;
     char date[40];
+    bool narrow;
     size_t i;
 
     if (!ui_end_of_words(ui))
@@ -222,11 +242,13 @@ static void topin(struct ui *ui, struct session *s)
     data = session_call(s, ui, "host.in", json_object());
     if (!data)
         return;
-    out_line(ui, "Status as of:                   %s",
+    out_line(ui, "%-*s%s", too_narrow(ui, 61) ? 15 : 32, "Status as of:",
              clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, date));
-    out_line(ui, "#  Remote hostname            Remote IP addr.   listener        Conn. In");
+    narrow = too_narrow(ui, TOPIN_WIDE);
+    out_line(ui, "%s", narrow ? "#  Remote hostname\n   Remote IP addr.   listener        Conn. In"
+                              : "#  Remote hostname            Remote IP addr.   listener        Conn. In");
     json_array_foreach(json_object_get(data, "hosts"), i, host)
-        out_line(ui, "%-2zu %-26s %-17s %-15s%8lld", i + 1, str_printable(json_str(host, "host", "")),
+        out_line(ui, narrow ? "%-2zu %s\n   %-17s %-15s%8lld" : "%-2zu %-26s %-17s %-15s%8lld", i + 1, str_printable(json_str(host, "host", "")),
                  json_str(host, "ip", ""), json_str(host, "listener", ""),
                  (long long)json_int(host, "conn_in", 0));
     out_data(ui, data);

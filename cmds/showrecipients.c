@@ -4,19 +4,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NARROW 64 /* columns below which the subject has a line of its own */
+
 static void print_one(struct ui *ui, const json_t *r)
 {
-    char mid[24], bytes[24], rid[24], attempts[24];
+    char mid[24], bytes[24], rid[24], attempts[24], date[40];
 
     snprintf(mid, sizeof(mid), "%lld", (long long)json_int(r, "mid", 0));
     snprintf(bytes, sizeof(bytes), "%lld", (long long)json_int(r, "bytes", 0));
     snprintf(rid, sizeof(rid), "[%lld]", (long long)json_int(r, "rid", 0));
     snprintf(attempts, sizeof(attempts), "[%lld]", (long long)json_int(r, "attempts", 0));
-    out_line(ui, "%-9s %-9s %-24s %s", mid, bytes, str_printable(json_str(r, "sender", "")),
-             str_printable(json_str(r, "subject", "")));
+    if (too_narrow(ui, NARROW))
+        out_line(ui, "%-9s %-9s %s", mid, bytes, str_printable(json_str(r, "sender", "")));
+    else
+        out_line(ui, "%-9s %-9s %-24s %s", mid, bytes, str_printable(json_str(r, "sender", "")),
+                 str_printable(json_str(r, "subject", "")));
     out_line(ui, "%-9s %-9s %s", rid, attempts, str_printable(json_str(r, "recipient", "")));
-    if (*json_str(r, "last_error", ""))
+    if (too_narrow(ui, NARROW))
+        out_item(ui, "          ", str_printable(json_str(r, "subject", "")));
+    if (*json_str(r, "last_error", "")) {
         out_item(ui, "          ", str_printable(json_str(r, "last_error", "")));
+        if (json_int(r, "next_try", 0) * 1000000 > clock_wall())
+            out_line(ui, "          Next try %s",
+                     clock_commit_date((usec_t)json_int(r, "next_try", 0) * 1000000, date));
+    }
     out_line(ui, "%s", "");
 }
 
@@ -43,8 +54,11 @@ static void print_all(struct ui *ui, struct session *s, const struct selection *
         json_array_foreach(json_object_get(data, "recipients"), i, r)
         {
             if (!any)
-                out_line(ui, "MID/      Bytes/    Sender/                  Subject\n[RID]     "
-                             "[Atmps]   Recipient");
+                out_line(ui, "%s",
+                         too_narrow(ui, NARROW) ? "MID/      Bytes/    Sender/\n[RID]     [Atmps]   Recipient\n"
+                                                  "          Subject"
+                                                : "MID/      Bytes/    Sender/                  Subject\n"
+                                                  "[RID]     [Atmps]   Recipient");
             any = true;
             shown++;
             if (out_json(ui))
@@ -59,6 +73,8 @@ static void print_all(struct ui *ui, struct session *s, const struct selection *
     }
     if (!any && !ui_failed(ui))
         ui_say(ui, "No messages match.");
+    else if (more && limit && after && !ui_failed(ui) && !out_json(ui))
+        ui_say(ui, "There are more. Add after=%lld to go on.", (long long)json_integer_value(after));
     out_list_end(ui);
     out = json_object();
     json_put(out, "more", json_boolean(more));
@@ -96,7 +112,7 @@ static void run(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    if (words->n > 1)
+    if (words->n)
         return;
     offer(out, "host", "by recipient host");
     offer(out, "sender", "by Envelope From address");

@@ -2,12 +2,14 @@
  * true for this gateway. */
 #include "cmds/common.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#define COLUMN "%-38s%16s" /* of the gauges */
-#define COLUMNS COLUMN "%16s%16s"
+#define WIDE 86 /* columns of the layout scripts know: 38 for the title, 16 for each number */
+#define LONGEST 31 /* title */
+#define CELL 11 /* a number below this width stands on the line after its title */
 
 struct line {
     const char *title; /* indented as printed */
@@ -109,6 +111,21 @@ static void put_times(json_t *data)
     }
 }
 
+static void fact(struct ui *ui, const char *title, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fact(struct ui *ui, const char *title, const char *fmt, ...)
+{
+    AUTO(buf) struct buf text = BUF_INIT(4096);
+    bool narrow = ui_width(ui) && ui_width(ui) < 60;
+    char lead[100];
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    snprintf(lead, sizeof(lead), "%-*s ", narrow ? 19 : 30, title);
+    out_item(ui, lead, buf_str(&text));
+}
+
 static void head(struct ui *ui, const json_t *data)
 {
     char text[40], oldest[96];
@@ -122,31 +139,54 @@ static void head(struct ui *ui, const json_t *data)
         str_copy(oldest, sizeof(oldest), "No Messages");
     else
         age_text(json_int(data, "oldest_message", 0), oldest, sizeof(oldest));
-    out_line(ui, "Status as of:                  %s", date(data, "as_of", text));
-    out_line(ui, "Up since:                      %s (%s)", date(data, "up_since", text),
-             clock_duration(up, duration));
-    out_line(ui, "Last counter reset:            %s", date(data, "last_reset", text));
-    out_line(ui, "System status:                 %s", json_str(data, "status", "unknown"));
-    out_line(ui, "Oldest Message:                %s", oldest);
+    fact(ui, "Status as of:", "%s", date(data, "as_of", text));
+    fact(ui, "Up since:", "%s (%s)", date(data, "up_since", text), clock_duration(up, duration));
+    fact(ui, "Last counter reset:", "%s", date(data, "last_reset", text));
+    fact(ui, "System status:", "%s", json_str(data, "status", "unknown"));
+    fact(ui, "Oldest Message:", "%s", oldest);
     if (*json_str(data, "conservation", ""))
-        out_line(ui, "Resource conservation:         %s (%s)",
-                 json_int(json_object_get(data, "gauges"), "resource_conservation", 0) == 999
-                     ? "mail is refused"
-                     : "senders are slowed down",
-                 json_str(data, "conservation", ""));
+        fact(ui, "Resource conservation:", "%s (%s)",
+             json_int(json_object_get(data, "gauges"), "resource_conservation", 0) == 999
+                 ? "mail is refused"
+                 : "senders are slowed down",
+             json_str(data, "conservation", ""));
     if (kept)
-        out_line(ui, "Set aside after damage:        %lld files, %lld MiB, the oldest since %s",
-                 (long long)json_int(kept, "files", 0), (long long)json_int(kept, "bytes", 0) >> 20,
-                 date(kept, "oldest", text));
+        fact(ui, "Set aside after damage:", "%lld files, %lld MiB, the oldest since %s",
+             (long long)json_int(kept, "files", 0), (long long)json_int(kept, "bytes", 0) >> 20,
+             date(kept, "oldest", text));
     json_array_foreach(json_object_get(data, "listeners"), i, l)
     {
         char name[80];
 
-        if (!*json_str(l, "missing", ""))
+        if (!*json_str(l, "missing", "") && !json_bool_of(l, "suspended", false))
             continue;
         snprintf(name, sizeof(name), "Listener %s:", json_str(l, "name", ""));
-        out_line(ui, "%-30s %s", name, str_printable(json_str(l, "missing", "")));
+        if (*json_str(l, "missing", ""))
+            fact(ui, name, "%s", str_printable(json_str(l, "missing", "")));
+        else
+            fact(ui, name, "suspended; \"resumelistener %s\" opens it again", json_str(l, "name", ""));
     }
+}
+
+/* A title and up to three texts. A terminal that is too narrow for the layout gets narrower columns; one that has no room
+ * for these gets the numbers below their title. */
+static void columns(struct ui *ui, const char *title, const char *a, const char *b, const char *c)
+{
+    unsigned width = ui_width(ui);
+    int first = 38, cell = 16;
+
+    if (width && width < WIDE) {
+        first = LONGEST;
+        cell = ((int)width - 1 - LONGEST) / 3;
+    }
+    if (cell > 16)
+        cell = 16;
+    if (!b)
+        out_line(ui, "%-*s%*s", first, title, cell < CELL ? CELL + 3 : cell, a);
+    else if (cell < CELL)
+        out_line(ui, "%s\n%*s%*s%*s", title, (int)(width - 1) / 3, a, (int)(width - 1) / 3, b, (int)(width - 1) / 3, c);
+    else
+        out_line(ui, "%-*s%*s%*s%*s", first, title, cell, a, cell, b, cell, c);
 }
 
 static void three_columns(struct ui *ui, const struct line *lines, size_t n, const json_t *values,
@@ -159,9 +199,9 @@ static void three_columns(struct ui *ui, const struct line *lines, size_t n, con
         if (lines[i].detail && !detail)
             continue;
         if (lines[i].key)
-            out_line(ui, COLUMNS, lines[i].title, count_text((uint64_t)json_int(v, keys[0], 0), a),
-                     count_text((uint64_t)json_int(v, keys[1], 0), b),
-                     count_text((uint64_t)json_int(v, keys[2], 0), c));
+            columns(ui, lines[i].title, count_text((uint64_t)json_int(v, keys[0], 0), a),
+                    count_text((uint64_t)json_int(v, keys[1], 0), b),
+                    count_text((uint64_t)json_int(v, keys[2], 0), c));
         else
             out_line(ui, "%s", lines[i].title);
     }
@@ -200,24 +240,29 @@ static void print_status(struct ui *ui, const json_t *data, bool detail)
     if (!detail)
         out_line(ui, "Enter \"status detail\" for more information.\n");
     head(ui, data);
-    out_line(ui, "\n" COLUMNS, "Counters:", "Reset", "Uptime", "Lifetime");
+    out_line(ui, "%s", "");
+    columns(ui, "Counters:", "Reset", "Uptime", "Lifetime");
     three_columns(ui, counters, countof(counters), json_object_get(data, "counters"), ever, detail);
     out_line(ui, "  Current IDs");
-    for (size_t i = 0; i < countof(ids); i++)
-        out_line(ui, "%-70s%16lld", ids[i].title,
-                 (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
+    for (size_t i = 0; i < countof(ids); i++) {
+        snprintf(text, sizeof(text), "%lld", (long long)json_int(json_object_get(data, "ids"), ids[i].key, 0));
+        if (too_narrow(ui, LONGEST + 3 * CELL + 1))
+            columns(ui, ids[i].title, text, NULL, NULL);
+        else
+            columns(ui, ids[i].title, "", "", text);
+    }
     if (detail) {
-        out_line(ui, "\n" COLUMNS, "Rates (Events Per Hour):", "1-Minute", "5-Minutes",
-                 "15-Minutes");
+        out_line(ui, "%s", "");
+        columns(ui, "Rates (Events Per Hour):", "1-Minute", "5-Minutes", "15-Minutes");
         three_columns(ui, rates, countof(rates), json_object_get(data, "rates"), minutes, detail);
     }
-    out_line(ui, "\n" COLUMN, "Gauges:", "Current");
+    out_line(ui, "%s", "");
+    columns(ui, "Gauges:", "Current", NULL, NULL);
     for (size_t i = 0; i < countof(gauges); i++) {
         if (gauges[i].detail && !detail)
             continue;
         if (gauges[i].key)
-            out_line(ui, COLUMN, gauges[i].title,
-                     gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text));
+            columns(ui, gauges[i].title, gauge_text(gauges[i].key, json_int(g, gauges[i].key, 0), text), NULL, NULL);
         else
             out_line(ui, "%s", gauges[i].title);
     }
@@ -248,7 +293,7 @@ static void run(struct ui *ui, struct session *s)
 static void complete(struct session *s, const struct strlist *words, struct offers *out)
 {
     (void)s;
-    if (words->n <= 1)
+    if (!words->n)
         offer(out, "detail", "rates, gauges and every counter");
 }
 

@@ -30,10 +30,27 @@ static bool call(struct ui *ui, struct session *s, const char *op, json_t *args)
         return false;
     }
     data = session_call(s, ui, op, args);
+    if (str_eq(op, "queue.suspend"))
+        ui_last_word(ui, "Stopped waiting. It is suspended all the same, and open connections are left alone.");
     if (!data)
         return false;
     out_data(ui, data);
     return true;
+}
+
+/* Whoever resumes everything should not wonder why nothing goes. */
+static void say_if_paused(struct ui *ui, struct session *s)
+{
+    json_t *args = json_object(), *data;
+
+    json_put_str(args, "what", "status");
+    data = ui_interactive(ui) ? session_call(s, ui, "queue.work", args) : NULL;
+    if (data && str_eq(json_str(data, "status", ""), "paused"))
+        ui_say(ui, "The work queue is still paused (by %s). \"workqueue resume\" lets its mail go.",
+               str_printable(json_str(data, "paused_by", "somebody")));
+    if (!ui_interactive(ui))
+        json_decref(args);
+    json_decref(data);
 }
 
 static void suspend(struct ui *ui, struct session *s)
@@ -54,6 +71,7 @@ static void resume(struct ui *ui, struct session *s)
     if (call(ui, s, "queue.resume", switch_args("all"))) {
         ui_say(ui, "Receiving resumed.");
         ui_say(ui, "Mail delivery resumed.");
+        say_if_paused(ui, s);
     }
 }
 
@@ -69,8 +87,10 @@ static void suspend_delivery(struct ui *ui, struct session *s)
 
 static void resume_delivery(struct ui *ui, struct session *s)
 {
-    if (call(ui, s, "queue.resume", switch_args("delivery")))
+    if (call(ui, s, "queue.resume", switch_args("delivery"))) {
         ui_say(ui, "Mail delivery resumed.");
+        say_if_paused(ui, s);
+    }
 }
 
 /* --- listeners
@@ -167,7 +187,7 @@ static void complete(struct session *s, const struct strlist *words, struct offe
 {
     AUTO(strlist) struct strlist names = {0};
 
-    if (words->n > 1)
+    if (words->n)
         return;
     offer(out, "all", "every listener");
     session_names(s, &section_listener, NULL, &names);
@@ -180,7 +200,8 @@ const struct command cmd_suspend = {
     .help = "Temporarily suspend receiving and deliveries",
     .usage = "suspend [SECONDS]",
     .detail = "New connections are told to come back later, deliveries wait in the queue. It lasts "
-              "until \"resume\".",
+              "until \"resume\", also over a restart. What is open has SECONDS to end; Ctrl-C ends the wait, not "
+              "the suspension.",
     .roles = ROLE_OPERATOR,
     .run = suspend,
 };
@@ -195,6 +216,8 @@ const struct command cmd_suspendlistener = {
     .name = "suspendlistener",
     .help = "Suspend receiving",
     .usage = "suspendlistener [all|NAME[,NAME...]] [SECONDS]",
+    .detail = "New connections are told to come back later (421), until \"resumelistener\", also over a restart. "
+              "What is open has SECONDS to end; Ctrl-C ends the wait, not the suspension.",
     .roles = ROLE_OPERATOR,
     .run = suspend_listener,
     .complete = complete,
@@ -211,6 +234,8 @@ const struct command cmd_suspenddel = {
     .name = "suspenddel",
     .help = "Suspend deliveries",
     .usage = "suspenddel [SECONDS]",
+    .detail = "Mail is accepted and waits in the queue until \"resumedel\", also over a restart. "
+              "Deliveries under way have SECONDS to end; Ctrl-C ends the wait, not the suspension.",
     .roles = ROLE_OPERATOR,
     .run = suspend_delivery,
 };

@@ -5,6 +5,7 @@
 
 struct logs {
     struct strlist names;
+    size_t shown; /* the first ones, with their numbers */
 };
 
 /* By number or name. */
@@ -14,7 +15,7 @@ static const char *pick(const struct logs *l, const char *answer)
     unsigned long n = strtoul(answer, &end, 10);
 
     if (*answer && !*end)
-        return n >= 1 && n <= l->names.n ? l->names.items[n - 1] : NULL;
+        return n >= 1 && n <= l->shown ? l->names.items[n - 1] : NULL;
     return strlist_has(&l->names, answer) ? answer : NULL;
 }
 
@@ -39,6 +40,43 @@ static void offer_logs(void *arg, const char *typed, struct offers *out)
         offer(out, l->names.items[i], NULL);
 }
 
+static char *ask_which(struct ui *ui, struct session *s, const char *question, bool all, bool mail)
+{
+    json_t *data = session_call(s, ui, "log.list", json_object()), *l;
+    struct logs logs = {0};
+    AUTO(buf) struct buf text = BUF_INIT(16u << 10);
+    struct ui_question q = {.key = "log", .accept = accept_log, .offer = offer_logs, .arg = &logs};
+    char *name = NULL;
+    const char *answer;
+    size_t i;
+
+    buf_printf(&text, "Currently configured logs:");
+    for (int round = 0; round < (mail ? 2 : 1); round++) { /* mail: the others come second, and are not shown */
+        json_array_foreach(json_object_get(data, "logs"), i, l)
+        {
+            if (mail && str_eq(json_str(l, "type", ""), "mail") != (round == 0))
+                continue;
+            if (round == 0)
+                buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\" Retrieval: %s", ++logs.shown, json_str(l, "name", ""),
+                           json_str(l, "type_name", ""), json_str(l, "retrieval", ""));
+            strlist_add(&logs.names, json_str(l, "name", ""));
+        }
+    }
+    if (all) {
+        buf_printf(&text, "\n%zu. All Logs", ++logs.shown);
+        strlist_add(&logs.names, "all");
+    }
+    buf_printf(&text, "\n%s", question);
+    q.text = buf_str(&text);
+    q.deflt = mail && logs.shown && ui_interactive(ui) ? "1" : NULL;
+    answer = ui_ask(ui, &q);
+    if (!ui_failed(ui) && pick(&logs, answer))
+        name = xstrdup(pick(&logs, answer));
+    strlist_free(&logs.names);
+    json_decref(data);
+    return name;
+}
+
 char *ask_log(struct ui *ui, struct session *s, const char *verb)
 {
     char *question = xasprintf("Enter the number of the log you wish to %s.", verb), *name;
@@ -50,33 +88,12 @@ char *ask_log(struct ui *ui, struct session *s, const char *verb)
 
 char *ask_log_or_all(struct ui *ui, struct session *s, const char *question, bool all)
 {
-    json_t *data = session_call(s, ui, "log.list", json_object()), *l;
-    struct logs logs = {0};
-    AUTO(buf) struct buf text = BUF_INIT(16u << 10);
-    struct ui_question q = {.key = "log", .accept = accept_log, .offer = offer_logs, .arg = &logs};
-    char *name = NULL;
-    const char *answer;
-    size_t i;
+    return ask_which(ui, s, question, all, false);
+}
 
-    buf_printf(&text, "Currently configured logs:");
-    json_array_foreach(json_object_get(data, "logs"), i, l)
-    {
-        buf_printf(&text, "\n%zu. \"%s\" Type: \"%s\" Retrieval: %s", i + 1, json_str(l, "name", ""),
-                   json_str(l, "type_name", ""), json_str(l, "retrieval", ""));
-        strlist_add(&logs.names, json_str(l, "name", ""));
-    }
-    if (all) {
-        buf_printf(&text, "\n%zu. All Logs", i + 1);
-        strlist_add(&logs.names, "all");
-    }
-    buf_printf(&text, "\n%s", question);
-    q.text = buf_str(&text);
-    answer = ui_ask(ui, &q);
-    if (!ui_failed(ui) && pick(&logs, answer))
-        name = xstrdup(pick(&logs, answer));
-    strlist_free(&logs.names);
-    json_decref(data);
-    return name;
+char *ask_mail_log(struct ui *ui, struct session *s, const char *question)
+{
+    return ask_which(ui, s, question, false, true);
 }
 
 void complete_log(struct session *s, const struct strlist *words, struct offers *out)
@@ -97,7 +114,7 @@ bool print_log_line(void *ui, const json_t *data)
 
 static void run(struct ui *ui, struct session *s)
 {
-    const char *count = ui_option(ui, "-n");
+    json_int_t count = lines_option(ui, 0, 10);
     char *name = ask_log(ui, s, "tail");
     json_t *args;
 
@@ -107,7 +124,7 @@ static void run(struct ui *ui, struct session *s)
     }
     args = json_object();
     json_put_str(args, "name", name);
-    json_put_int(args, "lines", count ? strtol(count, NULL, 10) : 10);
+    json_put_int(args, "lines", count);
     free(name);
     out_live(ui);
     ui_say(ui, "Press Ctrl-C to stop.");

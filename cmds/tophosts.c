@@ -15,6 +15,10 @@ static const struct ui_choice orders[] = {
     {NULL,           NULL                     }
 };
 
+#define TOP_WIDE 74   /* columns of tophosts; on a narrower terminal the numbers stand below the name */
+#define RATE_WIDE 81  /* of hostrate */
+#define RATE_CLOSE 79 /* of the same with a shorter state */
+
 static void print_host(struct ui *ui, size_t number, const json_t *host)
 {
     const json_t *c = json_object_get(host, "counters"), *g = json_object_get(host, "gauges");
@@ -22,7 +26,10 @@ static void print_host(struct ui *ui, size_t number, const json_t *host)
     char numbered[24];
 
     snprintf(numbered, sizeof(numbered), "%zu%s", number, down ? "*" : "");
-    out_line(ui, "%-4s%-28s%7lld%7lld%10lld%9lld%9lld", numbered,
+    out_line(ui,
+             too_narrow(ui, TOP_WIDE) ? "%-4s%s\n%10lld%7lld%9lld%9lld%9lld"
+                                      : "%-4s%-28s%7lld%7lld%10lld%9lld%9lld",
+             numbered,
              str_printable(json_str(host, "host", "")), (long long)json_int(g, "active_recips", 0),
              (long long)json_int(g, "conn_out", 0), (long long)json_int(c, "delivered_recips", 0),
              (long long)json_int(c, "soft_bounced_evts", 0),
@@ -43,13 +50,25 @@ static void run_top(struct ui *ui, struct session *s)
     data = session_call(s, ui, "host.top", args);
     if (!data)
         return;
-    out_line(ui, "Status as of:                   %s",
+    out_line(ui, "%-*s%s", too_narrow(ui, 61) ? 15 : 32, "Status as of:",
              clock_commit_date((usec_t)json_int(data, "as_of", 0) * 1000000, date));
-    out_line(ui, "Hosts marked with '*' were down as of the last delivery attempt.\n");
-    out_line(ui, "                                 Active  Conn.    Deliv.     Soft     Hard");
-    out_line(ui, "#   Recipient Host               Recip.    Out    Recip.  Bounced  Bounced");
+    out_prose(ui, "Hosts marked with '*' were down as of the last delivery attempt.\n");
+    out_line(ui, "%s",
+             too_narrow(ui, TOP_WIDE)
+                 ? "#   Recipient Host\n"
+                   "    Active  Conn.   Deliv.     Soft     Hard\n"
+                   "    Recip.    Out   Recip.  Bounced  Bounced"
+                 : "                                 Active  Conn.    Deliv.     Soft     Hard\n"
+                   "#   Recipient Host               Recip.    Out    Recip.  Bounced  Bounced");
     json_array_foreach(json_object_get(data, "hosts"), i, host) print_host(ui, i + 1, host);
     out_data(ui, data);
+}
+
+static void complete(struct session *s, const struct strlist *words, struct offers *out)
+{
+    (void)s;
+    for (const struct ui_choice *c = orders; !words->n && c->word; c++)
+        offer(out, c->word, c->text);
 }
 
 const struct command cmd_tophosts = {
@@ -59,6 +78,7 @@ const struct command cmd_tophosts = {
     .detail = "At most 20 recipient hosts. Counters are since the start.",
     .roles = ROLE_READONLY,
     .run = run_top,
+    .complete = complete,
 };
 
 /* --- hostrate --- */
@@ -78,7 +98,8 @@ static bool print_rate(void *arg, const json_t *now)
                hard = json_int(c, "hard_bounced_recips", 0),
                soft = json_int(c, "soft_bounced_evts", 0), active = json_int(g, "active_recips", 0);
     time_t t = (time_t)json_int(now, "time", 0);
-    char line[160], clock[16];
+    bool narrow = too_narrow(r->ui, RATE_CLOSE), close = too_narrow(r->ui, RATE_WIDE);
+    char line[200], clock[16];
     struct tm tm;
 
     if (!r->lines) {
@@ -89,12 +110,19 @@ static bool print_rate(void *arg, const json_t *now)
     }
     if (r->lines++ % 20 == 0)
         out_line(
-            r->ui,
-            "    Time         Host CrtCncOut   ActvRcp   ActvRcp    DlvRcp HrdBncRcp SftBncEvt\n"
-            "               Status                         Delta     Delta     Delta     Delta");
+            r->ui, "%s",
+            narrow  ? "Time     Host     Conn Actv Actv  Dlv Hard Soft\n"
+                      "         Status    Out  Rcp  +/-  New  New  New"
+            : close ? "    Time       Host CrtCncOut   ActvRcp   ActvRcp    DlvRcp HrdBncRcp SftBncEvt\n"
+                      "             Status                         Delta     Delta     Delta     Delta"
+                    : "    Time         Host CrtCncOut   ActvRcp   ActvRcp    DlvRcp HrdBncRcp SftBncEvt\n"
+                      "               Status                         Delta     Delta     Delta     Delta");
     strftime(clock, sizeof(clock), "%H:%M:%S", localtime_r(&t, &tm));
-    snprintf(line, sizeof(line), "%8s%13s%10lld%10lld%10lld%10lld%10lld%10lld", clock,
-             json_str(now, "reach", ""), (long long)json_int(g, "conn_out", 0), (long long)active,
+    snprintf(line, sizeof(line),
+             narrow  ? "%8s %-8s %4lld %4lld %4lld %4lld %4lld %4lld"
+             : close ? "%8s%11s%10lld%10lld%10lld%10lld%10lld%10lld"
+                     : "%8s%13s%10lld%10lld%10lld%10lld%10lld%10lld",
+             clock, json_str(now, "reach", ""), (long long)json_int(g, "conn_out", 0), (long long)active,
              (long long)(active - r->active), (long long)(delivered - r->delivered),
              (long long)(hard - r->hard), (long long)(soft - r->soft));
     out_stream(r->ui, line, json_deep_copy(now));
@@ -107,7 +135,7 @@ static bool print_rate(void *arg, const json_t *now)
 
 static void run_rate(struct ui *ui, struct session *s)
 {
-    const char *count = ui_option(ui, "-n");
+    json_int_t count = lines_option(ui, 1, 0);
     AUTO(str) char *host = ask_host(ui);
     struct rates r = {.ui = ui};
     uint64_t seconds;
@@ -123,9 +151,10 @@ static void run_rate(struct ui *ui, struct session *s)
     json_put_str(args, "host", host);
     json_put_int(args, "seconds", (json_int_t)seconds);
     if (count)
-        json_put_int(args, "count", strtol(count, NULL, 10));
+        json_put_int(args, "count", count);
     out_live(ui);
-    ui_say(ui, "Hit Ctrl-C to return to the main prompt.\n");
+    if (!out_json(ui))
+        ui_say(ui, "Hit Ctrl-C to return to the main prompt.\n");
     session_stream(s, ui, "host.rate", args, print_rate, &r);
 }
 

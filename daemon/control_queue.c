@@ -352,36 +352,34 @@ static bool run_resume(struct control *c, const json_t *args, json_t *data, stru
 
 /* --- the work queue --- */
 
-static pthread_mutex_t paused_lock = PTHREAD_MUTEX_INITIALIZER;
-static char paused_by[400]; /* "admin: checking LDAP server"; "" after a restart */
+#define MAX_REASON 250 /* bytes */
 
 static bool run_work(struct control *c, const json_t *args, json_t *data, struct err *err)
 {
     const char *what = json_str(args, "what", "status"), *reason = json_str(args, "reason", "");
     bool pause = str_eq(what, "pause");
-    char by[sizeof(paused_by)];
+    char by[QUEUE_PAUSED_BY];
 
     if (pause || str_eq(what, "resume")) {
         if (control_role(c) < ROLE_OPERATOR)
             return err_set(err, E_DENIED, "Only operators may pause or resume the work queue.");
-        if (!queue_pause(pause, err)) /* YIELDS */
+        if (strlen(reason) > MAX_REASON)
+            return err_set(err, E_INVALID, "The reason has %zu bytes, at most %d are kept: make it shorter.",
+                           strlen(reason), MAX_REASON);
+        snprintf(by, sizeof(by), "%.100s%s%s", control_user(c), *reason ? ": " : "", reason);
+        if (!queue_pause(pause ? by : NULL, err)) /* YIELDS */
             return false;
-        pthread_mutex_lock(&paused_lock);
-        snprintf(paused_by, sizeof(paused_by), "%.100s%s%.250s", control_user(c), *reason ? ": " : "", reason);
-        pthread_mutex_unlock(&paused_lock);
         log_info("queue: %s %ss the work queue%s%s", control_user(c), what, pause && *reason ? ": " : "",
                  pause ? str_printable(reason) : "");
         control_audit(c, "queue.work", what, "ok", NULL); /* YIELDS */
     } else if (!str_eq(what, "status")) {
         return err_set(err, E_USAGE, "Choose \"status\", \"pause\" or \"resume\".");
     }
-    pthread_mutex_lock(&paused_lock);
-    str_copy(by, sizeof(by), paused_by);
-    pthread_mutex_unlock(&paused_lock);
+    pause = queue_paused(by);
     json_put_int(data, "as_of", clock_wall() / 1000000);
-    json_put_str(data, "status", queue_paused() ? "paused" : "operational");
+    json_put_str(data, "status", pause ? "paused" : "operational");
     json_put_int(data, "messages", (json_int_t)queue_parked());
-    if (queue_paused() && *by)
+    if (pause && *by)
         json_put_str(data, "paused_by", by);
     return true;
 }

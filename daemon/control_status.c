@@ -174,7 +174,7 @@ static const char *system_status(void)
 {
     bool receiving = !listeners_suspended(NULL), delivery = !queue_suspended();
 
-    if (queue_paused())
+    if (queue_paused(NULL))
         return receiving  ? (delivery ? "Work queue paused" : "Delivery suspended, work queue paused")
                : delivery ? "Receiving suspended, work queue paused"
                           : "Offline, work queue paused";

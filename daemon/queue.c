@@ -637,20 +637,26 @@ bool queue_suspended(void)
     return on;
 }
 
-bool queue_pause(bool on, struct err *err)
+bool queue_pause(const char *by, struct err *err)
 {
     msec_t now = clock_now();
-    uint64_t ids[3];
+    uint64_t ids[3], from;
+    bool paused;
 
     queue_last_ids(ids);
-    if (on == queue_paused())
+    pthread_mutex_lock(&q.lock);
+    paused = q.park_from;
+    from = !by ? 0 : paused ? q.park_from : ids[0] + 1;
+    pthread_mutex_unlock(&q.lock);
+    if (!by && !paused)
         return true;
-    if (!queue_keep_value("park_from", on ? ids[0] + 1 : 0, err))
+    if (!queue_keep_pause(from, by, err))
         return false;
     pthread_mutex_lock(&q.lock);
-    q.park_from = on ? ids[0] + 1 : 0;
+    q.park_from = from;
+    str_copy(q.paused_by, sizeof(q.paused_by), by ? by : "");
     pthread_mutex_unlock(&q.lock);
-    for (size_t at = SIZE_MAX; at && !on;) {
+    for (size_t at = SIZE_MAX; at && !by;) {
         pthread_mutex_lock(&q.lock);
         schedule_unpark(&q.schedule, &at, DUE_AT_ONCE, now);
         queue_resume(now);
@@ -659,12 +665,14 @@ bool queue_pause(bool on, struct err *err)
     return true;
 }
 
-bool queue_paused(void)
+bool queue_paused(char by[QUEUE_PAUSED_BY])
 {
     bool on;
 
     pthread_mutex_lock(&q.lock);
     on = q.park_from;
+    if (by)
+        str_copy(by, QUEUE_PAUSED_BY, q.paused_by);
     pthread_mutex_unlock(&q.lock);
     return on;
 }

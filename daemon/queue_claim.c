@@ -84,6 +84,7 @@ struct get {
 static bool get_row(sqlite3 *db, void *arg, struct err *err)
 {
     struct get *g = arg;
+    uint64_t last[ID_KINDS];
     bool there;
 
     if (!changes_write(db, &g->flush, err))
@@ -91,8 +92,15 @@ static bool get_row(sqlite3 *db, void *arg, struct err *err)
     pthread_mutex_lock(&q.lock);
     there = schedule_find(&q.schedule, g->mid) != NULL; /* if it is, its row is too */
     pthread_mutex_unlock(&q.lock);
-    if (!there)
-        err_set(&g->err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue.", g->mid);
+    queue_last_ids(last);
+    if (!there && g->mid > last[ID_MID])
+        err_set(&g->err, E_NOT_FOUND, "There is no message with the MID %" PRIu64 " in the queue; none has had it yet.",
+                g->mid);
+    else if (!there)
+        err_set(&g->err, E_NOT_FOUND,
+                "There is no message with the MID %" PRIu64 " in the queue. \"findevent -m %" PRIu64
+                " mail_logs\" says what became of it.",
+                g->mid, g->mid);
     else
         g->m = row_message(db, g->mid, &g->err);
     return true; /* what was written stays, whatever is wrong with this one */

@@ -52,6 +52,7 @@ struct queue_inside {
     struct map turns; /* of routes, unsigned *: which of equal hosts is first; there are as many as
                          routes */
     uint64_t park_from; /* the work queue is paused for messages from this MID on; 0: it is not */
+    char paused_by[QUEUE_PAUSED_BY]; /* and by whom, and why */
     struct map kept; /* values as they were at the start, as uint64_t * */
 
     atomic_uint_fast64_t ids[ID_KINDS]; /* the last one given out */
@@ -89,6 +90,8 @@ extern const char *const queue_id_names[ID_KINDS];
 bool ids_reserve(sqlite3 *db, void *unused, struct err *err); /* jobs of the writer: a block of them, ... */
 void ids_reserved(void *unused, bool ok); /* ... what follows it, */
 bool ids_final(sqlite3 *db, void *unused, struct err *err); /* and just those that were given out */
+/* YIELDS; the pause and its reason in one transaction; by NULL: it ends */
+bool queue_keep_pause(uint64_t from, const char *by, struct err *err);
 
 /* --- queue_load.c --- */
 

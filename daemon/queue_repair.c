@@ -202,6 +202,17 @@ static void save_values(const char *path, struct repair *r)
         }
     sqlite3_finalize(s);
     sqlite3_finalize(put);
+    s = put = NULL;
+    sqlite3_prepare_v2(r->db, "INSERT OR REPLACE INTO note VALUES (?1, ?2)", -1, &put, NULL);
+    if (put && sqlite3_prepare_v2(old, "SELECT name, text FROM note", -1, &s, NULL) == SQLITE_OK)
+        while (sqlite3_step(s) == SQLITE_ROW) {
+            sqlite3_reset(put);
+            sqlite3_bind_value(put, 1, sqlite3_column_value(s, 0));
+            sqlite3_bind_value(put, 2, sqlite3_column_value(s, 1));
+            sqlite3_step(put);
+        }
+    sqlite3_finalize(s);
+    sqlite3_finalize(put);
     sqlite3_close(old);
     free(uri);
     for (size_t i = 0; i < countof(ids); i++) {

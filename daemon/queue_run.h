@@ -119,9 +119,11 @@ uint64_t queue_deliver_now(const char *domain); /* NULL: all; how many items are
 bool queue_suspend(bool on, struct err *err); /* YIELDS; delivery; outlives a restart */
 bool queue_suspended(void);
 /* YIELDS. The work queue: while it is paused, mail that comes is queued and not tried, until it is resumed. Outlives a
- * restart. */
-bool queue_pause(bool on, struct err *err);
-bool queue_paused(void);
+ * restart, and so does by: who pauses it and why, less than QUEUE_PAUSED_BY bytes; NULL resumes. A queue that is paused
+ * takes the new reason. */
+#define QUEUE_PAUSED_BY 400
+bool queue_pause(const char *by, struct err *err);
+bool queue_paused(char by[QUEUE_PAUSED_BY]); /* by may be NULL; "" if nobody knows */
 uint64_t queue_parked(void); /* messages that wait for it */
 unsigned queue_sessions(void); /* open delivery sessions */
 bool queue_keep_value(const char *name, uint64_t value, struct err *err); /* YIELDS; 0 forgets it */

@@ -74,6 +74,23 @@ static sqlite3 *open_database(const char *path, struct err *err)
     return db;
 }
 
+static bool read_note(sqlite3 *db, struct err *err)
+{
+    sqlite3_stmt *s;
+    int rc;
+
+    if (sqlite3_prepare_v2(db, "SELECT text FROM note WHERE name = 'paused_by'", -1, &s, NULL) != SQLITE_OK)
+        return database_error(db, err);
+    q.paused_by[0] = '\0';
+    rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW)
+        str_copy(q.paused_by, sizeof(q.paused_by), (const char *)sqlite3_column_text(s, 0));
+    else if (rc != SQLITE_DONE)
+        database_error(db, err);
+    sqlite3_finalize(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE;
+}
+
 static bool read_values(sqlite3 *db, struct err *err)
 {
     sqlite3_stmt *s;
@@ -97,7 +114,7 @@ static bool read_values(sqlite3 *db, struct err *err)
     if (rc != SQLITE_DONE)
         database_error(db, err);
     sqlite3_finalize(s);
-    return rc == SQLITE_DONE;
+    return rc == SQLITE_DONE && read_note(db, err);
 }
 
 static bool open_and_read(struct err *err)

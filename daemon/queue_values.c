@@ -99,6 +99,37 @@ bool queue_keep_value(const char *name, uint64_t value, struct err *err)
     return writer_txn(q.writer, keep_value, &k, err);
 }
 
+struct pause {
+    uint64_t from;
+    const char *by; /* NULL: resumed */
+};
+
+static bool keep_pause(sqlite3 *db, void *arg, struct err *err)
+{
+    const struct pause *p = arg;
+    sqlite3_stmt *s;
+
+    if (!write_value(db, "park_from", p->from, err))
+        return false;
+    s = writer_stmt(p->by ? "INSERT OR REPLACE INTO note VALUES ('paused_by', ?1)"
+                          : "DELETE FROM note WHERE name = 'paused_by'",
+                    err);
+    if (!s)
+        return false;
+    if (p->by)
+        sqlite3_bind_text(s, 1, p->by, -1, SQLITE_STATIC);
+    if (sqlite3_step(s) != SQLITE_DONE)
+        return err_set(err, E_IO, "writing who paused the work queue: %s", sqlite3_errmsg(db));
+    return true;
+}
+
+bool queue_keep_pause(uint64_t from, const char *by, struct err *err)
+{
+    struct pause p = {from, by};
+
+    return writer_txn(q.writer, keep_pause, &p, err);
+}
+
 uint64_t queue_kept_value(const char *name)
 {
     const uint64_t *v = map_get(&q.kept, name);

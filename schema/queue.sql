@@ -12,3 +12,8 @@ CREATE TABLE IF NOT EXISTS value (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
+-- what people said that outlives a restart: "paused_by", "admin: checking LDAP server"
+CREATE TABLE IF NOT EXISTS note (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) WITHOUT ROWID;

@@ -290,6 +290,7 @@ void complete_line(struct session *s, const char *text, size_t n, struct complet
         offer_commands(&c);
     else if (cmd && command_allowed(cmd, s))
         offer_arguments(&c, cmd);
+    out->usage = cmd && command_allowed(cmd, s) ? cmd->usage : NULL;
     out->commands = !e.before.n;
     for (size_t i = 0; i < c.all.n; i++) {
         if (str_istarts(c.all.items[i].word, e.partial) &&

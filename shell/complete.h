@@ -11,6 +11,7 @@ struct completion {
     struct offers *offers; /* whole words, those that fit what is typed */
     size_t start;          /* byte of the line where the word begins */
     bool commands;         /* the words are command names */
+    const char *usage;     /* forms of the command that the line begins with, a line each; NULL: unknown */
     bool quoted;           /* the end is inside quotes or a comment: "?" is text there */
 };
 /* The line up to the cursor. complete_free releases it. */

@@ -253,7 +253,8 @@ static char *explain(const struct field *f, bool may_be_emptied)
 static void ask_text_field(struct asking *a)
 {
     const char *now = row_text(a->row, a->f->name);
-    AUTO(str) char *help = explain(a->f, !a->f->required && !a->f->key && *now);
+    struct err err = {0};
+    AUTO(str) char *help = explain(a->f, *now && accept_value(a, "\"\"", &err));
     struct ui_question q = {
         .text = prompt_of(a), .key = a->f->name, .accept = accept_value, .arg = a};
 

@@ -202,14 +202,18 @@ void ui_wrap(const struct buf *text, unsigned width, struct buf *out)
 {
     unsigned column = 0;
     size_t blank = 0; /* position in out of the last blank of this line + 1 */
+    bool broken = false; /* the line of the text did not fit */
 
     for (size_t i = 0; i < text->n; i++) {
         char c = text->p[i];
 
+        if (c == '\n' && broken && i + 1 < text->n && text->p[i + 1] >= 'a' && text->p[i + 1] <= 'z')
+            c = ' ';
         buf_char(out, c);
         if (c == '\n') {
             column = 0;
             blank = 0;
+            broken = false;
             continue;
         }
         column += (c & 0xc0) != 0x80;
@@ -217,6 +221,7 @@ void ui_wrap(const struct buf *text, unsigned width, struct buf *out)
             out->p[blank - 1] = '\n';
             column = (unsigned)(out->n - blank);
             blank = 0;
+            broken = true;
         }
         if (c == ' ' && column > 1)
             blank = out->n;
@@ -240,6 +245,20 @@ void ui_say(struct ui *ui, const char *fmt, ...)
         ui_wrap(&line, ui_width(ui), &wrapped);
         ui_write(ui, wrapped.p, wrapped.n);
     }
+}
+
+void ui_last_word(struct ui *ui, const char *text)
+{
+    AUTO(buf) struct buf line = BUF_INIT(MAX_SAID), wrapped = BUF_INIT(MAX_SAID);
+
+    if (ui->end != UI_INTERRUPTED || ui->json)
+        return;
+    buf_printf(&line, "%s\n", text);
+    ui_wrap(&line, ui_width(ui), &wrapped);
+    if (ui->backend)
+        put(ui, wrapped.p, wrapped.n);
+    else
+        fputs(buf_str(&line), stderr);
 }
 
 bool ui_aborted(const struct ui *ui)

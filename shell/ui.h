@@ -22,6 +22,9 @@
 struct ui;
 
 void ui_say(struct ui *ui, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a line */
+/* A line about what an interrupted command has done: printed after Ctrl-C, when nothing else is; otherwise and in JSON
+ * not. */
+void ui_last_word(struct ui *ui, const char *text);
 /* The sentence; the command has failed with the code's exit code. In batch it ends; at a terminal a menu undoes the
  * operation and goes on. */
 void ui_error(struct ui *ui, const struct err *err);

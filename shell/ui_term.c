@@ -303,6 +303,18 @@ static void print_offers(const struct term *t, const struct offers *o)
         printf("  ... and %zu more\n", o->n - MAX_HELP);
 }
 
+static void print_usage(const struct term *t, const char *usage)
+{
+    AUTO(buf) struct buf text = BUF_INIT(4096), wrapped = BUF_INIT(8192);
+
+    for (const char *end; *usage; usage = *end ? end + 1 : end) {
+        end = usage + strcspn(usage, "\n");
+        buf_printf(&text, "  %.*s\n", (int)(end - usage), usage);
+    }
+    ui_wrap(&text, t->width, &wrapped);
+    fputs(buf_str(&wrapped), stdout);
+}
+
 static void print_comma_list(const struct offers *o)
 {
     for (size_t i = 0; i < o->n; i++)
@@ -342,13 +354,20 @@ static unsigned char on_help(EditLine *el, int key)
         return el_winsertstr(el, L"?") == 0 ? CC_REFRESH : CC_ERROR;
     }
     below_line(t);
-    if (t->question && t->question->help)
-        printf("%s\n", t->question->help);
+    if (t->question && t->question->help) {
+        AUTO(buf) struct buf help = BUF_INIT(16384), wrapped = BUF_INIT(16384);
+
+        buf_printf(&help, "%s\n", t->question->help);
+        ui_wrap(&help, t->width, &wrapped);
+        fputs(buf_str(&wrapped), stdout);
+    }
     if (c.offers->n)
         print_offers(t, c.offers);
     else if (t->question && !t->question->help)
         puts(t->question->deflt && *t->question->deflt ? "Enter keeps the value in brackets."
                                                        : "There is no further help here.");
+    else if (!t->question && c.usage && strchr(c.usage, ' '))
+        print_usage(t, c.usage);
     else if (!t->question)
         puts("  (Enter runs the command)");
     redraw(t);

@@ -75,6 +75,14 @@ def help_key():
     lab.equal(t.tail(), "gw.example.com> cert")
     t.type("config\x02\x02?").settle()
     lab.equal(t.screen.column, len("gw.example.com> certconf"), "cursor stays in the line")
+    t.type("\x15hoststatus ?").settle()
+    lab.match("\n".join(t.text()), r"^  hoststatus HOST$")
+    t.type("\x15resume ?").settle()
+    lab.match("\n".join(t.text()), r"^  \(Enter runs the command\)$")
+    t.type("\x15showrecipients host ?").settle()
+    lab.match("\n".join(t.text()), r"^  showrecipients host HOST\n  showrecipients sender ADDRESS\n")
+    t.type("\x15tophosts ?").settle()
+    lab.match("\n".join(t.text()), r"^  conn_out +Connections Out$")
     leave(t)
 
 

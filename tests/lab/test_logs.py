@@ -280,6 +280,7 @@ def findevent():
     lab.equal(gate.console("findevent -f joe@ dates=20200101 mail_logs").stdout, "No matching message IDs were found.\n")
     gate.console("rollovernow mail_logs")
     lab.equal(gate.console("findevent -f joe@ --current mail_logs").stdout, "No matching message IDs were found.\n")
+    lab.equal(gate.console("findevent -m 99999 mail_logs").stdout, "No matching message IDs were found.\n")
     text = gate.console("findevent -m %d mail_logs" % mid).stdout
     icid = lab.match(text, r"Start MID %d ICID (\d+)" % mid).group(1)
     dcid = lab.match(text, r"Delivery start DCID (\d+) MID %d to RID \[0\]" % mid).group(1)

@@ -73,8 +73,11 @@ def rate():
     lines = [json.loads(l) for l in done.stdout.splitlines()]
     lab.equal([l.get("more") for l in lines[:2]], [True, True])
     lab.equal(lines[0]["data"]["inj_recips"], 7)
+    lab.equal("message" in lines[-1], False, "no word of Ctrl-C for a script")
     done = gate.console("rate 0", check=False)
     lab.match(done.stderr, "an integer from 1 to 3600")
+    for command in ("rate -n 0 1", "rate -n 2x 1", "hostrate -n -1 good.example 1", "workqueue rate -n 0 1"):
+        lab.match(gate.console(command, check=False).stderr, "-n: enter a number of lines from 1 to 1000000")
 
 
 @lab.test("rate and workqueue rate end with Ctrl-C, at the prompt")
@@ -87,6 +90,69 @@ def stopped():
         t.type("\x03", enter=False)
         t.until(r"gw\.lab\.example> ")
     t.stop()
+
+
+@lab.test("what operators watch fits terminals of 50 and 80 columns, and Ctrl-C leaves the prompt")
+def narrow():
+    setup()
+    visitor = lab.Smtp(gate.public)
+    for columns in (50, 80):
+        t = terminal.console(gate, rows=400, columns=columns)
+        seen = t.greeting
+        for command in ("status", "status detail", "tophosts active_rcpts", "topin", "hoststatus dead.example", "showrecipients all"):
+            seen += t.ask(command)
+        seen += t.ask("logconfig", r"\[\]> ")
+        t.type("\x03", enter=False)
+        t.until(r"gw\.lab\.example> ")
+        for command in ("rate 1", "hostrate dead.example 1", "workqueue rate 1"):
+            t.type(command)
+            seen += t.until(r"\d\d:\d\d:\d\d .*\n").partition("\n")[2]
+            t.type("\x03", enter=False)
+            t.until(r"gw\.lab\.example> ")
+        t.ask("deliveryconfig", r"\[\]> ")
+        t.ask("setup", r"\[\]> ")
+        t.type("?", enter=False)
+        seen += t.until(r"\[\]> ", settle=0.3)
+        t.type("\x03", enter=False)
+        t.until(r"gw\.lab\.example> ")
+        t.stop()
+        lab.equal([line for line in seen.splitlines() if len(line) > columns], [], "%d columns" % columns)
+        lab.equal([line for line in seen.splitlines() if line in ("being hard bounced.", "minutes. Changes which are not")], [])
+        lab.match(seen, r"    Messages Received\n? +4 +4 +4\n")
+        lab.match(seen, r"\n[12]\*  dead\.example\n? +1 +0 +0 +\d+ +0\n")
+        lab.match(seen, r"\n +connecting to 127\.0\.0\.1:\d+:?\s+(refused|Connection\s+refused)\n +Next try \w{3} ")
+        lab.match(seen, r"\n1  \S+\s+127\.0\.0\.1 +InboundMail +1\n")
+    visitor.close()
+
+
+@lab.test("suspend: Ctrl-C ends the wait and says how things stand; resume tells of a work queue that is paused")
+def suspended():
+    setup()
+    visitor = lab.Smtp(gate.private)
+    visitor.ehlo()
+    visitor.mail("s@client.lab.example", ["x@good.example"])
+    visitor.cmd("DATA", 354)
+    t = terminal.console(gate, rows=400)
+    t.type("suspend 60")
+    t.until(r"Waiting for outgoing deliveries to finish\.\.\.\n", settle=0.5)
+    t.type("\x03", enter=False)
+    lab.match(t.until(r"gw\.lab\.example> "), r"\AStopped waiting\. It is suspended all the same, and open connections are left alone\.\n")
+    lab.equal(gate.json("status")["data"]["status"], "Offline")
+    lab.match(t.ask('workqueue pause "new disk"', r"\[N\]> "), r"\nManually pause work queue\?")
+    lab.match(t.ask("y"), r"Status:   Paused by \w+: new disk\n")
+    gate.console("workqueue pause another") # by somebody else
+    lab.match(t.ask("resume"), r'\nMail delivery resumed\.\nThe work queue is still paused \(by \w+: another\)\. "workqueue resume" lets its mail go\.\n')
+    gate.console("workqueue resume")
+    t.ask('workqueue pause again', r"\[N\]> ")
+    lab.match(t.ask("y"), r"Status:   Paused by \w+: again\n")
+    lab.match(t.ask("workqueue resume"), r"Status:   Operational\n")
+    lab.equal("still" in t.ask("resume"), False)
+    lab.equal("Listener" in gate.console("status").stdout, False)
+    gate.console("suspendlistener InboundMail 0")
+    lab.match(gate.console("status").stdout, r'\nListener InboundMail: +suspended; "resumelistener InboundMail" opens it again\n\n')
+    gate.console("resumelistener InboundMail")
+    t.stop()
+    visitor.close()
 
 
 @lab.test("topin: a row for each address and listener, the most connections first")
@@ -154,7 +220,13 @@ def workqueue():
         c.quit()
     gate.console("delivernow all")
     gate.restart()
-    lab.match(gate.console("workqueue status").stdout, r"\nStatus:   Paused\nMessages: 3\n\Z")
+    lab.match(gate.console("workqueue status").stdout, r"\nStatus:   Paused by \w+: checking LDAP server\nMessages: 3\n\Z")
+    lab.match(gate.console('workqueue pause "still checking"').stdout, r"\AStatus:   Paused by \w+: still checking\n")
+    refused = gate.console("workqueue pause " + "x" * 251, check=False)
+    lab.equal(refused.returncode != 0, True)
+    lab.match(refused.stderr, r"The reason has 251 bytes, at most 250 are kept: make it shorter\.")
+    gate.kill_engine()
+    lab.match(gate.console("workqueue status").stdout, r"\nStatus:   Paused by \w+: still checking\nMessages: 3\n\Z")
     data = gate.json("status detail")["data"]
     lab.equal((data["status"], data["gauges"]["msgs_in_work_queue"]), ("Work queue paused", 3))
     lab.match(gate.console("workqueue rate -n 1 1").stdout, r"\ATime     Pending    In    Out\n[\d:]{8}       3     0      0\n\Z")

@@ -284,7 +284,8 @@ def one_message():
     for command in ("showmessage %d", "removemessage %d", "archivemessage %d file=never.mbox"):
         done = gate.console(command % mid, check=False)
         lab.equal(done.returncode, 7, command)
-        lab.match(done.stderr, "There is no message with the MID %d in the queue" % mid)
+        lab.match(done.stderr, r'There is no message with the MID %d in the queue\. "findevent -m %d mail_logs" says' % (mid, mid))
+    lab.match(gate.console("showmessage 987654321", check=False).stderr, "MID 987654321 in the queue; none has had it yet")
     lab.equal(gate.console("showmessage x", check=False).returncode, 2)
     empty()
     lab.equal(gate.console("oldmessage").stdout, "No Messages\n")

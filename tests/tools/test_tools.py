@@ -104,6 +104,7 @@ FAULTS = [
     ("store/b.h", "/* b */\n", "no include guard"),
     ("store/b.c", "int x;\n", "opens with what it is for"),
     ("store/b.c", "/* b */\n\tint x;\n", "a tab"),
+    ("daemon/b.c", "/* b */\nint x;\n", "daemon/b.c:1: the map of README.md does not name it"),
     ("README.md", "text \n", "trailing blanks"),
     ("README.md", "TO" + "DO: more\n", "unfinished work"),
     ("README.md", "see /ho" + "me/me/x\n", "a path of one machine"),

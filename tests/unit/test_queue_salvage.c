@@ -23,6 +23,8 @@ static char dir[64], path[80], copy[90];
 static const char schema[] = "CREATE TABLE IF NOT EXISTS message (mid INTEGER PRIMARY KEY, body BLOB NOT NULL,"
                              "envelope BLOB NOT NULL, state BLOB);"
                              "CREATE TABLE IF NOT EXISTS value (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
+                             "WITHOUT ROWID;"
+                             "CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, text TEXT NOT NULL)"
                              "WITHOUT ROWID;";
 
 static void no_log(enum log_level level, const char *text)
@@ -103,7 +105,7 @@ static int set_up(void **state)
     assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
     run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA secure_delete=OFF");
     run(db, schema);
-    run(db, "INSERT INTO value VALUES ('mid', 7000), ('suspended', 1); BEGIN");
+    run(db, "INSERT INTO value VALUES ('mid', 7000), ('suspended', 1); INSERT INTO note VALUES ('paused_by', 'me'); BEGIN");
     for (uint64_t mid = 1; mid <= ROWS - 100; mid++)
         insert(db, mid);
     run(db, "DELETE FROM message WHERE mid % 10 = 5 AND mid <= 1500; COMMIT; PRAGMA wal_checkpoint(TRUNCATE);"
@@ -359,6 +361,7 @@ static void repaired(void **state)
     assert_false(queue_repair_wanted(path));
     assert_int_equal(number("SELECT count(*) FROM message"), ROWS - 100 - 150);
     assert_int_equal(number("SELECT value FROM value WHERE name = 'suspended'"), 1);
+    assert_int_equal(number("SELECT count(*) FROM note WHERE name = 'paused_by' AND text = 'me'"), 1);
     assert_true(number("SELECT value FROM value WHERE name = 'mid'") >= 1000000 + ROWS - 100);
     assert_true(number("SELECT value FROM value WHERE name = 'dcid'") >= 1000000 + ROWS - 100);
     assert_int_equal(files("damaged-"), 1);

@@ -428,6 +428,41 @@ static void tables(void **state)
                                              "           below its beginning\n  notice   \n");
 }
 
+static void reflow(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"one two\nthree",                           "one two\nthree"                            },
+        {"a line that is too long\nand its rest.\nx", "a line that is too\nlong and its rest. x"  },
+        {"a line that is too long\nAnother sentence.", "a line that is too\nlong\nAnother sentence."},
+        {"a line that is too long\n- an item",         "a line that is too\nlong\n- an item"       },
+        {"a line that is too long\n\nx",               "a line that is too\nlong\n\nx"             },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        AUTO(buf) struct buf in = BUF_INIT(200), out = BUF_INIT(200);
+
+        buf_str_add(&in, cases[i].in);
+        ui_wrap(&in, 20, &out);
+        assert_string_equal(buf_str(&out), cases[i].out);
+    }
+}
+
+static void last_word(void **state)
+{
+    struct world *w = *state;
+    struct words none = {0};
+
+    ui_begin(w->ui, &none);
+    ui_last_word(w->ui, "Not stopped.");
+    ui_stop(w->ui, UI_INTERRUPTED);
+    ui_say(w->ui, "Nobody hears this.");
+    ui_last_word(w->ui, "Stopped. Half is done.");
+    assert_string_equal(buf_str(&w->screen), "Stopped. Half is done.\n");
+}
+
 static void hostile_text(void **state)
 {
     struct world *w = *state;
@@ -752,7 +787,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(verbs), T(wrong_words), T(owners), T(renames), T(single), T(envelope), T(a_refused_change_is_dropped), T(menu_grammar),
         T(new_and_delete), T(interrupted_is_undone), T(what_finished_stays), T(a_failure_is_undone_and_the_menu_goes_on), T(end_of_input),
-        T(question_mark), T(choices), T(tables), T(hostile_text), T(completions), cmocka_unit_test(secrets_stay_out_of_the_history),
+        T(question_mark), T(choices), T(tables), T(hostile_text), T(last_word), cmocka_unit_test(reflow), T(completions), cmocka_unit_test(secrets_stay_out_of_the_history),
         T(batch_names_the_line), T(deferred_changes_name_their_line), T(deferred_changes_of_one_object_follow_each_other),
         T(streams_and_notices), T(a_trial_leaves_nothing), T(a_trial_that_is_interrupted_or_refused_leaves_nothing),
         T(objects_that_fit), T(a_lost_connection_is_said),
