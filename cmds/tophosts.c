@@ -19,6 +19,15 @@ static const struct ui_choice orders[] = {
 #define RATE_WIDE 81  /* of hostrate */
 #define RATE_CLOSE 79 /* of the same with a shorter state */
 
+/* A host whose mail was deleted has none of the numbers of a row. */
+static bool shows_anything(const json_t *host)
+{
+    const json_t *c = json_object_get(host, "counters"), *g = json_object_get(host, "gauges");
+
+    return json_int(g, "active_recips", 0) || json_int(g, "conn_out", 0) || json_int(c, "delivered_recips", 0) ||
+           json_int(c, "soft_bounced_evts", 0) || json_int(c, "hard_bounced_recips", 0);
+}
+
 static void print_host(struct ui *ui, size_t number, const json_t *host)
 {
     const json_t *c = json_object_get(host, "counters"), *g = json_object_get(host, "gauges");
@@ -41,7 +50,7 @@ static void run_top(struct ui *ui, struct session *s)
     int by = ask_choice(ui, "by", "Sort results by:\n", orders, 0);
     json_t *args, *data, *host;
     char date[40];
-    size_t i;
+    size_t i, shown = 0;
 
     if (ui_failed(ui) || !ui_end_of_words(ui))
         return;
@@ -60,7 +69,11 @@ static void run_top(struct ui *ui, struct session *s)
                    "    Recip.    Out   Recip.  Bounced  Bounced"
                  : "                                 Active  Conn.    Deliv.     Soft     Hard\n"
                    "#   Recipient Host               Recip.    Out    Recip.  Bounced  Bounced");
-    json_array_foreach(json_object_get(data, "hosts"), i, host) print_host(ui, i + 1, host);
+    json_array_foreach(json_object_get(data, "hosts"), i, host)
+    {
+        if (shows_anything(host))
+            print_host(ui, ++shown, host);
+    }
     out_data(ui, data);
 }
 

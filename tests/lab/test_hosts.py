@@ -115,6 +115,12 @@ def top():
                     r"1\*  down\.example                      2      0         0        2        0\n")
     hosts = gateway.json("tophosts deliv_recip")["data"]["hosts"]
     lab.equal(hosts[0]["host"], "good.example")
+    gateway.console("workqueue pause")
+    submit("gone", ["a@deleted.example"])
+    lab.match(gateway.console("tophosts").stdout, r"\n\d   deleted\.example +1 +0 +0 +0 +0\n")
+    gateway.console("deleterecipients host deleted.example")
+    gateway.console("workqueue resume")
+    lab.equal("deleted.example" in gateway.console("tophosts").stdout, False, "a row of zeros")
 
 
 @lab.test("hostrate prints a line a second, with the differences")
