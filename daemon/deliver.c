@@ -1013,7 +1013,7 @@ static __attribute__((noinline)) bool decide_batch(struct session *s, struct bat
 static bool deliver_item(struct session *s, struct item *item)
 {
     struct message *m = message_ref(item->message->m);
-    bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true, tried_any = false;
+    bool *tried = xcalloc(m->nrcpts, sizeof(*tried)), ok = true, tried_any = false, changed = false;
     unsigned left = 0, *pending = NULL;
     struct config *now;
     usec_t next_try = 0;
@@ -1042,6 +1042,7 @@ static bool deliver_item(struct session *s, struct item *item)
         }
         settle(&b, &t);
         tried_any |= !b.held;
+        changed = true;
         if (t.left) {
             if (!pending)
                 pending = xcalloc(m->nrcpts, sizeof(*pending));
@@ -1058,7 +1059,7 @@ static bool deliver_item(struct session *s, struct item *item)
         msec_t pause = s->full_until - clock_now();
 
         pause = pause > 1 ? pause : 1;
-        queue_postpone(item, pause + clock_part(pause)); /* not all of them together */
+        queue_postpone(item, pause + clock_part(pause), changed); /* not all of them together */
     } else if (left) {
         if (pending && tried_any)
             maillog_pending(m->mid, pending, left, next_try);
