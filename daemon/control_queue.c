@@ -12,6 +12,7 @@
 #include "daemon/message.h"
 #include "daemon/queue_bulk.h"
 #include "daemon/queue_run.h"
+#include "daemon/reload.h"
 #include "daemon/route.h"
 #include "daemon/smtp_client.h"
 #include "store/base/log.h"
@@ -19,6 +20,7 @@
 
 #define PAGE 500u /* recipients in an answer, unless fewer are asked for */
 #define ROWS_AT_ONCE 5000u /* read in one go, unless that takes long: acceptance waits meanwhile */
+#define MOST_SECONDS 86400 /* a suspension waits for sessions */
 #define TELL_EVERY 500 /* ms between two lines of an operation on many messages */
 
 struct listing {
@@ -269,6 +271,25 @@ static bool keep_listener(const char *name, bool suspend, struct err *err)
     return queue_keep_value(key, suspend, err);
 }
 
+/* What is kept for a name is kept for good: no names are made up. */
+static bool are_listeners(const json_t *names, struct err *err)
+{
+    struct config *cfg = running_config();
+    const json_t *name;
+    bool ok = true;
+    size_t i;
+
+    json_array_foreach(names, i, name)
+    {
+        const char *text = json_is_string(name) ? json_string_value(name) : "";
+
+        if (ok && !CONFIG_GET(cfg, listener, text))
+            ok = err_set(err, E_NOT_FOUND, "There is no listener named \"%s\".", str_printable(text));
+    }
+    config_free(&cfg);
+    return ok;
+}
+
 /* The listeners named, or all. */
 static bool switch_receiving(const json_t *args, bool suspend, struct err *err)
 {
@@ -277,6 +298,8 @@ static bool switch_receiving(const json_t *args, bool suspend, struct err *err)
 
     if (!json_array_size(names))
         return keep_listener("", suspend, err);
+    if (suspend && !are_listeners(names, err))
+        return false;
     json_array_foreach(names, i,
                        name) if (json_is_string(name) && !keep_listener(json_string_value(name),
                                                                         suspend, err)) return false;
@@ -293,6 +316,8 @@ static bool queue_switch(struct control *c, const json_t *args, json_t *data, bo
 
     if (receiving && delivery && !str_eq(what, "all"))
         return err_set(err, E_USAGE, "Choose \"receiving\", \"delivery\" or \"all\".");
+    if (seconds < 0 || seconds > MOST_SECONDS)
+        return err_set(err, E_INVALID, "The seconds to wait must be an integer from 0 to %d.", MOST_SECONDS);
     if (receiving && !switch_receiving(args, suspend, err))
         return false;
     if (delivery && !queue_suspend(suspend, err))
@@ -300,7 +325,7 @@ static bool queue_switch(struct control *c, const json_t *args, json_t *data, bo
     log_info("queue: %s %s %s", control_user(c), suspend ? "suspends" : "resumes", what);
     control_audit(c, suspend ? "queue.suspend" : "queue.resume", what, "ok", NULL); /* YIELDS */
     if (suspend) {
-        until = clock_in(SECONDS(seconds < 0 ? 0 : seconds));
+        until = clock_in(SECONDS(seconds));
         while (((receiving && listeners_connections()) || (delivery && queue_sessions())) &&
                clock_now() < until && !control_cancelled(c))
             if (!fiber_sleep(50))

@@ -109,7 +109,8 @@ bool dns_wire_name(const unsigned char *p, size_t n, char *out, size_t size, siz
         for (size_t i = 0; i < label; i++) {
             unsigned char c = p[at + i];
 
-            if (c <= ' ' || c >= 127 || c == '.' || c == '\\') /* no host is called so */
+            /* No host is called so, and a trace line or a report has other uses for these. */
+            if (c <= ' ' || c >= 127 || strchr(".\\()<>[]@,;:\"", c))
                 return false;
             out[used++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
         }

@@ -292,11 +292,13 @@ void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried)
     pthread_mutex_unlock(&q.lock);
 }
 
-void queue_postpone(struct item *i, msec_t delay)
+void queue_postpone(struct item *i, msec_t delay, bool changed)
 {
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
+    if (changed)
+        changes_add(change_state(i->message->m));
     schedule_postpone(&q.schedule, i, now + delay, now);
     queue_kick_clock();
     pthread_mutex_unlock(&q.lock);

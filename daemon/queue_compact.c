@@ -16,6 +16,8 @@ struct move {
     uint64_t mids[MOVE_BATCH];
     struct body *old[MOVE_BATCH], *fresh[MOVE_BATCH]; /* fresh[i] is NULL where nothing was moved */
     size_t n;
+    bool undecided; /* the commit failed, and perhaps it did not */
+    unsigned failures; /* in a row */
 };
 
 /* Nobody has the message in memory or is about to: its row alone says where the body is. */
@@ -78,15 +80,41 @@ static bool move_bodies(sqlite3 *db, void *arg, struct err *err)
     return true;
 }
 
+static void release(struct move *m, bool copies)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (m->fresh[i] && copies)
+            body_remove_pieces(m->fresh[i]);
+        if (m->fresh[i]) {
+            body_free(&m->old[i]);
+            body_free(&m->fresh[i]);
+        }
+    }
+    m->undecided = false;
+}
+
+/* YIELDS. A commit that failed may be on disk all the same: after a crash the rows would name the copies, so both stay.
+ * One that goes well afterwards takes its place in the log of queue.db. false: there is none yet. */
+static bool decide(struct move *m)
+{
+    if (m->undecided && !writer_txn(q.writer, ids_reserve, NULL, NULL))
+        return false;
+    if (m->undecided)
+        release(m, true);
+    return true;
+}
+
 /* YIELDS. Copies what is left in a nearly empty segment to the current one. Returns how many
  * messages were moved. */
 static size_t compact(struct move *m)
 {
-    uint32_t segment = spool_sparse_segment();
+    uint32_t segment;
     size_t moved = 0;
-    bool ok;
 
-    memset(m, 0, sizeof(*m));
+    if (!decide(m))
+        return 0;
+    *m = (struct move){.failures = m->failures};
+    segment = spool_sparse_segment();
     if (!segment)
         return 0;
     for (size_t at = 0; at != SIZE_MAX && m->n < MOVE_BATCH;) {
@@ -106,24 +134,26 @@ static size_t compact(struct move *m)
     }
     if (!m->n)
         return 0;
-    ok = writer_txn(q.writer, move_bodies, m, NULL);
+    if (!writer_txn(q.writer, move_bodies, m, NULL)) {
+        m->undecided = true;
+        m->failures++;
+        return 0;
+    }
+    m->failures = 0;
     for (size_t i = 0; i < m->n; i++) {
+        struct queued *e;
+
         if (!m->fresh[i])
             continue;
-        if (ok) { /* else the copies stay unused until the next start finds nobody refers to them */
-            struct queued *e;
-
-            body_remove_pieces(m->old[i]);
-            pthread_mutex_lock(&q.lock);
-            e = schedule_find(&q.schedule, m->mids[i]);
-            if (e)
-                e->segment = body_segment(m->fresh[i]);
-            pthread_mutex_unlock(&q.lock);
-            moved++;
-        }
-        body_free(&m->old[i]);
-        body_free(&m->fresh[i]);
+        body_remove_pieces(m->old[i]);
+        pthread_mutex_lock(&q.lock);
+        e = schedule_find(&q.schedule, m->mids[i]);
+        if (e)
+            e->segment = body_segment(m->fresh[i]);
+        pthread_mutex_unlock(&q.lock);
+        moved++;
     }
+    release(m, false);
     return moved;
 }
 
@@ -133,8 +163,10 @@ void queue_compaction(void *unused)
     msec_t pause = COMPACT_FIRST;
 
     (void)unused;
-    for (; fiber_sleep(pause); pause = COMPACT_EVERY)
+    for (; fiber_sleep(pause); pause = m->failures == 1 ? COMPACT_FIRST : COMPACT_EVERY)
         while (compact(m) && !fiber_stopping())
             ;
+    if (m->undecided)
+        release(m, false);
     free(m);
 }

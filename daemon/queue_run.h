@@ -27,7 +27,8 @@ void queue_done(struct item *i); /* nothing of it is left */
 usec_t queue_received(const struct item *i);
 /* tried: false when the destination was known to be down, which is no attempt */
 void queue_defer(struct item *i, unsigned left, usec_t next_try, bool tried);
-void queue_postpone(struct item *i, msec_t delay); /* was not tried after all */
+/* Was not tried after all, or not all of it. changed: states of recipients are, and go to disk. */
+void queue_postpone(struct item *i, msec_t delay, bool changed);
 void queue_session_end(struct dest *d);
 
 void queue_dest_reached(struct dest *d); /* a host of it has greeted */

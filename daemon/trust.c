@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -229,6 +230,13 @@ static void digest_of(const struct config *cfg, const struct bundle *system, uns
     EVP_MD_CTX_free(md);
 }
 
+/* Its extensions are decoded now, and not by the first of those who will share it. */
+static void add(X509_STORE *store, X509 *c)
+{
+    X509_check_purpose(c, -1, 0);
+    X509_STORE_add_cert(store, c);
+}
+
 static bool build_job(void *arg, struct err *err)
 {
     struct build *b = arg;
@@ -236,7 +244,7 @@ static bool build_job(void *arg, struct err *err)
     const STACK_OF(X509) *system = b->made->system->certificates;
 
     for (int i = 0; setup->system_list && i < sk_X509_num(system); i++)
-        X509_STORE_add_cert(b->made->store, sk_X509_value(system, i));
+        add(b->made->store, sk_X509_value(system, i));
     for (size_t i = 0; setup->custom_list && i < config_count(b->cfg, &section_authority); i++) {
         const struct authority *a = custom_at(b->cfg, i);
         struct authorities one = {0};
@@ -245,7 +253,7 @@ static bool build_job(void *arg, struct err *err)
             continue;
         if (!authorities_read(a->certificate, strlen(a->certificate), 1, true, &one, err))
             return err_wrap(err, "certificate authority %s", a->name);
-        X509_STORE_add_cert(b->made->store, one.items[0]);
+        add(b->made->store, one.items[0]);
         sk_X509_NAME_push(b->made->names, X509_NAME_dup(X509_get_subject_name(one.items[0])));
         authorities_free(&one);
     }

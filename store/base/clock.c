@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define DATE_SIZE 40 /* promised in clock.h */
@@ -141,4 +142,13 @@ char *clock_duration(int64_t seconds, char *buf)
     else
         snprintf(buf, DATE_SIZE, "%llds", s);
     return buf;
+}
+
+int64_t clock_part(int64_t duration)
+{
+    uint32_t r = 0;
+
+    if (getrandom(&r, sizeof(r), GRND_NONBLOCK) != sizeof(r))
+        return duration / 2;
+    return (int64_t)((double)r / UINT32_MAX * (double)duration);
 }

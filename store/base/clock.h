@@ -16,6 +16,9 @@ typedef int64_t usec_t; /* microseconds since 1970 UTC */
 
 msec_t clock_now(void);
 usec_t clock_wall(void);
+
+/* At random from 0 to duration, so that what began together does not come back together. */
+int64_t clock_part(int64_t duration);
 msec_t clock_in(msec_t duration); /* clock_now() + duration, NEVER stays NEVER */
 
 void clock_set_virtual(msec_t now, usec_t wall); /* for tests: time stands still until clock_advance */

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # What commands do to the running gateway: staged, checked, committed, seen in the next session, rolled back.
 
+import contextlib
 import json
 import os
 import socket
 
 import lab
 import terminal
+from control import Control
 
 box = lab.Sandbox()
 gate = lab.Posternd(box.path("home"))
@@ -370,6 +372,10 @@ def suspended():
     gate.console("suspend 0")
     lab.equal(gate.json("status")["data"]["status"] != "Online", True)
     gate.console("resume")
+    lab.equal(gate.json("status")["data"]["status"], "Online")
+    with contextlib.closing(Control(gate.home)) as control: # nothing is kept of names that are made up, nor cut off at once
+        control.refused("E_NOT_FOUND", "queue.suspend", what="receiving", listeners=["InboundMail", "Nobody"], seconds=0)
+        control.refused("E_INVALID", "queue.suspend", what="all", seconds=1 << 62)
     lab.equal(gate.json("status")["data"]["status"], "Online")
 
 

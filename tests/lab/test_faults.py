@@ -450,10 +450,15 @@ def moved():
     gate.console("suspenddel 0")
     lab.equal(send_some(gate, 4, "moved", large=0).acknowledged, 4)
     gate.stop()
-    first = sorted(n for n in os.listdir(os.path.join(gate.home, "spool")) if n.startswith("seg-"))[0]
+    segments = lambda: sorted(n for n in os.listdir(os.path.join(gate.home, "spool")) if n.startswith("seg-"))
+    first = segments()[0]
     gate.disk.journal(True)
     gate.start()
-    lab.eventually(lambda: first not in os.listdir(os.path.join(gate.home, "spool")), 20, "the old segment is cleared")
+    gate.disk.arm("sync", errno.EIO, only="spool/seg-") # the copies are not on disk: both stay, until that is certain
+    lab.eventually(lambda: gate.disk["hits"], 10)
+    lab.equal(first in segments(), True)
+    lab.eventually(lambda: first not in segments(), 20, "the old segment is cleared")
+    lab.equal(len(segments()), 1, "nothing is kept of the copies that were not needed")
     gate.kill()
     gate.disk.power_cut()
     gate.start()

@@ -266,6 +266,31 @@ def told():
     lab.equal(len({i for i, _ in sink.digests()}), 30)
 
 
+@lab.test("recipients that part after a change: one has the message, the other finds no free connection, and a crash repeats nothing")
+def parted():
+    box = lab.Sandbox()
+    slow, sink = lab.Sink("--reply", "DATA=stall"), lab.Sink(digest=box.path("digest"))
+    gateway = start(box, "smtproutes new ALL 127.0.0.1:%d" % sink.port, "smtproutes new slow.example 127.0.0.1:%d" % slow.port,
+                    "destconfig new slow.example use_tls=require", "deliveryconfig max_tls_concurrency=1")
+    with lab.Smtp(gateway.private) as c:
+        c.ehlo()
+        c.message("sender@client.lab.example", "x@slow.example", lab.make_message("slow", 500)) # has the only connection with TLS
+        lab.eventually(lambda: gateway.maillog().find("Delivery start"), 5)
+        gateway.console("workqueue pause")
+        c.message("sender@client.lab.example", ["x@dest.example", "y@strict.example"], lab.make_message("part", 500))
+        c.quit()
+    gateway.configure("destconfig new strict.example use_tls=require\n")
+    gateway.console("workqueue resume")
+    sink.wait_messages(1)
+    time.sleep(0.5)
+    gateway.kill()
+    slow.stop() # or it would be the first again
+    gateway.start()
+    sink.wait_messages(2)
+    lab.eventually(lambda: [r["recipient"] for r in gateway.json("showrecipients all")["data"]["recipients"]] == ["x@slow.example"], 10)
+    lab.equal(sink.stats()["messages"], 2, "one for each")
+
+
 @lab.test("one message that waits does not keep the 64 MiB around it")
 def compaction():
     box = lab.Sandbox()

@@ -204,6 +204,10 @@ static void names(void **state)
         {"\3a\xff"
          "b\0",      5,  NULL       },
         {"\3a\0b\0",          5,  NULL       },
+        {"\5a)b(c\0",         7,  NULL       }, /* it would leave the comment of a trace line */
+        {"\3a;b\0",           5,  NULL       },
+        {"\3a<b\0",           5,  NULL       },
+        {"\4a/25\0",          6,  "a/25"     }, /* RFC 2317 */
         {"",                  0,  NULL       },
         {"\4_25\x2d\4_tcp\0", 11, "_25-._tcp"},
     };
