@@ -838,8 +838,8 @@ static void next_batch(struct session *s, const struct item *item, struct messag
             str_copy(s->domain, sizeof(s->domain), domain);
             same = domain;
         } else if (!str_eq(domain, same)) {
-            route_key_via(s->cfg, m->redirect, s->domain, key, sizeof(key));
-            route_key_via(s->cfg, m->redirect, domain, other, sizeof(other));
+            route_key_via(s->cfg, s->via, s->domain, key, sizeof(key));
+            route_key_via(s->cfg, s->via, domain, other, sizeof(other));
             if (!str_eq(key, other) || domains_differ(s))
                 continue;
             same = domain;
@@ -964,7 +964,6 @@ static __attribute__((noinline)) bool decide_batch(struct session *s, struct bat
 
     if (!text_is_whole(b, t->now > t->expires))
         return true;
-    s->via = b->m->redirect;
     s->profile = t->profile;
     b->expired = first->attempts && t->now > t->expires;
     if (b->expired && !deserves_a_last_look(s)) {
@@ -1025,6 +1024,7 @@ static bool deliver_item(struct session *s, struct item *item)
         forget_hosts(s); /* opened under other routes and other rules */
     config_free(&s->cfg);
     s->cfg = now;
+    s->via = queue_redirected(m); /* the same for all of it, whatever is said meanwhile */
     for (next_batch(s, item, m, tried, &b); b.n && ok;
          batch_free(&b), next_batch(s, item, m, tried, &b)) {
         struct bounce_profile profile;

@@ -457,6 +457,16 @@ static void discard(void *state)
 
 const struct reload_part reload_queue = {"the queue", prepare, publish, discard};
 
+const char *queue_redirected(const struct message *m)
+{
+    const char *host;
+
+    pthread_mutex_lock(&q.lock);
+    host = m->redirect;
+    pthread_mutex_unlock(&q.lock);
+    return host;
+}
+
 usec_t queue_received(const struct item *i)
 {
     usec_t when, wall = clock_wall(), jump;

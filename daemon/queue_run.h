@@ -23,6 +23,8 @@ void queue_wake(struct waiting *w);
 
 /* What became of an item; all its recipients' states are in the message. */
 void queue_done(struct item *i); /* nothing of it is left */
+/* The host it was redirected to, NULL: none; lives as long as the message. */
+const char *queue_redirected(const struct message *m);
 /* When its message came, by the clock as it goes now: after a jump not what the message itself says. */
 usec_t queue_received(const struct item *i);
 /* tried: false when the destination was known to be down, which is no attempt */
