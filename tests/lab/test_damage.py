@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import sqlite3
+import time
 
 import lab
 
@@ -102,20 +103,22 @@ def queue_log():
     gate, sink = start(box)
     gate.console("suspenddel 0")
     book = lab.Book()
-    fill(gate, book, 300)
+    for n in range(4): # so many transactions, at least: what was in the last one alone comes from the ledger without a word
+        fill(gate, book, 75, "log%d" % n)
+        time.sleep(0.5)
     gate.kill()
     log = box.path("home", "queue.db-wal")
     frames = (os.path.getsize(log) - 32) // (PAGE + 24)
     lab.equal(frames > 10, True, "%d frames" % frames)
-    overwrite(log, 32 + frames // 2 * (PAGE + 24) + 24, os.urandom(PAGE))
+    overwrite(log, 32 + frames // 3 * (PAGE + 24) + 24, os.urandom(PAGE))
     gate.start()
     told = alerts(gate)
     lab.match(told, r"The queue's database was damaged and has been written anew: \d+ messages were saved and are delivered\. "
-                    r"A part of its log was damaged: some of the last ones may be missing\.")
-    lab.equal(int(re.search(r"(\d+) messages were saved", told)[1]) > 200, True, told) # a page holds some fifty rows
+                    r"(A part of its log was damaged: some of the last ones may be missing"
+                    r"|These may be missing, where they were still queued: MID \d+ (to \d+|and above))\.") # was it the first image?
     gate.console("resumedel")
 
-    def nearly_all():
+    def nearly_all(): # a page holds some fifty rows; those that were no rows yet come from the ledger
         missing, changed, copies, _ = book.compare(sink.digests())
         lab.equal((changed, copies), ([], 0))
         return len(missing) < 100
