@@ -182,37 +182,34 @@ static void note_gap(void *arg, uint32_t page, uint64_t first, uint64_t last)
     r->ngaps++;
 }
 
-/* Settings and counters, if they can be read; the log, which may have newer ones, is not looked at.
- */
+/* Rows of two columns, as many as can be read. */
+static void copy_rows(sqlite3 *old, const char *select, sqlite3 *db, const char *insert)
+{
+    sqlite3_stmt *get = NULL, *put = NULL;
+
+    if (sqlite3_prepare_v2(old, select, -1, &get, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, insert, -1, &put, NULL) == SQLITE_OK)
+        while (sqlite3_step(get) == SQLITE_ROW) {
+            sqlite3_reset(put);
+            sqlite3_bind_value(put, 1, sqlite3_column_value(get, 0));
+            sqlite3_bind_value(put, 2, sqlite3_column_value(get, 1));
+            sqlite3_step(put);
+        }
+    sqlite3_finalize(get);
+    sqlite3_finalize(put);
+}
+
+/* Settings, notes and counters, if they can be read; the log, which may have newer ones, is not looked at. */
 static void save_values(const char *path, struct repair *r)
 {
     static const char *const ids[] = {"mid", "icid", "dcid"};
     char *uri = xasprintf("file:%s?immutable=1", path), sql[200];
-    sqlite3_stmt *s = NULL, *put = NULL;
     sqlite3 *old = NULL;
 
-    sqlite3_prepare_v2(r->db, "INSERT OR REPLACE INTO value VALUES (?1, ?2)", -1, &put, NULL);
-    if (sqlite3_open_v2(uri, &old, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) == SQLITE_OK &&
-        sqlite3_prepare_v2(old, "SELECT name, value FROM value", -1, &s, NULL) == SQLITE_OK)
-        while (put && sqlite3_step(s) == SQLITE_ROW) {
-            sqlite3_reset(put);
-            sqlite3_bind_value(put, 1, sqlite3_column_value(s, 0));
-            sqlite3_bind_value(put, 2, sqlite3_column_value(s, 1));
-            sqlite3_step(put);
-        }
-    sqlite3_finalize(s);
-    sqlite3_finalize(put);
-    s = put = NULL;
-    sqlite3_prepare_v2(r->db, "INSERT OR REPLACE INTO note VALUES (?1, ?2)", -1, &put, NULL);
-    if (put && sqlite3_prepare_v2(old, "SELECT name, text FROM note", -1, &s, NULL) == SQLITE_OK)
-        while (sqlite3_step(s) == SQLITE_ROW) {
-            sqlite3_reset(put);
-            sqlite3_bind_value(put, 1, sqlite3_column_value(s, 0));
-            sqlite3_bind_value(put, 2, sqlite3_column_value(s, 1));
-            sqlite3_step(put);
-        }
-    sqlite3_finalize(s);
-    sqlite3_finalize(put);
+    if (sqlite3_open_v2(uri, &old, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) == SQLITE_OK) {
+        copy_rows(old, "SELECT name, value FROM value", r->db, "INSERT OR REPLACE INTO value VALUES (?1, ?2)");
+        copy_rows(old, "SELECT name, text FROM note", r->db, "INSERT OR REPLACE INTO note VALUES (?1, ?2)");
+    }
     sqlite3_close(old);
     free(uri);
     for (size_t i = 0; i < countof(ids); i++) {
