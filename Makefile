@@ -41,7 +41,8 @@ PROGRAMS := $(if $(wildcard daemon/main.c),$(B)/posternd) $(if $(wildcard shell/
 
 # --- building ------------------------------------------------------------------------------------
 
-all: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference) $(if $(wildcard /usr/include/cmocka.h),units)
+all: programs $(if $(wildcard /usr/include/cmocka.h),units)
+programs: $(B)/views $(B)/tls-policy.md $(B)/store.a $(B)/shell.a $(B)/daemon.a $(PROGRAMS) $(if $(SANITIZE),,$(B)/reference)
 units: $(patsubst %.c,$(B)/%,$(UNITS))
 tests: all units $(patsubst %.c,$(B)/%,$(BENCH)) $(B)/tests/fault/faultfs.so $(B)/tests/bench/count.so $(B)/one_line/posternd $(B)/one_line/postern
 
@@ -143,7 +144,7 @@ help:
 
 run:
 	@tools/need build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory programs
 	@tools/home start $(B) var
 stop:
 	@tools/home stop $(B) var
@@ -238,5 +239,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz compile_commands.json
 
 FORCE:
-.PHONY: all help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
+.PHONY: all programs help units tests run stop check asan tsan fuzz fuzzers soak bench lint tidy format install clean FORCE
 .SECONDARY:
