@@ -157,13 +157,24 @@ static void work_rate(struct ui *ui, struct session *s, struct row *unused)
     run_lines(ui, s, true, "Type Ctrl-C to return to the main prompt.\n");
 }
 
+/* The words that are left, as one text; NULL: there are none. */
+static char *reason_of_line(struct ui *ui)
+{
+    AUTO(buf) struct buf text = BUF_INIT(4096);
+
+    if (!ui_peek(ui, 0))
+        return NULL;
+    buf_str_add(&text, ask_text(ui, "reason", "Reason for pausing work queue:", ""));
+    while (ui_peek(ui, 0))
+        buf_printf(&text, " %s", ui_word(ui));
+    return xstrdup(buf_str(&text));
+}
+
 static void work_pause(struct ui *ui, struct session *s, struct row *unused)
 {
-    AUTO(str) char *reason = NULL;
+    AUTO(str) char *reason = reason_of_line(ui);
 
     (void)unused;
-    if (ui_peek(ui, 0)) /* the line has it */
-        reason = xstrdup(ask_text(ui, "reason", "Reason for pausing work queue:", ""));
     if (ui_interactive(ui) &&
         !ask_confirm(ui, "confirm", "Manually pause work queue?  This will only affect unprocessed messages. ", false))
         return;

@@ -146,8 +146,8 @@ def suspended():
     gate.console("workqueue pause another") # by somebody else
     lab.match(t.ask("resume"), r'\nMail delivery resumed\.\nThe work queue is still paused \(by \w+: another\)\. "workqueue resume" lets its mail go\.\n')
     gate.console("workqueue resume")
-    t.ask('workqueue pause again', r"\[N\]> ")
-    lab.match(t.ask("y"), r"Status:   Paused by \w+: again\n")
+    t.ask('workqueue pause again and again', r"\[N\]> ")
+    lab.match(t.ask("y"), r"Status:   Paused by \w+: again and again\n")
     lab.match(t.ask("workqueue resume"), r"Status:   Operational\n")
     lab.equal("still" in t.ask("resume"), False)
     lab.equal("Listener" in gate.console("status").stdout, False)
