@@ -542,7 +542,7 @@ static void a_hundred_thousand(void **state)
     assert_int_equal(entries, 100000);
     took = seconds() - began;
     print_message("100000 hosts and 100000 recipients read in %.2f s\n", took);
-    assert_true(took < 20); /* a second, of which a busy machine may make several */
+    assert_true(took < 200); /* a second; a sanitizer on a busy machine makes it many; what is quadratic takes hours */
     strlist_free(&facts.remarks);
     config_free(&cfg);
     config_free(&more);
