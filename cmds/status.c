@@ -115,7 +115,7 @@ static void fact(struct ui *ui, const char *title, const char *fmt, ...) __attri
 static void fact(struct ui *ui, const char *title, const char *fmt, ...)
 {
     AUTO(buf) struct buf text = BUF_INIT(4096);
-    bool narrow = ui_width(ui) && ui_width(ui) < 60;
+    bool narrow = too_narrow(ui, 60);
     char lead[100];
     va_list ap;
 

@@ -3,7 +3,6 @@
 #include "daemon/queue_inside.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "store/base/buf.h"
 

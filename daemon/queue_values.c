@@ -2,7 +2,6 @@
  * disk before any of it is given out; and what else queue.db remembers by name. */
 #include "daemon/queue_inside.h"
 
-#include "store/base/str.h"
 
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/base/buf.h"
 #include "store/base/str.h"
 
 struct pattern {
