@@ -319,8 +319,8 @@ void queue_dest_reached(struct dest *d)
     msec_t now = clock_now();
 
     pthread_mutex_lock(&q.lock);
-    schedule_reached(&q.schedule, d, now);
-    queue_open_sessions(now);
+    if (schedule_reached(&q.schedule, d, now))
+        queue_open_sessions(now);
     pthread_mutex_unlock(&q.lock);
 }
 

@@ -338,10 +338,12 @@ bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now
     return told;
 }
 
-void schedule_reached(struct schedule *s, struct dest *d, msec_t now)
+bool schedule_reached(struct schedule *s, struct dest *d, msec_t now)
 {
-    if (!d->failures)
-        set_proven(s, d, true, now);
+    if (d->proven || d->failures)
+        return false;
+    set_proven(s, d, true, now);
+    return true;
 }
 
 msec_t schedule_retry(uint32_t failures, msec_t first, msec_t most)

@@ -192,8 +192,8 @@ void schedule_suspend(struct schedule *s, bool on, msec_t now);
  * destination had been down. */
 bool schedule_worked(struct schedule *s, struct dest *d, bool waited, msec_t now);
 
-/* One of its hosts has greeted: it is proven. */
-void schedule_reached(struct schedule *s, struct dest *d, msec_t now);
+/* One of its hosts has greeted: it is proven. true: it was not before, and others may have its place. */
+bool schedule_reached(struct schedule *s, struct dest *d, msec_t now);
 
 /* No host of it took a connection, and none is to be tried before the time given (how long that is,
  * is the caller's: schedule_retry). hold: a fault of the network, which any message would meet; false:

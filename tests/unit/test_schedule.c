@@ -743,12 +743,13 @@ static void strangers_leave_a_quarter(void **state)
         add(mid, &known, 1, 0, 0, false);
     assert_ptr_equal(schedule_open(&s, 0), known);
     assert_null(schedule_open(&s, 0)); /* it has its share: as many as are left */
-    schedule_reached(&s, d[0], 0); /* one of them answers: there is room for the next */
+    assert_true(schedule_reached(&s, d[0], 0)); /* one of them answers: there is room for the next */
     assert_ptr_equal(schedule_open(&s, 0), d[6]);
     assert_null(schedule_open(&s, 0));
     /* One whose turn had not come is heard of elsewhere; one that works no more is a stranger again. */
     schedule_close(&s, known, 0);
-    schedule_reached(&s, d[7], 0);
+    assert_true(schedule_reached(&s, d[7], 0));
+    assert_false(schedule_reached(&s, d[7], 0));
     next = schedule_open(&s, 0);
     assert_true(next == d[7] || next == known);
     schedule_failed(&s, d[0], true, 5000, "no answer", 0);
