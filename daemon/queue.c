@@ -252,22 +252,12 @@ void queue_wake(struct waiting *w)
 void queue_done(struct item *i)
 {
     struct queued *e = i->message;
-    struct change *c;
     uint64_t mid = e->mid;
     bool last;
 
     pthread_mutex_lock(&q.lock);
     last = schedule_done(&q.schedule, i);
-    if (last) {
-        c = change_gone(e->m);
-        entry_drop(e);
-        free(e);
-    } else {
-        c = change_state(e->m);
-        if (entry_rests(e))
-            entry_drop(e);
-    }
-    changes_add(c);
+    entry_item_done(e, e->m, last);
     pthread_mutex_unlock(&q.lock);
     if (last)
         maillog_finished(mid);

@@ -454,7 +454,6 @@ static unsigned left_of(const struct claim *c, unsigned item)
 static void conclude_one(struct claim *c, void *unused, msec_t now)
 {
     struct queued *e = c->e;
-    struct change *change;
     bool last = false;
 
     (void)unused;
@@ -474,16 +473,7 @@ static void conclude_one(struct claim *c, void *unused, msec_t now)
     }
     c->e = NULL;
     c->finished = last;
-    if (last) {
-        change = change_gone(c->m);
-        entry_drop(e);
-        free(e);
-    } else {
-        change = change_state(c->m);
-        if (entry_rests(e))
-            entry_drop(e);
-    }
-    changes_add(change);
+    entry_item_done(e, c->m, last);
 }
 
 void queue_conclude(struct claims *c)

@@ -42,6 +42,15 @@ bool entry_rests(const struct queued *e)
     return true;
 }
 
+void entry_item_done(struct queued *e, const struct message *m, bool last)
+{
+    changes_add(last ? change_gone(m) : change_state(m));
+    if (last || entry_rests(e))
+        entry_drop(e);
+    if (last)
+        free(e);
+}
+
 /* Under the lock. domain: any that has this key. */
 void entry_limits(const struct config *cfg, struct dest *d, const char *domain)
 {

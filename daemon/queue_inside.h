@@ -80,6 +80,8 @@ void entry_number(const struct config *cfg, struct message *m, const struct queu
 msec_t entry_due(usec_t next_try, msec_t now, usec_t wall);
 void entry_keep(struct queued *e, struct message *m, bool loaded); /* in memory; takes the reference over */
 void entry_drop(struct queued *e); /* from memory */
+/* Items of it are done, last: all of them, and the entry is freed. What m, its message, says now is written later. */
+void entry_item_done(struct queued *e, const struct message *m, bool last);
 bool entry_rests(const struct queued *e); /* no session and no operation has any of its items */
 struct dest *entry_dest(const struct config *cfg, const char *key, const char *domain); /* found or made */
 void entry_limits(const struct config *cfg, struct dest *d, const char *domain); /* any that has its key */

@@ -2,7 +2,6 @@
  * disk before any of it is given out; and what else queue.db remembers by name. */
 #include "daemon/queue_inside.h"
 
-
 #define ID_BLOCK 20000u /* identifiers reserved at a time */
 
 const char *const queue_id_names[ID_KINDS] = {"mid", "icid", "dcid"};
