@@ -251,7 +251,7 @@ def mute():
     sink = Sink25()
     host("known.example", sink.address)
     finished(submit("x@known.example")[0])
-    configure("deliveryconfig setup max_concurrency=8")
+    configure("deliveryconfig setup max_concurrency=8", "destconfig new known.example max_messages_per_connection=1") # no open connection waits
     for n in range(12):
         submit("x@mute%d.example" % n)
     lab.eventually(lambda: sum(status("mute%d.example" % n)["sessions"] for n in range(12)) == 6, 10)
